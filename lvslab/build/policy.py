@@ -1,0 +1,221 @@
+"""The difference policy, default-deny: what of a bake ships.
+
+Every path that a bake added, changed or removed is declared by the role (`keep`) or
+handled by a rule with its reason (`handle`). Anything else stops the build. What ships
+is the base tree with the declared changes, all of them with one time.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import hashlib
+import io
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from lvslab.build.changes import Change, Entry, index
+from lvslab.core.errors import StageError
+from lvslab.model.role import RoleSpec
+from lvslab.render.texts import RenderedFile
+
+Rule = Literal["keep", "drop", "base", "empty", "undeclared"]
+_BLOCK = 512
+_SHOWN_LINES = 12
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What becomes of a change and why; `undeclared` stops the build."""
+
+    change: Change
+    rule: Rule
+    why: str
+
+
+def judge(
+    changes: Sequence[Change], spec: RoleSpec, own: Mapping[str, RenderedFile]
+) -> list[Verdict]:
+    """The verdict on every change.
+
+    `own` are the files that the role renders: they ship if the bake wrote just that text
+    with just that mode. Then a path named in full counts before a pattern, keep before handle.
+    """
+    rules: list[tuple[str, Rule, str]] = [
+        *((declared.path, "keep", declared.why) for declared in spec.keep),
+        *((handled.path, handled.rule, handled.why) for handled in spec.handle),
+    ]
+    verdicts: list[Verdict] = []
+    for change in changes:
+        if change.path in own:
+            fits: Rule = "keep" if _as_rendered(change, own[change.path]) else "undeclared"
+            verdicts.append(Verdict(change, fits, "a file of the role"))
+            continue
+        named = [rule for rule in rules if rule[0] == change.path]
+        matching = named or [rule for rule in rules if _matches(rule[0], change)]
+        if matching:
+            verdicts.append(Verdict(change, *matching[0][1:]))
+        else:
+            verdicts.append(Verdict(change, "undeclared", ""))
+    return _with_folders(verdicts)
+
+
+def _as_rendered(change: Change, file: RenderedFile) -> bool:
+    digest = hashlib.sha256(file.content.encode()).hexdigest()
+    return change.new == Entry("file", file.mode, 0, 0, sha256=digest)
+
+
+def _matches(pattern: str, change: Change) -> bool:
+    """fnmatch(3) without FNM_PATHNAME, as dpkg's path-exclude; `X/*` means a new folder X too."""
+    if fnmatch.fnmatchcase(change.path, pattern):
+        return True
+    return change.what == "added" and pattern == f"{change.path}/*"
+
+
+def _with_folders(verdicts: list[Verdict]) -> list[Verdict]:
+    """New folders that nobody declared ship with what is kept below them."""
+    kept = {verdict.change.path for verdict in verdicts if verdict.rule == "keep"}
+
+    def settled(verdict: Verdict) -> Verdict:
+        change = verdict.change
+        folder = change.what == "added" and change.new and change.new.kind == "directory"
+        if folder and verdict.rule == "undeclared":
+            below = f"{change.path}/"
+            if any(path.startswith(below) for path in kept):
+                return Verdict(change, "keep", "folder of declared files")
+        return verdict
+
+    return [settled(verdict) for verdict in verdicts]
+
+
+def demand_declared(verdicts: Sequence[Verdict], role: str, base: Path, blobs: Path) -> None:
+    """Raise StageError that names every undeclared change, shows it, and says what to write."""
+    stray = [verdict.change for verdict in verdicts if verdict.rule == "undeclared"]
+    if not stray:
+        return
+    with tarfile.open(base) as tar:
+        shown = "\n".join(
+            f"    {change.what} {change.path}"
+            + "".join(f"\n        {line}" for line in difference(change, tar, blobs)[:_SHOWN_LINES])
+            for change in stray
+        )
+    raise StageError(
+        f"the bake changed {len(stray)} path(s) that the role does not declare:\n{shown}",
+        where=f"roles/{role}/role.yaml",
+        hint="declare what shall ship under `keep: [{path: ..., why: ...}]`, and what shall not "
+        "under `handle: [{path: ..., rule: drop|base|empty, why: ...}]`",
+    )
+
+
+def difference(change: Change, base: tarfile.TarFile, blobs: Path) -> list[str]:
+    """A change as a person reads it: kind, mode, owner, and the contents as a unified diff."""
+    old, new = change.old, change.new
+    lines = attributes(old, new)
+    if old and new and old.sha256 == new.sha256:
+        return lines
+    before = _content(base, change.path) if old and old.kind == "file" else b""
+    after = (blobs / new.sha256).read_bytes() if new and new.kind == "file" else b""
+    return [*lines, *unified(before, after, "base", "baked")]
+
+
+def attributes(old: Entry | None, new: Entry | None) -> list[str]:
+    """What differs between two entries, but for their contents."""
+    lines = []
+    for name in ("kind", "mode", "uid", "gid", "link", "device", "xattrs"):
+        before = getattr(old, name) if old else None
+        after = getattr(new, name) if new else None
+        if before != after and (before or after):
+            lines.append(f"{name}: {_shown(name, before)} -> {_shown(name, after)}")
+    return lines
+
+
+def unified(before: bytes, after: bytes, old: str, new: str) -> list[str]:
+    """Two contents, called `old` and `new`, as a unified diff; a note if one is no text."""
+    texts = [_decoded(data) for data in (before, after)]
+    if texts[0] is None or texts[1] is None:
+        return ["contents differ (binary)"]
+    return list(
+        difflib.unified_diff(texts[0].splitlines(), texts[1].splitlines(), old, new, lineterm="")
+    )
+
+
+def _shown(name: str, value: object) -> str:
+    if value is None:
+        return "absent"
+    return f"{value:04o}" if name == "mode" else str(value or "none")
+
+
+def _content(base: tarfile.TarFile, path: str) -> bytes:
+    file = base.extractfile(index(base)[path])
+    return file.read() if file else b""
+
+
+def _decoded(data: bytes) -> str | None:
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return None
+    return None if "\0" in text else text
+
+
+def apply(verdicts: Sequence[Verdict], base: Path, blobs: Path, final: Path, epoch: int) -> None:
+    """Write the final tree's tar: the base tree with what ships.
+
+    What did not change is copied byte for byte; what ships new or changed gets the time
+    `epoch`, in place of the old member or sorted at the end.
+    """
+    replaced = {v.change.path: v for v in verdicts if v.rule != "base" and v.change.old}
+    added = [v for v in verdicts if v.rule in ("keep", "empty") and not v.change.old]
+    with (
+        tarfile.open(base) as source,
+        base.open("rb") as raw,
+        tarfile.open(final, "w", format=tarfile.PAX_FORMAT) as out,
+    ):
+        assert out.fileobj is not None
+        members = index(source)
+        _copy(raw, out, 0, min(member.offset for member in members.values()))
+        for path, member in members.items():
+            verdict = replaced.get(path)
+            if verdict is None:
+                end = member.offset_data + (member.size if member.isreg() else 0)
+                _copy(raw, out, member.offset, -(-end // _BLOCK) * _BLOCK)
+            elif verdict.rule in ("keep", "empty"):
+                _add(out, verdict, blobs, epoch)
+        for verdict in sorted(added, key=lambda v: v.change.path):
+            _add(out, verdict, blobs, epoch)
+
+
+def _copy(raw: BinaryIO, out: tarfile.TarFile, start: int, end: int) -> None:
+    """Copy members' bytes as they are, headers included."""
+    assert out.fileobj is not None
+    raw.seek(start)
+    while start < end:
+        data = raw.read(min(end - start, 1 << 20))
+        out.fileobj.write(data)
+        start += len(data)
+        out.offset += len(data)
+
+
+def _add(out: tarfile.TarFile, verdict: Verdict, blobs: Path, epoch: int) -> None:
+    entry = verdict.change.new
+    if entry is None:  # removed, and that is declared
+        return
+    info = tarfile.TarInfo(f".{verdict.change.path}")
+    info.mode, info.uid, info.gid, info.mtime = entry.mode, entry.uid, entry.gid, epoch
+    info.pax_headers = {
+        f"SCHILY.xattr.{name}": bytes.fromhex(value).decode("utf-8", "surrogateescape")
+        for name, value in entry.xattrs.items()
+    }
+    if entry.kind == "file":
+        data = b"" if verdict.rule == "empty" else (blobs / entry.sha256).read_bytes()
+        info.size = len(data)
+        out.addfile(info, io.BytesIO(data))
+        return
+    kinds = {"directory": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}
+    if entry.kind not in kinds:
+        raise StageError(f"{verdict.change.path}: a {entry.kind} cannot ship")
+    info.type, info.linkname = kinds[entry.kind], entry.link
+    out.addfile(info)

@@ -1,0 +1,149 @@
+"""The pool: every package file by its sha256, fetched in parallel, verified at every use."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from lvslab.build.lock import Package
+from lvslab.build.mirror import Mirrors
+from lvslab.core.errors import LabError, StageError
+from lvslab.core.files import atomic, link, sha256_file
+
+_TIMEOUT = 60
+_STREAMS = 8
+
+
+class Download(Protocol):
+    """What can be fetched: a file of an archive with its sum and size in bytes."""
+
+    @property
+    def sha256(self) -> str: ...  # noqa: D102
+    @property
+    def size(self) -> int: ...  # noqa: D102
+    @property
+    def archive(self) -> str: ...  # noqa: D102
+    @property
+    def path(self) -> str: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Verified files under `folder`; `offline` forbids the network."""
+
+    folder: Path
+    mirrors: Mirrors
+    offline: bool = False
+
+    def path(self, item: Download) -> Path:
+        """Where the file of an item is kept."""
+        return self.folder / item.sha256[:2] / f"{item.sha256}.deb"
+
+    def get(
+        self, items: Sequence[Download], progress: Callable[..., None] = lambda *_: None
+    ) -> list[Path]:
+        """The verified files of `items`, in their order; what is missing is fetched.
+
+        Every file's sha256 is computed, also of those kept from earlier runs: the sum is
+        what the whole build trusts. A kept file that fails is fetched again. Raises
+        StageError that names the package when no mirror has the bytes of the lock.
+        """
+        total, done, guard = sum(item.size for item in items), 0, threading.Lock()
+
+        def one(item: Download) -> Path:
+            nonlocal done
+            target = self.path(item)
+            if not (target.is_file() and sha256_file(target) == item.sha256):
+                self._fetch(item, target)
+            with guard:
+                done += item.size
+                progress(done, total, "bytes", Path(item.path).name)
+            return target
+
+        with ThreadPoolExecutor(_STREAMS) as executor:
+            futures = [executor.submit(one, item) for item in items]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                executor.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _fetch(self, item: Download, target: Path) -> None:
+        if self.offline:
+            raise StageError(
+                f"{Path(item.path).name} is not in the cache and --offline forbids fetching it",
+                where=str(self.folder),
+                hint="run once without --offline",
+            )
+        reasons = []
+        for url in self.mirrors.urls(item.archive, item.path):
+            for _ in range(2):
+                try:
+                    _download(url, item, target)
+                    return
+                except (OSError, http.client.HTTPException, LabError) as error:
+                    reasons.append(f"{url}: {_reason(error)}")
+                    if isinstance(error, urllib.error.HTTPError):
+                        break
+        raise StageError(
+            f"{Path(item.path).name} cannot be had with the bytes that the lock names"
+            + "".join(f"\n    {reason}" for reason in dict.fromkeys(reasons)),
+            where=item.archive,
+            hint="what was fetched so far is kept: try again, name another --mirror, or take "
+            "today's packages: python3 build.py lock --update",
+        )
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"the mirror answers {error.code} {error.reason}"
+    if isinstance(error, LabError):
+        return error.message
+    return str(getattr(error, "reason", error))
+
+
+def _download(url: str, item: Download, target: Path) -> None:
+    """Fetch one file; it appears in the pool only if size and sum are those of the lock."""
+    request = urllib.request.Request(url, headers={"User-Agent": "lvslab"})
+    with (
+        urllib.request.urlopen(request, timeout=_TIMEOUT) as answer,
+        atomic(target) as temporary,
+    ):
+        with temporary.open("wb") as file:
+            got = 0
+            while chunk := answer.read(1 << 18):
+                got += file.write(chunk)
+        if got != item.size:
+            raise StageError(f"the mirror ended after {got} of {item.size} bytes")
+        if (actual := sha256_file(temporary)) != item.sha256:
+            raise StageError(f"wrong sha256 {actual}, the lock says {item.sha256}")
+
+
+def repository(
+    pool: Pool,
+    packages: Iterable[Package],
+    stanzas: Sequence[str],
+    folder: Path,
+    suite: str,
+) -> None:
+    """Make a flat repository of links to pool files, with the control fields `stanzas`.
+
+    apt wants a Release file with a Codename, or mmdebstrap cannot use it.
+    """
+    index = []
+    for package, stanza in zip(packages, stanzas, strict=True):
+        name = Path(package.path).name
+        link(pool.path(package), folder / name)
+        index.append(
+            f"{stanza.strip()}\nFilename: ./{name}\nSize: {package.size}\n"
+            f"SHA256: {package.sha256}\n"
+        )
+    (folder / "Packages").write_text("\n".join(index))
+    (folder / "Release").write_text(f"Origin: lvslab\nSuite: {suite}\nCodename: {suite}\n")

@@ -1,0 +1,184 @@
+"""Base trees: mmdebstrap installs the locked packages from the pool into a tar.
+
+What all roles share is unpacked once; a role's own packages go on top of it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shlex
+import tarfile
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lvslab.build.lock import Package
+from lvslab.build.pool import Pool, repository
+from lvslab.core.events import Listener
+from lvslab.core.files import link
+from lvslab.core.procs import run
+
+# What installing packages leaves that differs from run to run, or is of the builder.
+_HOST_SPECIFIC = (
+    "etc/apt/sources.list",
+    "etc/apt/apt.conf.d/99mmdebstrap",
+    "etc/dpkg/dpkg.cfg.d/99mmdebstrap",
+    "etc/ssh/ssh_host_*",
+    "etc/.resolv.conf.systemd-resolved.bak",
+    "var/cache/debconf/*-old",
+    "var/lib/dpkg/*-old",
+)
+
+
+def overlay(source: Path, tar: Path, epoch: int) -> None:
+    """Pack the files below `source` as root's, sorted, with the time `epoch`."""
+    with tarfile.open(tar, "w", format=tarfile.USTAR_FORMAT) as out:
+        for path in sorted(source.rglob("*")):
+            info = tarfile.TarInfo(f"./{path.relative_to(source)}")
+            info.mtime = epoch
+            if path.is_dir():
+                info.type, info.mode = tarfile.DIRTYPE, 0o755
+                out.addfile(info)
+            else:
+                data = path.read_bytes()
+                info.size = len(data)
+                info.mode = 0o755 if os.access(path, os.X_OK) else 0o644
+                out.addfile(info, io.BytesIO(data))
+
+
+def stanzas(pool: Pool, packages: Sequence[Package]) -> list[str]:
+    """The control fields of each package file, as dpkg-deb prints them."""
+
+    def one(package: Package) -> str:
+        return run(["dpkg-deb", "--field", pool.path(package)], what="reading packages")
+
+    with ThreadPoolExecutor(os.cpu_count()) as executor:
+        return list(executor.map(one, packages))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a tree is made of, and all that decides its bytes.
+
+    `packages` are all that apt shall see, `install` those that it is asked for. Without
+    `under` the tree begins empty and gets the files of the folder `files` before packages
+    are configured; with `under` (a tar made by `make`) packages are added to that tree.
+    Paths that match `exclude` and not `include` are never unpacked (dpkg's path-exclude
+    and path-include). `epoch` is the SOURCE_DATE_EPOCH.
+    """
+
+    suite: str
+    epoch: int
+    packages: tuple[Package, ...]
+    install: tuple[str, ...]
+    files: Path
+    exclude: tuple[str, ...]
+    include: tuple[str, ...]
+    under: Path | None = None
+
+    def inputs(self) -> dict[str, Any]:
+        """The recipe as a stage's inputs: sums and contents instead of paths."""
+        return {
+            "suite": self.suite,
+            "epoch": self.epoch,
+            "packages": sorted(package.sha256 for package in self.packages),
+            "install": self.install,
+            "files": {
+                str(path.relative_to(self.files)): path.read_text()
+                for path in sorted(self.files.rglob("*"))
+                if path.is_file()
+            },
+            "exclude": self.exclude,
+            "include": self.include,
+            "under": self.under.parent.name if self.under else None,
+        }
+
+
+def make(
+    pool: Pool, recipe: Recipe, tar: Path, listener: Listener, progress: Callable[..., None]
+) -> None:
+    """Write the tar of a tree. Raises StageError with mmdebstrap's last lines."""
+    pool.get(recipe.packages, progress)
+    progress(0, 0, "", "installing")
+    root = os.geteuid() == 0
+    # As an ordinary user mmdebstrap works with other ids, to which a home may be closed.
+    with tempfile.TemporaryDirectory(dir=tar.parent if root else None) as name:
+        work = Path(name)
+        work.chmod(0o755)
+        repo = work / "repo"
+        repo.mkdir()
+        repository(pool, recipe.packages, stanzas(pool, recipe.packages), repo, recipe.suite)
+        overlay(recipe.files, work / "files.tar", recipe.epoch)
+        if recipe.under:
+            link(recipe.under, work / "under.tar")
+        run(
+            [
+                "mmdebstrap",
+                "--mode=root" if root else "--mode=unshare",
+                "--architectures=amd64",
+                "--format=tar",
+                f"--include={','.join(recipe.install)}",
+                '--aptopt=APT::Install-Recommends "false"',
+                # As _apt or as root by itself: who may enter the folder would decide an owner.
+                '--aptopt=APT::Sandbox::User "root"',
+                *(f"--dpkgopt=path-exclude={glob}" for glob in recipe.exclude),
+                *(f"--dpkgopt=path-include={glob}" for glob in recipe.include),
+                *_start(work / "under.tar" if recipe.under else None, work / "files.tar"),
+                *_finish(),
+                recipe.suite,
+                str(tar),
+                f"deb [trusted=yes] copy:{repo} ./",
+            ],
+            what="installing packages",
+            env={
+                "SOURCE_DATE_EPOCH": str(recipe.epoch),
+                "LC_ALL": "C.UTF-8",
+                "TZ": "UTC",
+                "TMPDIR": name,
+            },
+            listener=listener,
+            timeout=1800,
+        )
+
+
+def _start(under: Path | None, files: Path) -> list[str]:
+    """How the tree begins: empty, or as another tree."""
+    lay = _unpack(files)
+    if under is None:
+        return ["--variant=minbase", f"--essential-hook={lay}"]
+    return [
+        "--variant=custom",
+        "--skip=check/empty",
+        f"--setup-hook={_unpack(under)}",
+        # The image's own sources must not be asked while the pool is.
+        '--setup-hook=rm "$1"/etc/apt/sources.list.d/debian.sources',
+        f"--customize-hook={lay}",
+    ]
+
+
+def _unpack(tar: Path) -> str:
+    """A hook that unpacks `tar` into the tree.
+
+    Not mmdebstrap's own `tar-in`: tar stops at the end mark, and the writer of what is
+    left in the pipe dies of SIGPIPE when the host is slow. Device nodes mmdebstrap makes.
+    """
+    return (
+        "tar --extract --numeric-owner --preserve-permissions --xattrs --xattrs-include='*' "
+        f"--exclude='./dev/*' --directory \"$1\" --file {shlex.quote(str(tar))}"
+    )
+
+
+def _finish() -> list[str]:
+    """What is done to a tree when its packages are installed."""
+    return [
+        # Without networkd cloud-init's network stage fails in the first boot, the bake;
+        # with wait-online every boot without a DHCP server takes two minutes more.
+        '--customize-hook=chroot "$1" systemctl --quiet enable systemd-networkd',
+        '--customize-hook=chroot "$1" systemctl --quiet mask systemd-networkd-wait-online',
+        f'--customize-hook=cd "$1" && rm -rf {" ".join(_HOST_SPECIFIC)}',
+        '--customize-hook=find "$1"/var/log -type f -delete',
+    ]

@@ -1,0 +1,1 @@
+"""What proves the product: the checklist, the wire, the probes, and rules for artifacts."""

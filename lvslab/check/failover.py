@@ -1,0 +1,256 @@
+"""Experiments run on the live cluster, each from the same checkpoint, and judged."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from statistics import median
+
+from lvslab.check import checklist, wire
+from lvslab.check.experiments import Experiment
+from lvslab.check.probe import BEAT_SECONDS, Probe, Request, View, view
+from lvslab.core.errors import StageError
+from lvslab.core.events import Listener, StageDone, StageFailed, StageStarted, silent
+from lvslab.run import checkpoint
+from lvslab.run.cluster import Cluster
+
+CHECKPOINT = "failover"
+_BEFORE = 1.0  # seconds of calm that are probed before the fault
+_CALM_LIMIT = 30.0
+_LAST = 1.0  # the owners at the end are those heard in the last second
+_SETTLE_SECONDS = 60.0
+# All runs start from one checkpoint, where every timer of the guests stands at one place: without a
+# wait of another length before each fault, many runs would measure the same thing many times.
+_PHASES_SECONDS = 2.0  # the longest period that matters: e1000 looks at its link every 2 s
+_GOLDEN = 0.618  # its multiples spread evenly over 0 to 1
+_WORDS = {
+    "gap": "longest gap",
+    "settled": "requests were lost for",
+    "back": "the server answers after",
+}
+
+
+@dataclass
+class Run:
+    """One run of one experiment: times are seconds after the fault."""
+
+    experiment: str
+    views: dict[str, View]
+    settled: dict[str, float]
+    owners: dict[str, list[str]]
+    moves: dict[str, int]
+    takeover: float | None
+    announced: float | None
+    problems: list[str]
+    requests: dict[str, list[Request]] = field(repr=False)
+    adverts: list[tuple[float, str, str]] = field(repr=False)
+    announcements: list[tuple[float, str, str]] = field(repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the run kept every promise."""
+        return not self.problems
+
+    def measured(self, experiment: Experiment) -> float:
+        """The figure that the experiment's limit bounds."""
+        if experiment.measure == "back":
+            return max(_first_answer(found, experiment) for found in self.requests.values())
+        found = self.settled if experiment.measure == "settled" else None
+        values = [
+            found[name] if found is not None else self.views[name].gap for name in experiment.hits
+        ]
+        return max(values, default=0.0)
+
+
+@dataclass
+class Verdict:
+    """All runs of one experiment."""
+
+    experiment: Experiment
+    runs: list[Run]
+
+    @property
+    def figures(self) -> tuple[float, float, float]:
+        """Smallest, median and largest measured figure, seconds."""
+        values = sorted(run.measured(self.experiment) for run in self.runs)
+        return values[0], median(values), values[-1]
+
+    @property
+    def problems(self) -> list[str]:
+        """What was not kept, over all runs."""
+        found = [problem for run in self.runs for problem in run.problems]
+        bound = self.experiment.median
+        if bound is not None and self.figures[1] > bound:
+            found.append(f"median {self.figures[1]:.2f} s, promised {bound:.2f} s")
+        return list(dict.fromkeys(found))
+
+
+def perform(
+    cluster: Cluster, chosen: list[Experiment], runs: int, listener: Listener = silent
+) -> list[Verdict]:
+    """Run each experiment `runs` times and judge; the cluster is whole again at the end.
+
+    Each run starts from a checkpoint that is made here, from a cluster that passes the
+    checklist. Raises StageError if it does not.
+    """
+    findings = checklist.wait(cluster, _SETTLE_SECONDS)
+    if bad := [finding for finding in findings if not finding.ok]:
+        raise StageError(
+            f"the cluster is not well before the first experiment: {bad[0].node}: {bad[0].says}",
+            hint="mend it first (lab heal, lab check)",
+        )
+    checkpoint.save(cluster, CHECKPOINT)
+    try:
+        return [_perform(cluster, experiment, runs, listener) for experiment in chosen]
+    finally:
+        checkpoint.restore(cluster, CHECKPOINT)
+
+
+def _perform(cluster: Cluster, experiment: Experiment, runs: int, listener: Listener) -> Verdict:
+    done = []
+    for number in range(1, runs + 1):
+        name = experiment.name if runs == 1 else f"{experiment.name} {number}/{runs}"
+        start = time.monotonic()
+        listener(StageStarted(name))
+        run = once(cluster, experiment, phase=phase_of(number))
+        seconds = time.monotonic() - start
+        if run.ok:
+            listener(StageDone(name, seconds))
+        else:
+            listener(StageFailed(name, seconds, "; ".join(run.problems)))
+        done.append(run)
+    return Verdict(experiment, done)
+
+
+def phase_of(number: int) -> float:
+    """How long the run `number` waits before its fault, in seconds, for `once`."""
+    return number * _GOLDEN % 1 * _PHASES_SECONDS
+
+
+def once(
+    cluster: Cluster, experiment: Experiment, start: str = CHECKPOINT, phase: float = 0
+) -> Run:
+    """One run from the checkpoint `start`: calm, `phase` seconds more, fault, watch, judge."""
+    lab = cluster.lab
+    checkpoint.restore(cluster, start)
+    if experiment.prepare:
+        experiment.prepare(cluster)
+    with wire.listening(lab, cluster.namespace) as tap, Probe(lab, cluster.namespace) as probe:
+        _wait_for_calm(probe, experiment)
+        time.sleep(phase)
+        fault = time.monotonic()
+        experiment.fault(cluster)
+        time.sleep(max(0.0, fault + experiment.seconds - time.monotonic()))
+        end = time.monotonic()
+    return _judge(cluster, experiment, probe.requests, tap, fault, end)
+
+
+def _wait_for_calm(probe: Probe, experiment: Experiment) -> None:
+    """Until no request of the last second was lost or slow. Raises StageError if it never is."""
+    deadline = time.monotonic() + _CALM_LIMIT
+    time.sleep(_BEFORE)
+    while True:
+        now = time.monotonic()
+        recent = [
+            request
+            for requests in probe.requests.values()
+            for request in requests
+            if now - _BEFORE <= request.started <= now - 0.3
+        ]
+        if recent and all(request.answered for request in recent):
+            return
+        if now > deadline:
+            raise StageError(
+                f"the cluster did not come to rest within {_CALM_LIMIT:.0f} s",
+                where=experiment.name,
+                hint="is this host too busy? lab check shows what is wrong",
+            )
+        time.sleep(0.1)
+
+
+def _judge(
+    cluster: Cluster,
+    experiment: Experiment,
+    requests: dict[str, list[Request]],
+    tap: wire.Tap,
+    fault: float,
+    end: float,
+) -> Run:
+    """All times become seconds after the fault."""
+    lab = cluster.lab
+    asked = {name: [_after(fault, one) for one in found] for name, found in requests.items()}
+    timeline = [(at - fault, name, node) for at, name, node in wire.timeline(lab, tap.adverts())]
+    announced = [(a.seconds - fault, str(a.address), a.mac) for a in tap.announcements()]
+    seconds = end - fault
+    run = Run(
+        experiment.name,
+        {name: view(found, -_BEFORE / 2, seconds) for name, found in asked.items()},
+        {name: _settled(found, seconds) for name, found in asked.items()},
+        wire.owners(lab, tap.adverts(), end - _LAST),
+        {name: _moves(timeline, name) for name in lab.vrrp_instances},
+        _first_new(timeline),
+        min((at for at, _, _ in announced if at > 0), default=None),
+        [],
+        asked,
+        timeline,
+        announced,
+    )
+    run.problems = judge(experiment, run)
+    return run
+
+
+def judge(experiment: Experiment, run: Run) -> list[str]:
+    """What the run did not keep of the promises."""
+    found = []
+    measured = run.measured(experiment)
+    if measured > experiment.limit:
+        words = _WORDS[experiment.measure]
+        found.append(f"{words} {measured:.2f} s, promised {experiment.limit:.2f} s")
+    for name, seen in run.views.items():
+        if name not in experiment.hits and seen.lost:
+            found.append(f"{name} lost {seen.lost} of {seen.total} requests and should lose none")
+    for instance, owner in experiment.owners.items():
+        heard = run.owners[instance]
+        if heard != [owner]:
+            found.append(
+                f"{instance} is advertised by {' and '.join(heard) or 'nobody'}, not {owner}"
+            )
+        if run.moves[instance] > 1:
+            found.append(f"{instance} moved {run.moves[instance]} times")
+    return found
+
+
+def _after(fault: float, request: Request) -> Request:
+    """A request with its times as seconds after the fault."""
+    ended = request.ended - fault if request.ended else 0.0
+    return replace(request, started=request.started - fault, ended=ended)
+
+
+def _first_answer(requests: list[Request], experiment: Experiment) -> float:
+    """When the experiment's server answered first; the time watched if it never did."""
+    mine = (r.started for r in requests if r.server == experiment.server and r.started > 0)
+    return min(mine, default=experiment.seconds)
+
+
+def _settled(requests: list[Request], seconds: float) -> float:
+    """From the first lost request after the fault to the last; 0 if none was lost."""
+    lost = [r.started for r in requests if not r.answered and 0 <= r.started <= seconds]
+    return max(lost) - min(lost) + BEAT_SECONDS if lost else 0.0
+
+
+def _moves(timeline: list[tuple[float, str, str]], instance: str) -> int:
+    """How often the advertiser of an instance changed after the fault."""
+    before = [node for at, name, node in timeline if name == instance and at <= 0]
+    after = [node for at, name, node in timeline if name == instance and at > 0]
+    sequence = before[-1:] + after
+    return sum(1 for old, new in zip(sequence, sequence[1:], strict=False) if old != new)
+
+
+def _first_new(timeline: list[tuple[float, str, str]]) -> float | None:
+    """When a director was first heard that was new to its instance."""
+    owner: dict[str, str] = {}
+    for at, instance, node in timeline:
+        if at > 0 and owner.get(instance, node) != node:
+            return at
+        owner[instance] = node
+    return None

@@ -1,0 +1,150 @@
+"""Artifacts against the rules that importers enforce: `verify(path)` gives one finding a rule.
+
+Works on any OVA, VMDK, ISO or VMX, ours or others'. A folder is checked against its
+SHA256SUMS, and then each artifact in it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from lvslab.check.verify.archive import ARCHIVE, Archive, Member
+from lvslab.check.verify.disk import DISK, Disk
+from lvslab.check.verify.envelope import ENVELOPE, Envelope
+from lvslab.check.verify.folder import FOLDER, Folder
+from lvslab.check.verify.image import SPARSE, STREAM, Image
+from lvslab.check.verify.machine import VMX, Machine
+from lvslab.check.verify.rules import RULES, Finding, Outcome, Rule, Unreadable
+from lvslab.check.verify.seed import SEED, SeedIso
+from lvslab.core.errors import InputError
+from lvslab.export.sums import NAME as SUMS_NAME
+from lvslab.export.vmdk import Reader, VmdkError
+from lvslab.export.vmdk.layout import MONOLITHIC_SPARSE, NO_PARENT
+from lvslab.model.lab import Lab
+
+__all__ = ["RULES", "Finding", "Outcome", "Rule", "verify"]
+
+KINDS = (".ova", ".vmdk", ".iso", ".vmx")
+"""The endings of what can be verified."""
+
+_ISO_MAGIC = (32769, b"CD001")
+_MAX_SEED = 16 << 20
+
+
+def verify(path: Path, lab: Lab | None = None, signers: Path | None = None) -> list[Finding]:
+    """Look at a file, or at all artifacts of a folder; `lab` lets seeds be compared with it.
+
+    `signers` (allowed_signers of OpenSSH, or a keyring of gpg) lets the sums' signature be
+    checked. Raises InputError if there is nothing there that can be verified.
+    """
+    if signers and not signers.is_file():
+        raise InputError("there is no such file", where=f"--signers {signers}")
+    if path.is_dir():
+        return _folder(path, lab, signers)
+    if not path.is_file():
+        raise InputError("there is no such file", where=str(path))
+    return list(_file(path, lab))
+
+
+def _folder(folder: Path, lab: Lab | None, signers: Path | None) -> list[Finding]:
+    files = sorted(p for p in folder.rglob("*") if p.suffix in KINDS and p.is_file())
+    findings: list[Finding] = []
+    if (folder / SUMS_NAME).is_file():
+        findings += FOLDER.run(Folder(folder, signers), str(folder))
+    if not files and not findings:
+        raise InputError(f"there is no {', '.join(KINDS)} and no {SUMS_NAME}", where=str(folder))
+    for file in files:
+        findings += _file(file, lab)
+    return findings
+
+
+def _file(path: Path, lab: Lab | None) -> Iterator[Finding]:
+    name = path.name
+    match path.suffix.lower():
+        case ".ova":
+            yield from _ova(path, lab)
+        case ".vmdk":
+            yield from _vmdk(path, name, lab)
+        case ".iso":
+            with path.open("rb") as file:
+                yield from SEED.run(SeedIso(file, path.stem, lab), name)
+        case ".vmx":
+            yield from VMX.run(Machine(path), name)
+        case _:
+            raise InputError(
+                f"not one of {', '.join(KINDS)}",
+                where=str(path),
+                hint="give an OVA, a VMDK, a seed ISO, a .vmx or the artifacts' folder",
+            )
+
+
+def _ova(path: Path, lab: Lab | None) -> Iterator[Finding]:
+    archive = Archive(path)
+    # The digests of the manifest are reckoned while the disks are looked at.
+    with ThreadPoolExecutor(1) as pool:
+        tar = pool.submit(ARCHIVE.run, archive, path.name)
+        inside = list(_inside(archive, lab))
+        yield from tar.result()
+        yield from inside
+
+
+def _inside(archive: Archive, lab: Lab | None) -> Iterator[Finding]:
+    try:
+        members = archive.members
+        ovf = archive.find(".ovf")
+        text = archive.text(ovf)
+    except Unreadable:  # the rules of the archive say so
+        return
+    disks = [member for member in members if member.name.lower().endswith(".vmdk")]
+    capacities = {member.name: _capacity(archive.path, member) for member in disks}
+    files = {member.name: member.info.size for member in members}
+    envelope = Envelope(text, files, capacities.get)
+    yield from ENVELOPE.run(envelope, f"{archive.path.name}/{ovf.name}")
+    for member in disks:
+        yield from _vmdk(
+            archive.path,
+            f"{archive.path.name}/{member.name}",
+            lab,
+            member.offset,
+            min(member.info.size, archive.size - member.offset),
+        )
+
+
+def _capacity(path: Path, member: Member) -> int | None:
+    try:
+        with Reader(path, member.offset, member.info.size) as reader:
+            return reader.capacity
+    except VmdkError:
+        return None
+
+
+def _vmdk(
+    path: Path, artifact: str, lab: Lab | None, offset: int = 0, length: int | None = None
+) -> Iterator[Finding]:
+    try:
+        reader = Reader(path, offset, length)
+    except VmdkError as error:
+        yield Finding(RULES[f"vmdk-{error.rule}"], artifact, Outcome.FAIL, error.message)
+        return
+    with reader:
+        hosted = reader.descriptor.values.get("createType") == MONOLITHIC_SPARSE
+        yield from (SPARSE if hosted else STREAM).run(Image(reader), artifact)
+        if reader.descriptor.values.get("parentCID", NO_PARENT) != NO_PARENT:
+            return  # what a child holds is a difference, not a disk
+        file = reader.disk()
+        if _holds_iso(reader):
+            image = io.BytesIO(file.read(_MAX_SEED))
+            yield from SEED.run(SeedIso(image, path.stem, lab), artifact)
+        else:
+            yield from DISK.run(Disk(file, reader.capacity), artifact)
+
+
+def _holds_iso(reader: Reader) -> bool:
+    """Whether the disk is a seed: an ISO as a second disk, for importers that drop CD-ROMs."""
+    try:
+        return reader.read_at(_ISO_MAGIC[0], len(_ISO_MAGIC[1])) == _ISO_MAGIC[1]
+    except VmdkError:  # the rules of the image say so
+        return False

@@ -1,0 +1,269 @@
+"""Rules for the tar that an OVA is (DMTF DSP0243 5.1, 5.2; POSIX ustar)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tarfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from xml.etree import ElementTree
+
+from lvslab.check.verify.rules import Refused, RuleSet, Unreadable, demand
+from lvslab.export.ova import referenced
+
+ARCHIVE: RuleSet[Archive] = RuleSet()
+
+_BLOCK = 512
+_USTAR = b"ustar\x0000"
+_MANIFEST_LINE = re.compile(r"^SHA(1|256|512)\(([^)]+)\)= ([0-9a-f]+)$")
+_MAX_TEXT = 4 << 20
+_DIGITS = {"1": 40, "256": 64, "512": 128}
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of the tar: its header as written, and where its content stands."""
+
+    info: tarfile.TarInfo
+    magic: bytes
+    offset: int
+
+    @property
+    def name(self) -> str:
+        """The name."""
+        return self.info.name
+
+
+class Archive:
+    """A tar file, read header by header so that nothing is smoothed over."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = path.stat().st_size
+
+    @cached_property
+    def _scan(self) -> tuple[list[Member], int]:
+        """The members and the offset of the block after the last."""
+        members: list[Member] = []
+        offset = 0
+        with self.path.open("rb") as file:
+            while len(block := os.pread(file.fileno(), _BLOCK, offset)) == _BLOCK and any(block):
+                try:
+                    info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+                except tarfile.HeaderError as error:
+                    raise Unreadable(f"no tar header at byte {offset} ({error})") from None
+                members.append(Member(info, block[257:265], offset + _BLOCK))
+                offset += _BLOCK + -(-info.size // _BLOCK) * _BLOCK
+        if not members:
+            raise Unreadable("it is not a tar file, or an empty one")
+        return members, offset
+
+    @property
+    def members(self) -> list[Member]:
+        """All members in order; raises Unreadable."""
+        return self._scan[0]
+
+    @property
+    def end(self) -> bytes:
+        """What follows the last member."""
+        with self.path.open("rb") as file:
+            file.seek(self._scan[1])
+            return file.read(_MAX_TEXT)
+
+    def padding(self, member: Member) -> bytes:
+        """What fills a member's last block."""
+        start = member.offset + member.info.size
+        with self.path.open("rb") as file:
+            return os.pread(file.fileno(), -start % _BLOCK, start)
+
+    def find(self, ending: str) -> Member:
+        """The first member whose name ends so; raises Unreadable."""
+        for member in self.members:
+            if member.name.lower().endswith(ending):
+                return member
+        raise Unreadable(f"there is no {ending} in it")
+
+    def text(self, member: Member) -> str:
+        """The content of a small text member; raises Unreadable."""
+        if member.info.size > _MAX_TEXT:
+            raise Unreadable(f"{member.name} is too long for a text")
+        with self.path.open("rb") as file:
+            data = os.pread(file.fileno(), member.info.size, member.offset)
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            raise Unreadable(f"{member.name} is not UTF-8 text") from None
+
+    def digest(self, member: Member, algorithm: str) -> str:
+        """The hex digest of a member's content."""
+        total = hashlib.new(algorithm)
+        with self.path.open("rb") as file:
+            file.seek(member.offset)
+            left = member.info.size
+            while left and (data := file.read(min(left, 1 << 20))):
+                total.update(data)
+                left -= len(data)
+        return total.hexdigest()
+
+    @cached_property
+    def manifest(self) -> list[tuple[str, str, str]]:
+        """Algorithm, name and digest of each line of the manifest; raises Unreadable."""
+        lines = []
+        for number, line in enumerate(self.text(self.find(".mf")).splitlines(), 1):
+            match = _MANIFEST_LINE.match(line)
+            if not match or len(match[3]) != _DIGITS[match[1]]:
+                raise Unreadable(f"line {number} of the manifest is not SHA256(name)= hex: {line}")
+            lines.append((f"sha{match[1]}", match[2], match[3]))
+        return lines
+
+
+@ARCHIVE.rule(
+    "tar-format",
+    "the OVA is a ustar archive of regular files",
+    "vSphere: 'Selected OVA file is not a valid template'",
+)
+def _format(archive: Archive) -> str:
+    try:
+        members = archive.members
+    except Unreadable as error:
+        raise Refused(str(error)) from None
+    for member in members:
+        demand(member.magic == _USTAR, f"{member.name} has no ustar header: {member.magic!r}")
+        kind = member.info.type
+        demand(kind in (tarfile.REGTYPE, tarfile.AREGTYPE), f"{member.name} is no regular file")
+    return f"{len(members)} regular files in a ustar archive"
+
+
+@ARCHIVE.rule(
+    "tar-names",
+    "names are plain, different and without a folder",
+    "ovftool looks for the name in References and does not find the file",
+)
+def _names(archive: Archive) -> str:
+    names = [member.name for member in archive.members]
+    for name in names:
+        demand(name == PurePosixPath(name).name and name not in ("", ".", ".."), f"bad name {name}")
+        demand(re.fullmatch(r"[A-Za-z0-9._-]+", name), f"the name {name!r} is not plain")
+        demand(names.count(name) == 1, f"{name} is in it twice")
+    return "all names are plain and different"
+
+
+@ARCHIVE.rule(
+    "tar-order",
+    ".ovf first, then .mf, then the files in the order of References",
+    "ESXi and vSphere, which read the stream once: 'The OVF package is invalid and cannot be "
+    "deployed'",
+)
+def _order(archive: Archive) -> str:
+    names = [member.name for member in archive.members]
+    demand(names[0].endswith(".ovf"), f"the first member is {names[0]}, not the .ovf")
+    try:
+        wanted = referenced(archive.text(archive.members[0]))
+    except (ElementTree.ParseError, KeyError):
+        raise Unreadable("the OVF cannot be read") from None
+    stem = names[0].removesuffix(".ovf")
+    expected = [names[0], f"{stem}.mf", *wanted]
+    demand(names == expected, f"the order is {', '.join(names)}, not {', '.join(expected)}")
+    return "the order is " + ", ".join(names)
+
+
+@ARCHIVE.rule(
+    "tar-owner",
+    "uid and gid are 0, no user names, mode 0644, one time for all",
+    "none refuses it, but it tells of the building host and makes each build differ",
+)
+def _owner(archive: Archive) -> str:
+    times = {member.info.mtime for member in archive.members}
+    for member in archive.members:
+        info = member.info
+        demand((info.uid, info.gid) == (0, 0), f"{info.name} belongs to {info.uid}:{info.gid}")
+        demand(info.uname in ("", "root"), f"{info.name} names the user {info.uname}")
+        demand(info.gname in ("", "root"), f"{info.name} names the group {info.gname}")
+        demand(info.mode == 0o644, f"{info.name} has mode {info.mode:o}")
+    demand(len(times) == 1, "the members have different times")
+    return "owner 0:0, mode 644, one time"
+
+
+@ARCHIVE.rule(
+    "tar-end",
+    "blocks are filled with zeros, and two zero blocks are the end",
+    "all, after the upload: the last file is shorter than its header says",
+)
+def _end(archive: Archive) -> str:
+    end = archive.end
+    last = archive.members[-1]
+    demand(last.offset + last.info.size <= archive.size, f"{last.name} is cut off")
+    for member in archive.members:
+        demand(not any(archive.padding(member)), f"something is hidden behind {member.name}")
+    demand(len(end) >= 2 * _BLOCK, "the two zero blocks at the end are missing")
+    demand(not any(end), "something follows the end of the archive")
+    return "the archive is whole"
+
+
+@ARCHIVE.rule(
+    "tar-no-iso",
+    "no ISO inside: importers drop it without a word",
+    "VirtualBox, Proxmox and virt-v2v import the machine without its CD-ROM",
+)
+def _no_iso(archive: Archive) -> str:
+    for member in archive.members:
+        demand(not member.name.lower().endswith(".iso"), f"{member.name} would be dropped")
+    return "no ISO inside"
+
+
+@ARCHIVE.rule(
+    "manifest-form",
+    "the manifest is of lines `SHA256(name)= hex`, no blank before the bracket",
+    "vSphere: 'The provided manifest file is invalid: Invalid OVF manifest entry'",
+)
+def _manifest_form(archive: Archive) -> str:
+    count = len(archive.members)
+    try:
+        lines = archive.manifest
+    except Unreadable as error:
+        raise Refused(str(error)) from None
+    return f"{len(lines)} lines for {count} members, in the form that importers read"
+
+
+@ARCHIVE.rule(
+    "manifest-algorithm",
+    "the digests are SHA256",
+    "vSphere 8: 'Invalid OVF checksum algorithm: SHA1'",
+)
+def _manifest_algorithm(archive: Archive) -> str:
+    for algorithm, name, _ in archive.manifest:
+        demand(algorithm == "sha256", f"the digest of {name} is {algorithm}")
+    return "all digests are SHA256"
+
+
+@ARCHIVE.rule(
+    "manifest-complete",
+    "the manifest names every file once and no other",
+    "ovftool: 'No manifest entry found for', 'File is missing from the manifest'",
+)
+def _manifest_complete(archive: Archive) -> str:
+    named = [name for _, name, _ in archive.manifest]
+    there = [m.name for m in archive.members if not m.name.endswith((".mf", ".cert"))]
+    for name in there:
+        demand(named.count(name) == 1, f"{name} is in the manifest {named.count(name)} times")
+    for name in named:
+        demand(name in there, f"the manifest names {name}, which is not in the archive")
+    return f"{len(named)} files, each named once"
+
+
+@ARCHIVE.rule(
+    "manifest-digest",
+    "each digest is that of the file",
+    "Workstation: 'SHA digest does not match manifest'; vSphere: 'The checksum(s) from the "
+    "provided manifest file do not match the content of file(s)'",
+)
+def _manifest_digest(archive: Archive) -> str:
+    members = {member.name: member for member in archive.members}
+    for algorithm, name, digest in archive.manifest:
+        if name in members:
+            found = archive.digest(members[name], algorithm)
+            demand(found == digest, f"{name} has {algorithm} {found}, the manifest says {digest}")
+    return "all digests match"

@@ -1,0 +1,295 @@
+"""Rules for what is on an appliance's disk: it boots, and it carries no secret.
+
+The file systems are read out of the VMDK, without a mount and without root. Sources:
+UEFI 2.10 section 5 (GPT) and 3.5.1.1 (removable-media loader); GRUB's boot.S.
+"""
+
+from __future__ import annotations
+
+import stat
+import struct
+import uuid
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Any
+
+from dissect.extfs import ExtFS
+from dissect.extfs.exceptions import FileNotFoundError as NotInExt
+from dissect.fat import FATFS
+
+from lvslab.check.verify.rules import Refused, RuleSet, Unreadable, demand
+from lvslab.export.vmdk.reader import DiskFile
+
+DISK: RuleSet[Disk] = RuleSet()
+
+SECTOR = 512
+_ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
+_BIOS_BOOT = uuid.UUID("21686148-6449-6e6f-744e-656564454649")
+_EXT_MAGIC = (1080, b"\x53\xef")
+_GRUB_KERNEL_SECTOR = 0x5C
+_LOADER = "EFI/BOOT/BOOTX64.EFI"
+_HOMES = ("/root", "/home")
+_PRIVATE = b"PRIVATE KEY-----"
+_MAX_KEY = 64 << 10
+
+
+@dataclass(frozen=True)
+class Partition:
+    """A partition of the GPT: its type, first sector and number of sectors."""
+
+    kind: uuid.UUID
+    start: int
+    sectors: int
+
+
+class Disk:
+    """A disk that can be read; what is on it is found when it is asked for."""
+
+    def __init__(self, file: DiskFile, capacity: int) -> None:
+        self.file, self.capacity = file, capacity
+
+    def read(self, sector: int, count: int = 1) -> bytes:
+        """`count` sectors from `sector` on."""
+        self.file.seek(sector * SECTOR)
+        return self.file.read(count * SECTOR)
+
+    @cached_property
+    def header(self) -> bytes:
+        """The GPT header; raises Unreadable."""
+        data = self.read(1)
+        if data[:8] != b"EFI PART":
+            raise Unreadable("there is no GPT")
+        return data
+
+    @cached_property
+    def table(self) -> bytes:
+        """The GPT's entries; raises Unreadable."""
+        start, count, size = struct.unpack_from("<QII", self.header, 72)
+        if count * size > 1 << 20 or size < 128:
+            raise Unreadable("the GPT claims an impossible table")
+        return self.read(start, -(-count * size // SECTOR))[: count * size]
+
+    @cached_property
+    def partitions(self) -> list[Partition]:
+        """The partitions; raises Unreadable."""
+        (size,) = struct.unpack_from("<I", self.header, 84)
+        found = []
+        for offset in range(0, len(self.table), size):
+            kind = uuid.UUID(bytes_le=self.table[offset : offset + 16])
+            first, last = struct.unpack_from("<QQ", self.table, offset + 32)
+            if kind.int:
+                found.append(Partition(kind, first, last - first + 1))
+        return found
+
+    def partition(self, kind: uuid.UUID, name: str) -> Partition:
+        """The first partition of a type; raises Refused if there is none."""
+        for partition in self.partitions:
+            if partition.kind == kind:
+                return partition
+        raise Refused(f"there is no {name}")
+
+    def part(self, partition: Partition) -> DiskFile:
+        """A partition as a file."""
+        return self.file.part(partition.start * SECTOR, partition.sectors * SECTOR)
+
+    @cached_property
+    def root(self) -> Any:
+        """The root file system: the first ext4; raises Unreadable."""
+        for partition in self.partitions:
+            file = self.part(partition)
+            file.seek(_EXT_MAGIC[0])
+            if file.read(2) == _EXT_MAGIC[1]:
+                file.seek(0)
+                return ExtFS(file)
+        raise Unreadable("there is no ext4 file system")
+
+    def find(self, path: str) -> Any | None:
+        """The inode of a path in the root file system, symbolic links not followed."""
+        try:
+            return self.root.get(path)
+        except NotInExt:
+            return None
+
+    def content(self, path: str) -> bytes | None:
+        """A file's content; None if there is no such regular file."""
+        node = self.find(path)
+        if node is None or node.filetype != stat.S_IFREG:
+            return None
+        return bytes(node.open().read())
+
+    def below(self, path: str) -> Iterator[tuple[str, Any]]:
+        """Every file below a folder, with its inode; nothing if it is not there."""
+        node = self.find(path)
+        if node is None or node.filetype != stat.S_IFDIR:
+            return
+        for child in node.iterdir():
+            if child.filename in (".", ".."):
+                continue
+            name = str(PurePosixPath(path) / child.filename)
+            yield name, child
+            yield from self.below(name)
+
+
+@DISK.rule(
+    "disk-mbr",
+    "sector 0 has boot code and a protective partition of type EE",
+    "a BIOS does not boot from it; UEFI does not take the GPT",
+)
+def _mbr(disk: Disk) -> str:
+    sector = disk.read(0)
+    demand(sector[510:512] == b"\x55\xaa", "sector 0 does not end in 55 AA")
+    demand(any(sector[:440]), "there is no boot code in sector 0")
+    demand(sector[450] == 0xEE, f"the first partition has type {sector[450]:02X}, not EE")
+    return "boot code and protective partition"
+
+
+@DISK.rule(
+    "disk-gpt",
+    "both copies of the GPT are whole (CRC32) and agree",
+    "UEFI: no bootable device",
+)
+def _gpt(disk: Disk) -> str:
+    last = disk.capacity // SECTOR - 1
+    for sector in (1, last):
+        header = disk.read(sector)
+        demand(header[:8] == b"EFI PART", f"there is no GPT in sector {sector}")
+        size, crc = struct.unpack_from("<II", header, 12)
+        demand(92 <= size <= SECTOR, f"the GPT in sector {sector} has an impossible length")
+        blanked = header[:16] + bytes(4) + header[20:size]
+        demand(zlib.crc32(blanked) == crc, f"the GPT in sector {sector} has a wrong CRC")
+        own, start, count, width, table_crc = struct.unpack_from("<Q40xQIII", header, 24)
+        demand(own == sector, f"the GPT in sector {sector} says that it is in {own}")
+        table = disk.read(start, -(-count * width // SECTOR))[: count * width]
+        demand(zlib.crc32(table) == table_crc, f"the table of sector {sector} has a wrong CRC")
+        demand(table == disk.table, "the two tables differ")
+    for part in disk.partitions:
+        demand(part.start + part.sectors <= last, "a partition lies beyond the end of the disk")
+    return f"{len(disk.partitions)} partitions, both copies whole"
+
+
+@DISK.rule(
+    "disk-bios-loader",
+    "the boot code points to GRUB's core in the BIOS boot partition",
+    "with BIOS firmware the machine hangs at a blinking cursor",
+)
+def _bios_loader(disk: Disk) -> str:
+    part = disk.partition(_BIOS_BOOT, "BIOS boot partition")
+    (target,) = struct.unpack_from("<Q", disk.read(0), _GRUB_KERNEL_SECTOR)
+    demand(target == part.start, f"the boot code loads sector {target}, not {part.start}")
+    first = disk.read(part.start)
+    demand(any(first), "the BIOS boot partition is empty")
+    start, count = struct.unpack_from("<QH", first, 0x1F4)
+    demand(start == part.start + 1, f"GRUB goes on at sector {start}, not {part.start + 1}")
+    demand(0 < count < part.sectors, f"GRUB's core would have {count} sectors")
+    return f"boot code, then {count + 1} sectors of GRUB"
+
+
+@DISK.rule(
+    "disk-uefi-loader",
+    f"the EFI system partition has {_LOADER}",
+    "with UEFI firmware: no bootable device",
+)
+def _uefi_loader(disk: Disk) -> str:
+    file = disk.part(disk.partition(_ESP, "EFI system partition"))
+    try:
+        loader = FATFS(file).get(_LOADER)
+    except Exception as error:  # the library's own kinds for a broken FAT are many
+        raise Refused(f"{_LOADER} is not there ({error})") from None
+    head = loader.open().read(2)
+    demand(head == b"MZ", f"{_LOADER} is no program for UEFI")
+    return f"{_LOADER} is there"
+
+
+@DISK.rule(
+    "disk-root",
+    "there is a root file system that can be read, with a kernel and GRUB's menu",
+    "GRUB: no menu, or 'file not found' for the kernel",
+)
+def _root(disk: Disk) -> str:
+    demand(disk.partitions, "there is no partition")
+    try:
+        names = [PurePosixPath(name).name for name, _ in disk.below("/boot")]
+    except Unreadable as error:
+        raise Refused(str(error)) from None
+    kernels = [name for name in names if name.startswith("vmlinuz-")]
+    demand(kernels, "there is no kernel in /boot")
+    demand(any(name.startswith("initrd.img-") for name in names), "there is no initrd in /boot")
+    demand("grub.cfg" in names, "there is no grub.cfg")
+    return f"kernel {kernels[0].removeprefix('vmlinuz-')}"
+
+
+@DISK.rule(
+    "disk-no-password",
+    "no account in /etc/shadow has a password",
+    "none refuses it: everybody who has the image knows the log-in",
+)
+def _no_password(disk: Disk) -> str:
+    shadow = disk.content("/etc/shadow")
+    demand(shadow is not None, "there is no /etc/shadow")
+    for line in (shadow or b"").decode(errors="replace").splitlines():
+        user, _, rest = line.partition(":")
+        secret = rest.split(":", 1)[0]
+        demand(secret[:1] in ("*", "!"), f"the account {user} can log in with a password")
+    for line in (disk.content("/etc/passwd") or b"").decode(errors="replace").splitlines():
+        user, secret = (line.split(":") + [""])[:2]
+        demand(secret == "x", f"the account {user} has its password in /etc/passwd")
+    return "no account has a password"
+
+
+@DISK.rule(
+    "disk-no-host-key",
+    "no SSH host key and no other private key",
+    "none refuses it: all machines made from the image could be impersonated",
+)
+def _no_host_key(disk: Disk) -> str:
+    for name, _ in disk.below("/etc/ssh"):
+        demand(not PurePosixPath(name).name.startswith("ssh_host_"), f"{name} is in the image")
+    for folder in ("/etc/ssl/private", *_HOMES):
+        for name, node in disk.below(folder):
+            if node.filetype == stat.S_IFREG and node.size <= _MAX_KEY:
+                demand(_PRIVATE not in node.open().read(), f"{name} is a private key")
+    return "no host key, no private key"
+
+
+@DISK.rule(
+    "disk-no-authorized-key",
+    "no authorized_keys and no shell history",
+    "none refuses it: somebody else's key opens the machine",
+)
+def _no_authorized_key(disk: Disk) -> str:
+    for folder in _HOMES:
+        for name, _ in disk.below(folder):
+            last = PurePosixPath(name).name
+            demand(not last.startswith("authorized_keys"), f"{name} is in the image")
+            demand(not last.endswith("_history"), f"{name} is in the image")
+    return "no authorized_keys"
+
+
+@DISK.rule(
+    "disk-machine-id",
+    "/etc/machine-id is empty, D-Bus has no own one",
+    "none refuses it: all machines get the same DHCP lease and journal id",
+)
+def _machine_id(disk: Disk) -> str:
+    identity = disk.content("/etc/machine-id")
+    demand(identity is not None, "there is no /etc/machine-id")
+    demand(not (identity or b"").strip(), "/etc/machine-id is set")
+    demand(not disk.content("/var/lib/dbus/machine-id"), "/var/lib/dbus/machine-id is set")
+    return "no machine id"
+
+
+@DISK.rule(
+    "disk-no-state",
+    "no random seed and nothing of a cloud-init run",
+    "none refuses it: cloud-init takes the machine for one that was set up already",
+)
+def _no_state(disk: Disk) -> str:
+    seed = "/var/lib/systemd/random-seed"
+    demand(disk.find(seed) is None, f"{seed} is in the image")
+    for name, _ in disk.below("/var/lib/cloud"):
+        last = PurePosixPath(name).name
+        demand(last not in ("instance", "user-data.txt", "obj.pkl"), f"{name} is in the image")
+    return "no state of an earlier boot"

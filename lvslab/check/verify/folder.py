@@ -1,0 +1,86 @@
+"""Rules for a folder of artifacts as a whole."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+
+from lvslab.check.verify.rules import Refused, RuleSet, Unreadable, demand
+from lvslab.core.errors import CheckFailed
+from lvslab.core.files import sha256_file
+from lvslab.export import sign, sums
+
+FOLDER: RuleSet[Folder] = RuleSet()
+
+
+class Folder:
+    """A folder with a SHA256SUMS; `signers` is the file of those who may have signed it."""
+
+    def __init__(self, path: Path, signers: Path | None = None) -> None:
+        self.path = path
+        self.signers = signers
+
+    @cached_property
+    def sums(self) -> dict[str, str]:
+        """What SHA256SUMS says; raises Unreadable."""
+        try:
+            return sums.read(self.path)
+        except CheckFailed as error:
+            raise Unreadable(error.message) from None
+
+
+@FOLDER.rule(
+    "sums-form",
+    "SHA256SUMS is what sha256sum -c reads",
+    "sha256sum: 'no properly formatted checksum lines found'",
+)
+def _form(folder: Folder) -> str:
+    try:
+        return f"{len(folder.sums)} sums"
+    except Unreadable as error:
+        raise Refused(str(error)) from None
+
+
+@FOLDER.rule(
+    "sums-complete",
+    "every artifact has its sum",
+    "none: a file that nobody checks may be another's",
+)
+def _complete(folder: Folder) -> str:
+    there = {p.relative_to(folder.path).as_posix() for p in sums.artifacts(folder.path)}
+    for name in sorted(there - folder.sums.keys()):
+        raise Refused(f"{name} has no sum")
+    return f"{len(there)} files, all with a sum"
+
+
+@FOLDER.rule(
+    "sums-match",
+    "each file is there and has its sum",
+    "sha256sum -c: FAILED",
+)
+def _match(folder: Folder) -> str:
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(lambda name: _digest(folder.path / name), folder.sums)
+    for (name, wanted), digest in zip(folder.sums.items(), found, strict=True):
+        demand(digest is not None, f"{name} is not there")
+        demand(digest == wanted, f"{name} has sha256 {digest}, the sums say {wanted}")
+    return "all sums match"
+
+
+def _digest(path: Path) -> str | None:
+    return sha256_file(path) if path.is_file() else None
+
+
+@FOLDER.rule(
+    "sums-signed",
+    "SHA256SUMS is signed by one of the signers given",
+    "ssh-keygen -Y verify: 'Could not verify signature'",
+)
+def _signed(folder: Folder) -> str:
+    if folder.signers is None:
+        raise Unreadable("no signers were given")
+    try:
+        return f"signed by {sign.signer(folder.path, folder.signers)}"
+    except CheckFailed as error:
+        raise Refused(error.message) from None

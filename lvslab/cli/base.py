@@ -1,0 +1,215 @@
+"""What every verb stands on: the project's folders, the session, and the `verb` decorator."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+
+from lvslab.core import host
+from lvslab.core.errors import LabError
+from lvslab.core.events import Event, Listener, Note
+from lvslab.core.stages import default_cache
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = "python3 build.py"
+_LOGS_KEPT = 30
+
+
+@dataclass
+class Session:
+    """One run of the command line: how to show things, where its log is, who listens."""
+
+    verbose: bool = False
+    color: bool = field(default_factory=lambda: not os.environ.get("NO_COLOR"))
+    json: bool = False
+    log: Path | None = None
+    listener: Listener | None = None
+
+    @property
+    def cache(self) -> Path:
+        """The cache folder, as an absolute path."""
+        return default_cache().absolute()
+
+    def out(self, text: str = "") -> None:
+        """One line of result on stdout (nothing with --json, whose lines are objects)."""
+        if not self.json:
+            click.echo(text, color=None if self.color else False)
+
+    def tell(self, text: str) -> None:
+        """One line for the user about what goes on: to the listener if any, else on stderr."""
+        if self.listener:
+            self.listener(Note(text))
+        else:
+            click.echo(text, err=True)
+
+    def emit(self, kind: str, **values: Any) -> None:
+        """One JSON object on stdout, only with --json."""
+        if self.json:
+            click.echo(json.dumps({"event": kind, **values}, default=str))
+
+    def ensure(self, group: str) -> None:
+        """The host's programs for `build`, `lab` or `test`; see `host.ensure`."""
+        host.ensure(group, self.tell, self.cache / "log" / "apt.log")
+
+    @contextlib.contextmanager
+    def reporting(self, verb: str, logs: Path | None = None) -> Iterator[Listener]:
+        """A listener that shows events as this session wants them and logs all of them.
+
+        `logs` is the folder of the log file; the cache's if None or if it cannot be written.
+        """
+        from lvslab.cli import progress
+
+        with self._open_log(verb, logs) as file, progress.display(self, file) as listener:
+            self.listener = listener
+            try:
+                yield listener
+            finally:
+                self.listener = None
+
+    def _open_log(self, verb: str, logs: Path | None) -> TextIO:
+        folders = [*([logs] if logs else []), self.cache / "log"]
+        for folder in folders:
+            with contextlib.suppress(OSError):
+                folder.mkdir(parents=True, exist_ok=True)
+                _forget_old(folder, verb)
+                self.log = folder / f"{verb}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+                return self.log.open("w", encoding="utf-8", errors="replace")
+        raise LabError(
+            f"no log can be written in {folders[-1]}",
+            hint="free some room, or set LVSLAB_CACHE to a folder that you may write",
+        )
+
+
+def _forget_old(folder: Path, verb: str) -> None:
+    for old in sorted(folder.glob(f"{verb}-*.log"))[:-_LOGS_KEPT]:
+        old.unlink(missing_ok=True)
+
+
+def event_object(event: Event) -> dict[str, Any]:
+    """An event as a JSON-able object; its class gives `event`: StageDone is `stage-done`."""
+    name = "".join(f"-{c.lower()}" if c.isupper() else c for c in type(event).__name__)
+    return {"event": name.lstrip("-"), **asdict(event)}
+
+
+def session() -> Session:
+    """The running command's session."""
+    found = click.get_current_context().find_object(Session)
+    assert found is not None
+    return found
+
+
+def _set_verbose(context: click.Context, _option: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(Session).verbose = True
+
+
+def _set_plain(context: click.Context, _option: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(Session).color = False
+
+
+def _set_json(context: click.Context, _option: click.Parameter, value: bool) -> None:
+    if value:
+        context.ensure_object(Session).json = True
+
+
+_VERBOSE = click.option(
+    "-v",
+    "--verbose",
+    is_flag=True,
+    expose_value=False,
+    callback=_set_verbose,
+    help="Show the output of the programs that are run, too.",
+)
+_PLAIN = click.option(
+    "--no-color",
+    is_flag=True,
+    expose_value=False,
+    callback=_set_plain,
+    help="No colours (NO_COLOR in the environment does the same).",
+)
+
+as_json = click.option(
+    "--json",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_set_json,
+    help="One JSON object a line on stdout, for programs.",
+)
+
+lab_file = click.option(
+    "--lab",
+    "lab_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=ROOT / "lab.yaml",
+    show_default="lab.yaml",
+    help="The lab to build.",
+)
+
+
+def out_folder(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option `--out DIR`, parameter `out`."""
+    return click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=ROOT / default,
+        show_default=default,
+        help="Where the results go.",
+    )
+
+
+def everywhere(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options that work before and after the verb: -v and --no-color."""
+    return _VERBOSE(_PLAIN(command))
+
+
+def epilog(examples: str) -> str:
+    """The examples under a command's help, one a line, each without `python3 build.py`."""
+    lines = "\n".join(f"  {PROGRAM} {line.strip()}" for line in examples.strip().splitlines())
+    return f"\b\nExamples:\n{lines}"
+
+
+def verb(
+    name: str, examples: str, *, group: click.Group | None = None, **settings: Any
+) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a function the command `name`; its docstring is the help.
+
+    `examples`: see `epilog`. `group`: a group to belong to; a verb of the top level has
+    none, it is named in the table of `lvslab.cli.main`.
+    """
+    declare = group.command if group else click.command
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        command: click.Command = declare(name, epilog=epilog(examples), **settings)(
+            everywhere(function)
+        )
+        return command
+
+    return decorate
+
+
+def show_error(error: LabError, this: Session) -> None:
+    """The error on stderr; an object as well with --json."""
+    if error.log is None:
+        error.log = this.log
+    label = click.style("error:", fg="red", bold=True) if this.color else "error:"
+    click.echo(f"{label} {error}", err=True, color=None if this.color else False)
+    sys.stderr.flush()
+    this.emit(
+        "error",
+        status=error.status,
+        message=error.message,
+        where=error.where,
+        hint=error.hint,
+        log=str(error.log) if error.log else None,
+    )

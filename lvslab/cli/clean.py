@@ -1,0 +1,79 @@
+"""`clean`: how large the cache is, and what of it may go."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from lvslab.cli.base import session, verb
+from lvslab.core.errors import InputError
+from lvslab.core.files import only_one, remove
+
+# What lvslab puts into its cache; nothing else there is ever touched.
+PARTS = {
+    "stages": "finished stages of builds",
+    "pool": "Debian packages",
+    "venv": "Python packages",
+    "tmp": "left over from runs that were killed",
+    "notes": "what was probed on this host",
+    "log": "logs",
+}
+
+
+@verb(
+    "clean",
+    """
+    clean
+    clean --stale
+    clean --all
+    """,
+)
+@click.option(
+    "--stale", is_flag=True, help="Remove all but the newest of each stage, and what was left over."
+)
+@click.option("--all", "everything", is_flag=True, help="Remove the whole cache.")
+def clean(stale: bool, everything: bool) -> None:
+    """Show the size of the cache, or empty it. Artifacts and the packages' lock stay."""
+    this = session()
+    if stale and everything:
+        raise InputError("--stale and --all were given", hint="choose one of them")
+    before = {part: size(this.cache / part) for part in PARTS}
+    if not stale and not everything:
+        for part, what in PARTS.items():
+            this.out(f"{part:8} {_megabytes(before[part])}  {what}")
+        this.out(f"{'all':8} {_megabytes(sum(before.values()))}  {this.cache}")
+        return
+    with only_one(this.cache / "lock", "build"):
+        for path in stale_parts(this.cache) if stale else [this.cache / part for part in PARTS]:
+            remove(path)
+    after = sum(size(this.cache / part) for part in PARTS)
+    this.out(f"{_megabytes(sum(before.values()) - after).strip()} freed in {this.cache}")
+
+
+def size(folder: Path) -> int:
+    """The bytes on disk below a folder; a file with several names counts once."""
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            this = os.lstat(Path(where) / name)
+            if (this.st_dev, this.st_ino) not in seen:
+                seen.add((this.st_dev, this.st_ino))
+                total += this.st_blocks * 512
+    return total
+
+
+def stale_parts(cache: Path) -> Iterator[Path]:
+    """All stages but the newest of each name, half-made things, and the other environments."""
+    yield from (cache / "tmp").glob("*")
+    for stage in (cache / "stages").glob("*"):
+        yield from sorted(stage.iterdir(), key=lambda path: path.stat().st_mtime)[:-1]
+    environments = [path for path in (cache / "venv").glob("*") if path.is_dir()]
+    yield from sorted(environments, key=lambda path: path.stat().st_mtime)[:-2]
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:10,.1f} MB"

@@ -1,0 +1,76 @@
+"""`diff`: what an image has that Debian's packages have not."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lvslab.cli.base import ROOT, as_json, lab_file, session, verb
+
+if TYPE_CHECKING:
+    from lvslab.build.policy import Verdict
+
+
+@verb(
+    "diff",
+    """
+    diff director
+    diff real-server --shipped
+    diff director --json
+    """,
+)
+@click.argument("role", type=click.Choice(["director", "real-server"]))
+@click.option("--shipped", is_flag=True, help="Only what ships, not what is dropped.")
+@lab_file
+@as_json
+def diff(role: str, shipped: bool, lab_path: Path) -> None:
+    """Show what the bake of ROLE did to the base tree, and what becomes of it.
+
+    Bakes the role if that has not been done. Each path is shown with the rule that decides
+    about it and why; files that ship with their contents as a unified diff.
+    """
+    import tarfile
+
+    from lvslab import make
+    from lvslab.build import changes, policy
+    from lvslab.core.files import usual_umask
+    from lvslab.model import load
+    from lvslab.model.lab import Role
+    from lvslab.render import role_files
+
+    this = session()
+    lab, roles = load.load_all(lab_path, ROOT / "roles")
+    options = make.Options(cache=this.cache, out=ROOT / "artifacts", jobs=os.cpu_count() or 1)
+    with this.reporting("diff") as listener, usual_umask():
+        this.ensure("build")
+        pipeline = make.Pipeline(lab, roles, options, listener)
+        base, baked = pipeline.base_tree(Role(role)), pipeline.changes(Role(role))
+    spec = roles[Role(role)]
+    found = changes.load(baked / "changes.jsonl")
+    verdicts = policy.judge(found, spec, role_files(lab, spec))
+    with tarfile.open(base) as tar:
+        for verdict in verdicts:
+            if verdict.rule == "keep" or not shipped:
+                wanted = verdict.rule in ("keep", "undeclared")
+                lines = policy.difference(verdict.change, tar, baked / "blobs") if wanted else []
+                _show(verdict, lines)
+    counts = {rule: sum(v.rule == rule for v in verdicts) for rule in ("keep", "undeclared")}
+    this.out(
+        f"{len(verdicts)} paths: {counts['keep']} ship, {counts['undeclared']} are not declared, "
+        "the others are dropped, emptied or taken from base"
+    )
+
+
+def _show(verdict: Verdict, lines: list[str]) -> None:
+    this = session()
+    change = verdict.change
+    this.emit(
+        "difference",
+        path=change.path, what=change.what, rule=verdict.rule, why=verdict.why, difference=lines,
+    )  # fmt: skip
+    this.out(f"{verdict.rule:10} {change.what:8} {change.path}  ({verdict.why or 'no rule'})")
+    for line in lines:
+        this.out(f"    {line}")

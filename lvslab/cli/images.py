@@ -1,0 +1,137 @@
+"""`images`: everything, from Debian's packages to the OVAs and the seeds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lvslab.cli.base import ROOT, Session, as_json, lab_file, out_folder, session, verb
+from lvslab.cli.clean import size, stale_parts
+
+if TYPE_CHECKING:
+    from lvslab.build.accel import Accelerator
+    from lvslab.make import Built
+
+_ROLES = ("director", "real-server")
+_MUCH = 5 * 10**9  # bytes of earlier builds in the cache that are worth a line
+
+
+@verb(
+    "images",
+    """
+    images
+    images --role director --jobs 1
+    images --offline --json
+    images --sign ~/.ssh/id_ed25519
+    images --dry-run
+    images --per-node
+    images --lab my-lab.yaml --out /srv/lab
+    """,
+)
+@click.option("--role", "names", multiple=True, type=click.Choice(_ROLES), help="Only this role.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    default=os.cpu_count() or 1,
+    show_default="the number of cores",
+    help="How many stages run side by side.",
+)
+@click.option("--offline", is_flag=True, help="Use what the cache has; no network.")
+@click.option(
+    "--mirror",
+    metavar="URL",
+    help="The Debian mirror (else LVSLAB_MIRROR, this host's sources, a public one).",
+)
+@click.option(
+    "--acceleration",
+    type=click.Choice(["kvm", "tcg"]),
+    help="Do not probe what the virtual machine may use.",
+)
+@click.option(
+    "--packer",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False, resolve_path=True),
+    help="Bake with this Packer (1.6 or later) instead of the pinned one.",
+)
+@click.option(
+    "--sign", "key", metavar="KEY", help="Sign SHA256SUMS: the file of an SSH key, or gpg's key id."
+)
+@click.option(
+    "--per-node",
+    is_flag=True,
+    help="An OVA of each node, too: its seed is a second disk, for importers that drop CD-ROMs.",
+)
+@click.option("--dry-run", is_flag=True, help="Show which stages would run; make nothing.")
+@lab_file
+@out_folder("artifacts")
+@as_json
+def images(
+    names: tuple[str, ...],
+    jobs: int,
+    offline: bool,
+    mirror: str | None,
+    acceleration: Accelerator | None,
+    packer: Path | None,
+    key: str | None,
+    per_node: bool,
+    dry_run: bool,
+    lab_path: Path,
+    out: Path,
+) -> None:
+    """Make the images: OVAs, seeds and what VMware opens.
+
+    What has not changed since the last time is not made again.
+    """
+    from lvslab import make
+    from lvslab.model import load
+
+    this = session()
+    lab, roles = load.load_all(lab_path, ROOT / "roles")
+    if names:
+        roles = {role: spec for role, spec in roles.items() if role in names}
+    options = make.Options(
+        cache=this.cache,
+        out=out.absolute(),
+        jobs=jobs,
+        offline=offline,
+        mirror=mirror,
+        acceleration=acceleration,
+        packer=packer,
+    )
+    if dry_run:
+        _show_plan(make.plan(lab, roles, options), this)
+        return
+    with this.reporting("images", out.absolute() / "log") as listener:
+        this.ensure("build")
+        built = make.images(lab, roles, options, listener, key)
+    _show(built, this)
+
+
+def _show_plan(stages: Iterable[tuple[str, bool]], this: Session) -> None:
+    for stage, cached in stages:
+        this.emit("plan", stage=stage, cached=cached)
+        after = "" if cached else ", and what is made from it"
+        this.out(f"{'unchanged' if cached else 'would run'}  {stage}{after}")
+
+
+def _show(built: Built, this: Session) -> None:
+    """The artifacts with size and sha256, on stdout."""
+    width = max((len(_short(artifact.path)) for artifact in built.artifacts), default=0)
+    for artifact in built.artifacts:
+        this.emit("artifact", path=str(artifact.path), size=artifact.size, sha256=artifact.sha256)
+        megabytes = f"{artifact.size / 1e6:,.1f} MB"
+        this.out(f"{_short(artifact.path):{width}}  {megabytes:>12}  {artifact.sha256}")
+    this.out(f"what went in: {_short(built.report)}")
+    this.out(f"log:          {_short(this.log)}" if this.log else "")
+    old = sum(map(size, stale_parts(this.cache)))
+    if old > _MUCH:
+        this.out(f"earlier builds hold {old / 1e9:.0f} GB of the cache: build.py clean --stale")
+
+
+def _short(path: Path) -> str:
+    """The path as seen from here, if it is below."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

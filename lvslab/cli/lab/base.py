@@ -1,0 +1,45 @@
+"""What the lab's verbs share: which lab is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lvslab.cli.base import lab_file
+
+if TYPE_CHECKING:
+    from lvslab.model.lab import Lab
+    from lvslab.run.cluster import Cluster
+
+_NAME = click.option(
+    "--name",
+    default=None,
+    metavar="NAME",
+    help="Which lab, if not the one that lab.yaml names.",
+)
+
+
+def which_lab(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options `--lab` and `--name`, parameters `lab_path` and `name`."""
+    return lab_file(_NAME(command))
+
+
+def the_lab(lab_path: Path, name: str | None) -> Lab:
+    """The lab of lab.yaml, under another name if one is given."""
+    from lvslab.model import load
+    from lvslab.model.lab import Lab
+
+    found = load.load_lab(lab_path)
+    if name is None:
+        return found
+    return Lab.model_validate({**found.model_dump(mode="json"), "name": name})
+
+
+def running(lab_path: Path, name: str | None) -> Cluster:
+    """The running lab, as it was started. Raises InputError if it does not run."""
+    from lvslab.run.cluster import Cluster
+
+    return Cluster.running(name or the_lab(lab_path, None).name)

@@ -1,0 +1,134 @@
+"""Faults made and mended: kill, pause, start, cut, split, stop-service, heal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lvslab.cli.base import session, verb
+from lvslab.cli.lab.base import running, which_lab
+from lvslab.core.errors import InputError
+
+
+@verb("kill", "lab kill lvs1")
+@which_lab
+@click.argument("node")
+def kill(lab_path: Path, name: str | None, node: str) -> None:
+    """A node loses its power: no shutdown, no goodbye. `lab start` boots it again."""
+    cluster = running(lab_path, name)
+    with cluster.changing():
+        cluster.kill(node)
+    session().out(f"{node} is off")
+
+
+@verb("pause", "lab pause lvs1")
+@which_lab
+@click.argument("node")
+def pause(lab_path: Path, name: str | None, node: str) -> None:
+    """A node stands still, as on a host that is too busy. `lab start` lets it go on."""
+    cluster = running(lab_path, name)
+    with cluster.changing():
+        cluster.pause(node)
+    session().out(f"{node} stands still")
+
+
+@verb("start", "lab start lvs1")
+@which_lab
+@click.argument("node")
+def start(lab_path: Path, name: str | None, node: str) -> None:
+    """Boot a node that is off, or let one that is paused go on."""
+    from lvslab.check import bringup
+    from lvslab.run import faults
+
+    this = session()
+    cluster = running(lab_path, name)
+    with cluster.changing(), this.reporting("lab-start") as listener:
+        state = cluster.node_state(node)
+        if state == "off":
+            cluster.launch(node)
+            faults.reapply(cluster, node)
+            bringup.wait_for_boot(cluster, node, bringup.Limits(), listener)
+        elif state != "running":
+            cluster.resume(node)
+    this.out(f"{node} runs")
+
+
+@verb(
+    "cut",
+    """
+    lab cut lvs1 eth1
+    lab cut lvs2 eth3 --silent
+    """,
+)
+@which_lab
+@click.argument("node")
+@click.argument("interface")
+@click.option("--silent", is_flag=True, help="Frames are lost, but the link stays up.")
+def cut(lab_path: Path, name: str | None, node: str, interface: str, silent: bool) -> None:
+    """Pull a node's network cable."""
+    from lvslab.run import faults
+
+    cluster = running(lab_path, name)
+    with cluster.changing():
+        faults.cut(cluster, node, interface, silent)
+    session().out(f"{node} {interface} is cut" + (", its link stays up" if silent else ""))
+
+
+@verb("split", "lab split lvs1 lvs2")
+@which_lab
+@click.argument("one")
+@click.argument("other")
+def split(lab_path: Path, name: str | None, one: str, other: str) -> None:
+    """Two directors no longer hear each other's adverts: both become master."""
+    from lvslab.model.lab import Role
+    from lvslab.run import faults
+
+    cluster = running(lab_path, name)
+    directors = cluster.lab.nodes_of(Role.DIRECTOR)
+    for node in (one, other):
+        if node not in directors:
+            raise InputError(
+                f"{node} is no director", hint="the directors are: " + ", ".join(directors)
+            )
+    with cluster.changing():
+        faults.split(cluster, (one, other))
+    session().out(f"{one} and {other} do not hear each other's adverts")
+
+
+@verb("stop-service", "lab stop-service lvs1 keepalived")
+@which_lab
+@click.argument("node")
+@click.argument("service")
+def stop_service(lab_path: Path, name: str | None, node: str, service: str) -> None:
+    """Stop a service of a node cleanly (systemctl stop)."""
+    from lvslab.run import faults
+
+    cluster = running(lab_path, name)
+    with cluster.changing():
+        faults.stop_service(cluster, node, service)
+    session().out(f"{service} is stopped on {node}")
+
+
+@verb(
+    "heal",
+    """
+    lab heal
+    lab heal lvs1
+    lab heal lvs1 eth1
+    """,
+)
+@which_lab
+@click.argument("node", required=False)
+@click.argument("interface", required=False)
+def heal(lab_path: Path, name: str | None, node: str | None, interface: str | None) -> None:
+    """Mend everything that is broken, or what is broken on one node or interface."""
+    from lvslab.run import faults
+
+    cluster = running(lab_path, name)
+    with cluster.changing():
+        mended = faults.heal(cluster, node, interface)
+    for fault in mended:
+        session().out(f"mended: {fault}")
+    if not mended:
+        session().out("nothing was broken")

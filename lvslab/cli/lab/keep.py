@@ -1,0 +1,47 @@
+"""`lab save` and `lab restore`: the running cluster as a checkpoint."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from lvslab.cli.base import session, verb
+from lvslab.cli.lab.base import running, which_lab
+from lvslab.core.errors import CheckFailed
+
+
+@verb("save", "lab save before-the-exam")
+@which_lab
+@click.argument("checkpoint")
+def save(lab_path: Path, name: str | None, checkpoint: str) -> None:
+    """Keep memory and disks of all nodes as they are at this moment."""
+    from lvslab.run import checkpoint as checkpoints
+
+    start = time.monotonic()
+    cluster = running(lab_path, name)
+    with cluster.changing():
+        checkpoints.save(cluster, checkpoint)
+    session().out(f"saved as {checkpoint} in {time.monotonic() - start:.1f} s")
+
+
+@verb("restore", "lab restore before-the-exam")
+@which_lab
+@click.argument("checkpoint")
+def restore(lab_path: Path, name: str | None, checkpoint: str) -> None:
+    """Back to a checkpoint, faults mended; done when the checklist passes."""
+    from lvslab.check import checklist
+    from lvslab.run import checkpoint as checkpoints
+
+    start = time.monotonic()
+    cluster = running(lab_path, name)
+    with cluster.changing():
+        checkpoints.restore(cluster, checkpoint)
+    findings = checklist.wait(cluster, 30)
+    if bad := [finding for finding in findings if not finding.ok]:
+        raise CheckFailed(
+            f"restored, but {len(bad)} checks fail: {bad[0].node}: {bad[0].says}",
+            hint="lab check shows them all",
+        )
+    session().out(f"{checkpoint} is back, the checklist passes: {time.monotonic() - start:.1f} s")

@@ -1,0 +1,107 @@
+"""`lab failover`: what a client sees of each fault."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lvslab.cli.base import as_json, session, verb
+from lvslab.cli.lab.base import running, which_lab
+from lvslab.core.errors import CheckFailed, InputError
+
+if TYPE_CHECKING:
+    from lvslab.check.failover import Verdict
+
+
+@verb(
+    "failover",
+    """
+    lab failover
+    lab failover crash stop --runs 20
+    lab failover --svg failover.svg
+    """,
+)
+@which_lab
+@click.argument("faults", metavar="[FAULT]...", nargs=-1)
+@click.option("--runs", type=click.IntRange(1, 1000), default=1, show_default=True)
+@click.option("--list", "only_list", is_flag=True, help="Only name the faults.")
+@click.option(
+    "--svg",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw the timelines into this file.",
+)
+@as_json
+def failover(
+    lab_path: Path,
+    name: str | None,
+    faults: tuple[str, ...],
+    runs: int,
+    only_list: bool,
+    svg: Path | None,
+) -> None:
+    """Break things one by one and show what a client sees; status 1 if a promise is broken.
+
+    Each fault starts from the same checkpoint. Without FAULT: all of them.
+    """
+    from lvslab.check import experiments, timeline
+    from lvslab.check import failover as engine
+    from lvslab.core.files import write_atomic
+
+    this = session()
+    cluster = running(lab_path, name)
+    known = experiments.everything(cluster.lab)
+    if unknown := [fault for fault in faults if fault not in known]:
+        raise InputError(f"there is no fault {unknown[0]}", hint="there are: " + ", ".join(known))
+    chosen = [known[fault] for fault in faults or known]
+    if only_list:
+        for experiment in chosen:
+            this.out(f"{experiment.name:<18} {experiment.summary}")
+        return
+    with cluster.changing(), this.reporting("lab-failover") as listener:
+        verdicts = engine.perform(cluster, chosen, runs, listener)
+    _show(verdicts)
+    if svg:
+        write_atomic(svg, timeline.draw(cluster.lab, verdicts))
+        this.out(f"timelines: {svg}")
+    if bad := [verdict for verdict in verdicts if verdict.problems]:
+        first = bad[0]
+        raise CheckFailed(
+            f"{len(bad)} of {len(verdicts)} faults cost more than promised; "
+            f"{first.experiment.name}: {first.problems[0]}"
+        )
+
+
+def _show(verdicts: list[Verdict]) -> None:
+    this = session()
+    heading = f"{'fault':<18} {'bar':>6} {'min':>6} {'median':>6} {'max':>6} {'limit':>6}  others"
+    this.out(click.style(heading, bold=True))
+    for verdict in verdicts:
+        least, middle, most = verdict.figures
+        experiment = verdict.experiment
+        this.emit(
+            "experiment",
+            name=experiment.name,
+            summary=experiment.summary,
+            measure=experiment.measure,
+            bar=experiment.bar,
+            limit=experiment.limit,
+            figures=[run.measured(experiment) for run in verdict.runs],
+            problems=verdict.problems,
+            runs=[asdict(run) for run in verdict.runs],
+        )
+        others = sum(
+            view.lost
+            for run in verdict.runs
+            for name, view in run.views.items()
+            if name not in experiment.hits
+        )
+        mark = click.style("✗", fg="red") if verdict.problems else click.style("✓", fg="green")
+        this.out(
+            f"{experiment.name:<18} {experiment.bar:6.2f} {least:6.2f} {middle:6.2f} "
+            f"{most:6.2f} {experiment.limit:6.2f}  {others} lost {mark}"
+        )
+        for problem in verdict.problems:
+            this.out(click.style(f"    {problem}", fg="red"))

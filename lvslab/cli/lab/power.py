@@ -1,0 +1,108 @@
+"""`lab up` and `lab down`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from lvslab.cli.base import PROGRAM, ROOT, as_json, session, verb
+from lvslab.cli.lab.base import the_lab, which_lab
+
+
+@verb(
+    "up",
+    """
+    lab up
+    lab up --hardware virtio --firmware uefi
+    lab up --name second
+    lab up --from vmware
+    """,
+)
+@which_lab
+@click.option(
+    "--from",
+    "origin",
+    type=click.Choice(["ova", "vmware"]),
+    default="ova",
+    show_default=True,
+    help="The OVAs and seeds, or VMware's folders: there each .vmx decides on the devices.",
+)
+@click.option(
+    "--artifacts",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=ROOT / "artifacts",
+    show_default="artifacts",
+    help="Where the OVAs and seeds, or the VMware folders, are.",
+)
+@click.option(
+    "--hardware",
+    type=click.Choice(["vmware", "vmware-sata", "virtio"]),
+    default="vmware",
+    show_default=True,
+    help="The devices that the nodes see.",
+)
+@click.option("--firmware", type=click.Choice(["bios", "uefi"]), default="bios", show_default=True)
+@click.option(
+    "--accelerator",
+    type=click.Choice(["auto", "kvm", "tcg"]),
+    default="auto",
+    show_default=True,
+    help="auto: KVM only if a guest was seen to boot under it.",
+)
+@as_json
+def up(
+    lab_path: Path,
+    name: str | None,
+    origin: Literal["ova", "vmware"],
+    artifacts: Path,
+    hardware: Literal["vmware", "vmware-sata", "virtio"],
+    firmware: Literal["bios", "uefi"],
+    accelerator: Literal["auto", "kvm", "tcg"],
+) -> None:
+    """Boot all nodes side by side; it is up when the checklist passes.
+
+    Calling it again starts what does not run and leaves the rest alone.
+    """
+    from lvslab.check import bringup
+    from lvslab.run.cluster import Cluster, Settings
+
+    this = session()
+    lab = the_lab(lab_path, name)
+    this.ensure("lab")
+    with this.reporting("lab-up") as listener:
+        if accelerator == "auto":
+            accelerator = _accelerator(this.cache)
+        settings = Settings(hardware, firmware, accelerator, origin)
+        started = bringup.up(Cluster(lab), artifacts, this.cache, settings, listener)
+    this.emit("up", lab=lab.name, started=started)
+    this.out(f"the lab {lab.name} is up: the checklist passes")
+    this.out(f"{PROGRAM} lab status shows it, {PROGRAM} lab down ends it")
+
+
+def _accelerator(cache: Path) -> Literal["kvm", "tcg"]:
+    """KVM if a build has seen it work, or this host's own kernel boots under it."""
+    from lvslab.build import accel
+    from lvslab.core.stages import Stages
+
+    kernel = next(iter(sorted(Path("/boot").glob("vmlinuz-*"))), Path("/boot/vmlinuz"))
+    return accel.probe(Stages(cache), kernel)
+
+
+@verb(
+    "down",
+    """
+    lab down
+    lab down --name second
+    """,
+)
+@which_lab
+def down(lab_path: Path, name: str | None) -> None:
+    """End the lab: no process, namespace, tap or file is left behind."""
+    from lvslab.run.cluster import Cluster
+
+    cluster = Cluster(the_lab(lab_path, name))
+    with cluster.changing():
+        cluster.down()
+    session().out(f"the lab {cluster.lab.name} is gone")

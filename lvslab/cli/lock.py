@@ -1,0 +1,103 @@
+"""`lock`: the packages of each role, with version and sha256."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lvslab.cli.base import ROOT, as_json, lab_file, session, verb
+
+if TYPE_CHECKING:
+    from lvslab.build.lock import Change, Lock
+
+
+@verb(
+    "lock",
+    """
+    lock
+    lock --update --dry-run
+    lock --update
+    """,
+)
+@click.option("--update", is_flag=True, help="Ask the archive for the newest versions.")
+@click.option("--dry-run", is_flag=True, help="Show what an update changes; write nothing.")
+@click.option("--mirror", metavar="URL", help="The Debian mirror to ask.")
+@click.option(
+    "--ignore-valid-until",
+    is_flag=True,
+    help="Take an index past its Valid-Until, from a mirror that lags.",
+)
+@lab_file
+@as_json
+def lock(
+    update: bool, dry_run: bool, mirror: str | None, ignore_valid_until: bool, lab_path: Path
+) -> None:
+    """Show the locked packages, or update them.
+
+    The signatures of the archive are checked when packages are locked, and the sha256 of each
+    package every time that it is used.
+    """
+    from lvslab.build import lock as engine
+    from lvslab.build import mirror as mirrors
+    from lvslab.model import load
+
+    path = ROOT / engine.FILE
+    if not update:
+        _show(engine.load(path))
+        return
+    this = session()
+    lab, roles = load.load_all(lab_path, ROOT / "roles")
+    this.ensure("build")
+    old = engine.load(path) if path.is_file() else None
+    with this.reporting("lock") as listener, tempfile.TemporaryDirectory() as work:
+        new = engine.resolve(
+            lab,
+            roles,
+            mirrors.find(mirror),
+            Path(work),
+            ignore_valid_until=ignore_valid_until,
+            listener=listener,
+        )
+    changes = engine.compare(old, new)
+    for change in changes:
+        _show_change(change)
+    if not changes:
+        this.out("nothing has changed")
+    elif dry_run:
+        this.out(f"{len(changes)} changes, not written")
+    else:
+        engine.save(new, path)
+        this.out(f"{len(changes)} changes, written to {path.name}")
+
+
+def _show(locked: Lock) -> None:
+    this = session()
+    for group, packages in locked.groups.items():
+        for package in packages:
+            this.emit(
+                "package",
+                group=group,
+                name=package.name,
+                version=package.version,
+                architecture=package.architecture,
+                sha256=package.sha256,
+                size=package.size,
+            )
+            this.out(f"{group:12} {package.name:36} {package.version:32} {package.sha256}")
+
+
+def _show_change(change: Change) -> None:
+    this = session()
+    this.emit(
+        "change",
+        group=change.group,
+        name=change.name,
+        old=change.old,
+        new=change.new,
+        security=change.security,
+    )
+    why = "  security" if change.security else ""
+    this.out(f"{change.group:12} {change.name:36} {change.old or '-'} → {change.new or '-'}{why}")

@@ -1,0 +1,139 @@
+"""The table of verbs, and what happens when one ends badly.
+
+Exit status: 0 done, 1 a check failed, 2 bad input or usage, 3 something on this host is
+missing, 4 a stage failed, 130 interrupted, 143 ended by SIGTERM. No traceback reaches the user.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from lvslab import __version__
+from lvslab.cli.base import PROGRAM, Session, epilog, everywhere, show_error
+from lvslab.cli.signals import Terminated, watched
+from lvslab.core.errors import LabError
+
+# verb: module and name of its click command; the module is imported when the verb is used
+VERBS = {
+    "images": "lvslab.cli.images:images",
+    "test": "lvslab.cli.test:test",
+    "validate": "lvslab.cli.validate:validate",
+    "render": "lvslab.cli.render:render",
+    "verify": "lvslab.cli.verify:verify",
+    "reproduce": "lvslab.cli.reproduce:reproduce",
+    "diagram": "lvslab.cli.diagram:diagram",
+    "lock": "lvslab.cli.lock:lock",
+    "diff": "lvslab.cli.diff:diff",
+    "lab": "lvslab.cli.lab:lab",
+    "vmware": "lvslab.cli.vmware:vmware",
+    "setup": "lvslab.cli.setup:setup",
+    "clean": "lvslab.cli.clean:clean",
+    "completion": "lvslab.cli.completion:completion",
+}
+
+COMPLETE_VARIABLE = "_BUILD_PY_COMPLETE"
+
+
+class Verbs(click.Group):
+    """A group whose commands are imported on use, shown in the table's order."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs' names."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb's module; None if there is no such verb."""
+        if cmd_name not in VERBS:
+            return None
+        module, _, name = VERBS[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+
+@click.command(
+    cls=Verbs,
+    epilog=epilog("images\ntest --fast\nvalidate"),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.version_option(__version__, prog_name="lvslab")
+@everywhere
+def app() -> None:
+    """VMware-ready images of a highly available, active-active LVS cluster.
+
+    `images` makes everything, from Debian's packages to the OVAs and the seeds.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; return the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that has no ✓ gets a ?
+    this = Session()
+    status = _run(arguments, this)
+    try:
+        this.emit("end", status=status)
+    except BrokenPipeError:
+        _let_reader_go()
+    return status
+
+
+def _let_reader_go() -> None:
+    """The reader of our output has gone: nothing can be said, nothing is wrong."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(arguments: Sequence[str] | None, this: Session) -> int:
+    try:
+        with watched():
+            result = app.main(
+                args=None if arguments is None else list(arguments),
+                prog_name=PROGRAM,
+                complete_var=COMPLETE_VARIABLE,
+                standalone_mode=False,
+                obj=this,
+            )
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        this.emit("error", status=2, message=error.format_message())
+        return 2
+    except LabError as error:
+        show_error(error, this)
+        return error.status
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; what was finished is kept", err=True)
+        return 130
+    except Terminated:
+        click.echo("ended by SIGTERM; what was finished is kept", err=True)
+        return 143
+    except BrokenPipeError:
+        _let_reader_go()
+        return 0
+    except Exception as error:
+        show_error(_unexpected(error, this), this)
+        return LabError.status
+
+
+def _unexpected(error: Exception, this: Session) -> LabError:
+    """An error that nobody foresaw, as one that can be shown; the traceback goes to the log."""
+    with contextlib.suppress(OSError, LabError):
+        if this.log is None:
+            with this.reporting("unexpected"):
+                pass
+        assert this.log is not None
+        with this.log.open("a") as file:
+            traceback.print_exception(error, file=file)
+    return LabError(
+        f"unexpected: {type(error).__name__}: {error}",
+        hint="this is a defect of lvslab: please report it with the log",
+        log=this.log,
+    )

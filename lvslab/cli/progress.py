@@ -1,0 +1,163 @@
+"""Listeners: how events look on a terminal, in a pipe, as JSON and in the log file."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, TextIO
+
+import click
+
+from lvslab.cli.base import Session, event_object
+from lvslab.core.events import (
+    Event,
+    Listener,
+    LogLine,
+    Note,
+    StageDone,
+    StageFailed,
+    StageProgress,
+    StageStarted,
+)
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+@contextlib.contextmanager
+def display(this: Session, log: TextIO) -> Iterator[Listener]:
+    """The listener for this session: JSON, live or plain, and always the log. Thread-safe."""
+    guard = threading.Lock()
+    start = time.monotonic()
+    with _shown(this) as show:
+
+        def listener(event: Event) -> None:
+            with guard:
+                log.write(log_text(event, time.monotonic() - start))
+                log.flush()
+                show(event)
+
+        yield listener
+
+
+@contextlib.contextmanager
+def _shown(this: Session) -> Iterator[Listener]:
+    if this.json:
+        yield lambda event: _json(this, event)
+    elif sys.stderr.isatty():
+        with Live(this) as live:
+            yield live.show
+    else:
+        yield lambda event: _plain(this, event)
+
+
+def log_text(event: Event, seconds: float) -> str:
+    """An event as a line of the log, with the seconds since the start; progress is left out."""
+    if isinstance(event, StageProgress):
+        return ""
+    if isinstance(event, LogLine):
+        return f"{seconds:9.3f}  {event.source}: {event.text}\n"
+    return f"{seconds:9.3f}  {line(event)}\n"
+
+
+def line(event: Event) -> str:
+    """An event as one line for people; empty for what is not shown."""
+    match event:
+        case StageStarted():
+            return f"… {event.stage}"
+        case StageDone(cached=True):
+            return f"✓ {event.stage} (unchanged)"
+        case StageDone():
+            return f"✓ {event.stage} {event.seconds:.1f} s"
+        case StageFailed():
+            return f"✗ {event.stage} {event.seconds:.1f} s: {event.message.splitlines()[0]}"
+        case Note(level="warning"):
+            return f"warning: {event.text}"
+        case Note():
+            return event.text
+        case _:
+            return ""
+
+
+def _json(this: Session, event: Event) -> None:
+    if this.verbose or not isinstance(event, LogLine):
+        values = event_object(event)
+        this.emit(values.pop("event"), **values)
+
+
+def _plain(this: Session, event: Event) -> None:
+    text = line(event)
+    if isinstance(event, LogLine) and this.verbose:
+        text = f"  {event.source}: {event.text}"
+    if text:
+        click.echo(text, err=True)
+
+
+class Live:
+    """A terminal: finished stages scroll up, running ones stay below with a bar and the time."""
+
+    def __init__(self, this: Session) -> None:
+        """Imports rich here, so that a pipe and --help do not pay for it."""
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self._verbose = this.verbose
+        self._progress: Progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[note]}", markup=False),
+            TimeElapsedColumn(),
+            console=Console(stderr=True, no_color=not this.color, highlight=False),
+            transient=True,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Live:
+        """Start drawing."""
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop drawing and give the terminal back."""
+        self._progress.stop()
+
+    def show(self, event: Event) -> None:
+        """Draw one event."""
+        match event:
+            case StageStarted():
+                self._tasks[event.stage] = self._progress.add_task(event.stage, total=None, note="")
+            case StageProgress():
+                if event.stage in self._tasks:
+                    self._move(event)
+            case StageDone() | StageFailed():
+                if event.stage in self._tasks:
+                    self._progress.remove_task(self._tasks.pop(event.stage))
+                self._print(line(event), _STYLES[type(event)] if not _cached(event) else "dim")
+            case Note():
+                self._print(line(event), "yellow" if event.level == "warning" else "")
+            case LogLine():
+                if self._verbose:
+                    self._print(f"  {event.source}: {event.text}", "dim")
+
+    def _move(self, event: StageProgress) -> None:
+        counted = f"{event.done}/{event.total} {event.unit}" if event.unit else ""
+        self._progress.update(
+            self._tasks[event.stage],
+            completed=event.done,
+            total=event.total or None,
+            note="  ".join(filter(None, (counted, event.note))),
+        )
+
+    def _print(self, text: str, style: str) -> None:
+        self._progress.console.print(text, style=style, markup=False, soft_wrap=True)
+
+
+_STYLES: dict[type, str] = {StageDone: "green", StageFailed: "red"}
+
+
+def _cached(event: StageDone | StageFailed) -> bool:
+    return isinstance(event, StageDone) and event.cached

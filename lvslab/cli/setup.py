@@ -1,0 +1,29 @@
+"""`setup`: the programs of this host, without making anything."""
+
+from __future__ import annotations
+
+import click
+
+from lvslab.cli.base import session, verb
+from lvslab.core import host
+
+
+@verb(
+    "setup",
+    """
+    setup
+    setup --for test
+    """,
+)
+@click.option(
+    "--for",
+    "group",
+    type=click.Choice(list(host.GROUPS)),
+    default="build",
+    show_default=True,
+    help="Make the images, start the lab, or run the tests.",
+)
+def setup(group: str) -> None:
+    """Get the programs that this host lacks (root), or say how to (everybody else)."""
+    session().ensure(group)
+    session().out(f"this host has all that is needed to {host.GROUPS[group]}")

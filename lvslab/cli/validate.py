@@ -1,0 +1,25 @@
+"""`validate`: lab.yaml and the roles, without making anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lvslab.cli.base import ROOT, lab_file, session, verb
+
+
+@verb(
+    "validate",
+    """
+    validate
+    validate --lab my-lab.yaml
+    """,
+)
+@lab_file
+def validate(lab_path: Path) -> None:
+    """Check lab.yaml and the roles: all errors at once, and how to mend each."""
+    from lvslab.model import load
+
+    lab, roles = load.load_all(lab_path, ROOT / "roles")
+    for role in roles:
+        session().out(f"{role}: {', '.join(lab.nodes_of(role))}")
+    session().out(f"{lab_path.name}: no error")

@@ -1,0 +1,94 @@
+"""`vmware`: networks of this host, and machines that were imported from an OVA."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lvslab.cli.base import as_json, epilog, lab_file, session, verb
+from lvslab.core.errors import CheckFailed
+
+if TYPE_CHECKING:
+    from lvslab.vmware.patch import Host
+
+
+@click.group(
+    epilog=epilog("vmware networks --check\nvmware patch ~/vmware/lvs1/lvs1.vmx"),
+)
+def vmware() -> None:
+    """What a host with VMware needs: the lab's networks, and imported machines on them."""
+
+
+@verb("networks", "vmware networks --check\nvmware networks", group=vmware)
+@click.option("--check", is_flag=True, help="Change nothing, say what is missing.")
+@click.option(
+    "--file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Another file than /etc/vmware/networking.",
+)
+@lab_file
+@as_json
+def networks(check: bool, file: Path | None, lab_path: Path) -> None:
+    """Make the lab's VMnets on this Linux host; other networks stay as they are."""
+    from lvslab.model import load
+    from lvslab.vmware import networks as engine
+
+    said = engine.run(load.load_lab(lab_path), check=check, file=file or engine.FILE)
+    session().emit("networks", said=said)
+    session().out(said)
+
+
+@verb(
+    "patch",
+    """
+    vmware patch ~/vmware/lvs1/lvs1.vmx
+    vmware patch --role director --check machine.vmx
+    """,
+    group=vmware,
+)
+@click.argument(
+    "files",
+    metavar="FILE.vmx...",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+)
+@click.option(
+    "--role",
+    type=click.Choice(["director", "real-server"]),
+    help="What the machine is; else told by its number of cards.",
+)
+@click.option(
+    "--host",
+    type=click.Choice(["windows", "linux", "fusion"]),
+    help="Whose VMware opens it; else this host's (in WSL: windows).",
+)
+@click.option("--check", is_flag=True, help="Change nothing, say what would be.")
+@lab_file
+@as_json
+def patch(
+    files: tuple[Path, ...], role: str | None, host: Host | None, check: bool, lab_path: Path
+) -> None:
+    """Connect imported machines to the lab's networks, which an OVA cannot name."""
+    from lvslab.model import load
+    from lvslab.model.lab import Role
+    from lvslab.vmware import patch as engine
+
+    lab, this, to_do = load.load_lab(lab_path), session(), 0
+    for file in files:
+        done = engine.patch(
+            file, lab, host or engine.this_host(), Role(role) if role else None, dry=check
+        )
+        to_do += bool(done.changes)
+        changes = [vars(change) for change in done.changes]
+        this.emit("patch", file=str(file), role=done.role, changes=changes, backup=done.backup)
+        right = "" if done.changes else ", connected as the lab wants it"
+        this.out(f"{file}: a {done.role}{right}")
+        for change in done.changes:
+            this.out(f"  {change.key}: {change.old or 'not set'} -> {change.new or 'removed'}")
+        if done.backup:
+            this.out(f"  backup: {done.backup}")
+    if check and to_do:
+        raise CheckFailed(f"{to_do} of {len(files)} machines are not connected as the lab wants it")

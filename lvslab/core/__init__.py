@@ -1,0 +1,1 @@
+"""What every layer stands on: errors, events, files, programs and the stage cache."""

@@ -1,0 +1,209 @@
+"""Stages by hash: a stage's folder is named by what went into it.
+
+A stage is made in a temporary folder and renamed when it is whole, so what stands under
+its final name is complete, a killed build resumes at the first stage that is missing,
+and an unchanged stage is not run again.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import wraps
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from lvslab.core.errors import LabError, StageError
+from lvslab.core.events import (
+    Listener,
+    StageDone,
+    StageFailed,
+    StageProgress,
+    StageStarted,
+    silent,
+)
+from lvslab.core.files import remove, write_atomic
+from lvslab.core.procs import stop_if_asked
+
+Make = Callable[[Path, Callable[..., None]], None]
+
+
+R = TypeVar("R")
+P = ParamSpec("P")
+
+
+def default_cache() -> Path:
+    """`$LVSLAB_CACHE`, or `lvslab` in the user's cache folder (XDG Base Directory)."""
+    if chosen := os.environ.get("LVSLAB_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lvslab"
+
+
+def digest(value: object) -> str:
+    """The sha256 of a JSON-able value, independent of the order of its keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def source_digest(modules: Sequence[str]) -> str:
+    """The sha256 of the source text of modules: changed code makes a changed stage."""
+    total = hashlib.sha256()
+    for name in modules:
+        found = find_spec(name)  # not imported: only a stage that is made needs it
+        assert found is not None and found.origin is not None
+        total.update(Path(found.origin).read_bytes())
+    return total.hexdigest()
+
+
+@dataclass
+class StageRecord:
+    """What build.json says of one stage: id, seconds, whether it was cached, inputs."""
+
+    name: str
+    id: str
+    seconds: float
+    cached: bool
+    inputs: Mapping[str, Any]
+
+
+class NotYetMade(LabError):
+    """In a dry run: the stage of this name would run, and what follows depends on it."""
+
+
+@dataclass
+class Stages:
+    """Runs stages into `cache`; `listener` is told; `records` gathers what build.json needs.
+
+    In a `dry` run nothing is made: the first stage that is missing raises NotYetMade.
+    """
+
+    cache: Path
+    listener: Listener = silent
+    dry: bool = False
+    records: list[StageRecord] = field(default_factory=list)
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+    _locks: dict[object, threading.Lock] = field(default_factory=dict)
+    _results: dict[object, Any] = field(default_factory=dict)
+
+    def run(
+        self, name: str, inputs: Mapping[str, Any], make: Make, *, code: Sequence[str] = ()
+    ) -> Path:
+        """The folder of stage `name` for `inputs`, made by `make(folder, progress)` if absent.
+
+        `inputs` is all that decides the result; `code` names the modules whose source
+        text counts as input. `progress(done, total, unit, note)` feeds the live bar.
+        Raises what `make` raises; an OSError becomes a StageError that says how to mend it.
+        """
+        identity = digest({"name": name, "inputs": inputs, "code": source_digest(code)})
+        final = self.cache / "stages" / name.replace(" ", "-") / identity
+        with self._guard:
+            lock = self._locks.setdefault(identity, threading.Lock())
+        with lock:  # two stages may need the same one at the same time
+            if any(record.id == identity for record in self.records):
+                return final
+            start = time.monotonic()
+            cached = final.is_dir()
+            if not cached and self.dry:
+                raise NotYetMade(name)
+            if not cached:
+                self.listener(StageStarted(name))
+                self._make(name, final, make, start)
+            elif not self.dry:
+                with suppress(OSError):
+                    os.utime(final)  # the newest of a name is the one last used
+            seconds = time.monotonic() - start
+            self.listener(StageDone(name, seconds, cached))
+            with self._guard:
+                self.records.append(StageRecord(name, identity, seconds, cached, inputs))
+        return final
+
+    def _make(self, name: str, final: Path, make: Make, start: float) -> None:
+        def progress(done: int, total: int, unit: str = "", note: str = "") -> None:
+            stop_if_asked()
+            self.listener(StageProgress(name, done, total, unit, note))
+
+        temporary = self.cache / "tmp" / f"{final.parent.name}-{final.name[:16]}-{os.getpid()}"
+        remove(temporary)
+        temporary.mkdir(parents=True)
+        try:
+            make(temporary, progress)
+            temporary.chmod(0o755)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(temporary, final)
+        except LabError as error:
+            error.where = error.where or name
+            if os.strerror(errno.ENOSPC) in error.message:
+                error.hint = self._hint()
+            self.listener(StageFailed(name, time.monotonic() - start, error.message))
+            raise
+        except OSError as error:
+            self.listener(StageFailed(name, time.monotonic() - start, str(error)))
+            raise StageError(
+                f"{error.strerror or error} ({error.filename or self.cache})",
+                where=name,
+                hint=self._hint(),
+            ) from error
+        finally:
+            remove(temporary)
+
+    def _hint(self) -> str:
+        free, temporary = (shutil.disk_usage(p).free >> 20 for p in (self.cache, gettempdir()))
+        return (
+            f"{free} MiB are free where the cache is ({self.cache}), {temporary} MiB where "
+            f"temporary files are ({gettempdir()}); free some room, or set LVSLAB_CACHE or TMPDIR "
+            "to a folder with more; finished stages are kept"
+        )
+
+    def remembered(self, key: object, compute: Callable[[], R]) -> R:
+        """The result of `compute`, computed once for each key, also by threads side by side."""
+        with self._guard:
+            lock = self._locks.setdefault(key, threading.Lock())
+        with lock:
+            if key not in self._results:
+                self._results[key] = compute()
+            result: R = self._results[key]
+        return result
+
+    def sweep(self) -> None:
+        """Remove what killed runs left half-made; only call while holding the build lock."""
+        for leftover in (self.cache / "tmp").glob("*"):
+            remove(leftover)
+
+    def note(self, name: str, value: object) -> None:
+        """Keep a JSON-able measurement beside the stages, for instance a cached probe."""
+        write_atomic(self.cache / "notes" / f"{name}.json", json.dumps(value))
+
+    def noted(self, name: str) -> Any:
+        """What `note` kept under `name`, or None."""
+        path = self.cache / "notes" / f"{name}.json"
+        return json.loads(path.read_text()) if path.is_file() else None
+
+
+class HasStages(Protocol):
+    """Whatever runs its stages through `stages`."""
+
+    stages: Stages
+
+
+S = TypeVar("S", bound=HasStages)
+
+
+def once(method: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """A method whose inputs (rendering, hashing) are computed once for each of its arguments."""
+
+    @wraps(method)
+    def remembering(this: S, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        key = (method.__qualname__, args, tuple(kwargs.items()))
+        return this.stages.remembered(key, lambda: method(this, *args, **kwargs))
+
+    return remembering

@@ -1,0 +1,1 @@
+"""What leaves the build: seeds, VMDKs, OVAs and their sums."""

@@ -1,0 +1,7 @@
+"""The pipeline and what comes of it: `images` makes everything."""
+
+from lvslab.make.images import Artifact, Built, images, plan
+from lvslab.make.pipeline import Pipeline
+from lvslab.make.trees import Options
+
+__all__ = ["Artifact", "Built", "Options", "Pipeline", "images", "plan"]

@@ -1,0 +1,138 @@
+"""Provenance: an in-toto statement of which artifacts were built from what, and how.
+
+Source: in-toto Attestation Framework, Statement v1; SLSA v1.0, "Provenance" (build
+definition and run details). Nothing in it is of the host or of the hour, so two builds of
+the same inputs have the same statement.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packageurl import PackageURL
+
+from lvslab.build.lock import Lock
+from lvslab.core.errors import LabError
+from lvslab.core.procs import run
+
+STATEMENT = "https://in-toto.io/Statement/v1"
+PREDICATE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "urn:lvslab:images:1"
+BUILDER = "urn:lvslab:build.py"
+
+SOURCES = (
+    "build.py",
+    "cloud-init",
+    "lvslab",
+    "packer",
+    "requirements.lock",
+    "roles",
+)
+"""What of a checkout decides the artifacts, besides lab.yaml and packages.lock."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkout: the sum of what decides the artifacts, and git's commit (empty: unknown)."""
+
+    sha256: str
+    commit: str = ""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What went in. `lab` and `roles` as JSON-able values; `libraries` name to version.
+
+    `lock_sha256` is that of packages.lock, `packer_sha256` that of the pinned package.
+    """
+
+    lab: Mapping[str, Any]
+    roles: Mapping[str, Any]
+    lock: Lock
+    lock_sha256: str
+    source: Source
+    libraries: Mapping[str, str]
+    packer: str
+    packer_sha256: str
+
+
+def source_files(root: Path) -> list[Path]:
+    """The files below `root` that `Source` sums up, sorted; what Python compiles is left out."""
+    found = []
+    for name in SOURCES:
+        path = root / name
+        found += [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    return sorted(p for p in found if "__pycache__" not in p.parts)
+
+
+def source(root: Path) -> Source:
+    """The checkout at `root`; its commit if git is there and knows one."""
+    total = hashlib.sha256()
+    for path in source_files(root):
+        mode = "x" if os.access(path, os.X_OK) else "-"
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        total.update(f"{digest} {mode} {path.relative_to(root).as_posix()}\n".encode())
+    try:
+        commit = run(["git", "-C", root, "rev-parse", "HEAD"], what="asking git").strip()
+    except LabError:
+        commit = ""
+    return Source(total.hexdigest(), commit)
+
+
+def statement(artifacts: Mapping[str, str], inputs: Inputs, version: str) -> dict[str, Any]:
+    """The statement about `artifacts` (name to sha256), built by `version` of lvslab."""
+    return {
+        "_type": STATEMENT,
+        "subject": [
+            {"name": name, "digest": {"sha256": artifacts[name]}} for name in sorted(artifacts)
+        ],
+        "predicateType": PREDICATE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": {
+                    "lab": inputs.lab,
+                    "roles": sorted(inputs.roles),
+                    "lock": {"sha256": inputs.lock_sha256},
+                },
+                "internalParameters": {"SOURCE_DATE_EPOCH": inputs.lock.epoch},
+                "resolvedDependencies": list(_dependencies(inputs)),
+            },
+            "runDetails": {"builder": {"id": BUILDER, "version": {"lvslab": version}}},
+        },
+    }
+
+
+def _dependencies(inputs: Inputs) -> Iterator[dict[str, Any]]:
+    """The checkout, every locked package, Packer and the Python libraries that shape bytes."""
+    commit = {"gitCommit": inputs.source.commit} if inputs.source.commit else {}
+    yield {"name": "lvslab", "digest": {"sha256": inputs.source.sha256} | commit}
+    wanted = {"base", "tools", *inputs.roles}
+    names = _by_path(inputs.lock, wanted)
+    for package in inputs.lock.packages:
+        if package.path in names:
+            qualifiers = {"arch": package.architecture, "distro": inputs.lock.suite}
+            purl = PackageURL("deb", "debian", package.name, package.version, qualifiers)
+            yield {
+                "uri": purl.to_string(),
+                "digest": {"sha256": package.sha256},
+                "annotations": {"groups": names[package.path]},
+            }
+    packer = PackageURL("deb", "debian", "packer", inputs.packer, {"arch": "amd64"})
+    yield {"uri": packer.to_string(), "digest": {"sha256": inputs.packer_sha256}}
+    for name, version in sorted(inputs.libraries.items()):
+        yield {"uri": PackageURL("pypi", None, name, version).to_string(), "name": name}
+
+
+def _by_path(lock: Lock, groups: Iterable[str]) -> dict[str, list[str]]:
+    """Package path to those of `groups` that have it."""
+    found: dict[str, list[str]] = {}
+    for group in sorted(groups):
+        for package in lock.groups.get(group, ()):
+            found.setdefault(package.path, []).append(group)
+    return found

@@ -1,0 +1,327 @@
+"""The lab as lab.yaml says it: networks, nodes, VRRP instances, virtual servers.
+
+These classes hold values and answer questions about them; what must hold between
+values is in `rules`, where a value stands in the file is known to `load`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import cached_property
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SHAPES: dict[str, str] = {}
+"""Pattern to the words that say what it asks for; error messages use them."""
+
+
+def shaped(pattern: str, words: str) -> Any:
+    """A text's pattern, and the words for it in error messages and in the JSON Schema."""
+    SHAPES[pattern] = words
+    return Field(pattern=pattern, description=words)
+
+
+Name = Annotated[
+    str,
+    shaped(
+        r"^[A-Za-z][A-Za-z0-9_-]{0,30}$",
+        "a name of at most 31 letters, digits, _ and -, a letter first",
+    ),
+]
+HostName = Annotated[
+    str,
+    shaped(
+        r"^[a-z]([a-z0-9-]{0,29}[a-z0-9])?$",
+        "a host name of at most 31 small letters, digits and -, a letter first and no - at the end",
+    ),
+]
+NetworkName = Annotated[
+    str,
+    shaped(
+        r"^VMnet([1-9]|1[0-9])$",
+        "one of VMware's networks, VMnet1 to VMnet19 (VMnet0 is bridged to the real network)",
+    ),
+]
+InterfaceName = Annotated[
+    str, shaped(r"^eth[0-9]$", "eth0 to eth9 (VMware gives a machine at most ten)")
+]
+Port = Annotated[int, Field(ge=1, le=65535, description="TCP port")]
+
+MAX_NODES = 210
+"""So that a node's number fits in one byte of its MAC addresses, with room to spare."""
+
+
+class Strict(BaseModel):
+    """Frozen; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Role(StrEnum):
+    """What a node is."""
+
+    DIRECTOR = "director"
+    REAL_SERVER = "real-server"
+
+
+class Network(Strict):
+    """A VMware virtual network. `nat` networks give addresses by DHCP; the lab ignores them."""
+
+    kind: Literal["host-only", "nat"] = Field(
+        "host-only", description="host-only: the lab's own; nat: the way out, not the cluster's"
+    )
+    cidr: IPv4Network | None = Field(
+        None, description="private IPv4 network; required if host-only, absent if nat"
+    )
+    host: IPv4Address | None = Field(
+        None, description="address of the host itself (the client), on one network only"
+    )
+
+
+class Node(Strict):
+    """One machine: its role, the network behind each interface, and its own addresses."""
+
+    role: Role = Field(description="which image the node starts from")
+    interfaces: dict[InterfaceName, NetworkName] = Field(
+        description="interface name to network name; the same for all nodes of a role"
+    )
+    addresses: dict[InterfaceName, IPv4Address] = Field(
+        default_factory=dict,
+        description="real server: static addresses; director: keepalived's source addresses",
+    )
+    memory_mib: int = Field(512, ge=256, le=65536, description="memory in MiB")
+    cpus: int = Field(1, ge=1, le=32, description="virtual CPUs")
+
+    def address_on(self, network: str) -> IPv4Address | None:
+        """The machine's own address on a network; None if it has none there."""
+        behind = (self.addresses.get(i) for i, n in self.interfaces.items() if n == network)
+        return next(filter(None, behind), None)
+
+
+class VrrpInstance(Strict):
+    """A VRRP instance: one address on one network and the directors' priorities for it."""
+
+    network: NetworkName = Field(description="the network that has the address")
+    router_id: int = Field(ge=1, le=255, description="virtual router id (RFC 5798, 5.2.3)")
+    address: IPv4Address = Field(description="the address that moves between the directors")
+    priorities: dict[HostName, Annotated[int, Field(ge=1, le=254)]] = Field(
+        description="director to priority; the highest owns the address"
+    )
+
+
+class Vrrp(Strict):
+    """How all VRRP instances advertise and fail over (RFC 5798; keepalived.conf(5))."""
+
+    version: Literal[2, 3] = Field(3, description="3 can advertise more often than once a second")
+    advert_seconds: float = Field(
+        0.22, ge=0.01, le=255, description="between two adverts; version 2: whole seconds"
+    )
+    preempt_delay_seconds: float = Field(
+        5, ge=0, le=1000, description="how long a director that is back waits for its addresses"
+    )
+    garp_repeat: int = Field(3, ge=1, le=20, description="gratuitous ARPs sent on takeover")
+    garp_refresh_seconds: int = Field(
+        10, ge=0, le=3600, description="between two gratuitous ARPs of a master; 0: never"
+    )
+
+    def down_seconds(self, priority: int) -> float:
+        """How long a backup of this priority waits for adverts before it takes over.
+
+        Master_Down_Interval = 3 * Advertisement_Interval + Skew_Time, and Skew_Time is
+        (256 - priority) / 256 of an interval (RFC 5798, 6.1) or of a second (RFC 3768, 6.1).
+        """
+        unit = self.advert_seconds if self.version == 3 else 1.0
+        return 3 * self.advert_seconds + (256 - priority) / 256 * unit
+
+
+class Track(Strict):
+    """The script on each sync group that asks the real servers by ARP."""
+
+    enabled: bool = Field(True, description="false: a silently dead network moves nothing")
+    interval_seconds: float = Field(0.5, ge=0.1, le=60, description="between two questions")
+    fall: int = Field(3, ge=1, le=20, description="failures in a row that count as down")
+    rise: int = Field(2, ge=1, le=20, description="successes in a row that count as up")
+    weight: int = Field(-60, ge=-253, le=-1, description="added to the priorities while down")
+
+
+class Directors(Strict):
+    """What all directors have in common."""
+
+    source_addresses: Literal["own", "none"] = Field(
+        "own", description="none: the article's letter, no address until VRRP is master"
+    )
+    vrrp: Vrrp = Field(Vrrp(), description="adverts and takeover")
+    track: Track = Field(Track(), description="the script that watches the real servers' networks")
+    connection_sync: bool = Field(
+        True, description="directors tell each other their connections, so that these survive"
+    )
+    sync_id: int = Field(50, ge=1, le=255, description="tells two labs' connection sync apart")
+
+
+class RoutingTable(Strict):
+    """A routing table of the real servers: one network, default through a VRRP address."""
+
+    id: int = Field(ge=1, le=252, description="number of the table, as in rt_tables")
+    network: NetworkName = Field(description="the network whose addresses answer by this table")
+    via: Name = Field(description="the VRRP instance whose address is the gateway")
+
+
+class HealthCheck(Strict):
+    """How a director checks a real server (TCP_CHECK of keepalived.conf(5))."""
+
+    connect_timeout_seconds: float = Field(0.5, gt=0, le=60, description="to open a connection")
+    delay_loop_seconds: float = Field(0.5, gt=0, le=3600, description="between two checks")
+    retry: int = Field(1, ge=0, le=20, description="further tries before a server is down")
+    delay_before_retry_seconds: float = Field(0.2, gt=0, le=60, description="between two tries")
+
+
+class VirtualServer(Strict):
+    """A service of the cluster: a VRRP address, a port, and the network of its real servers."""
+
+    instance: Name = Field(description="the VRRP instance whose address clients use (the VIP)")
+    port: Port = Field(80, description="TCP port, the same on the real servers")
+    protocol: Literal["TCP"] = Field("TCP", description="what the clients speak")
+    method: Literal["NAT"] = Field("NAT", description="how packets reach the real servers")
+    scheduler: Literal["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "mh", "dh", "sed", "nq"] = (
+        Field("rr", description="who gets the next connection (ipvsadm(8))")
+    )
+    table: Name = Field(description="the routing table through which the real servers answer")
+    weights: dict[HostName, Annotated[int, Field(ge=0, le=65535)]] = Field(
+        default_factory=dict, description="real server to weight; 1 if not given, 0: no new clients"
+    )
+    check: HealthCheck = Field(HealthCheck(), description="how a real server is checked")
+
+
+class Login(Strict):
+    """The class user in every seed: password on the console only, SSH by key only."""
+
+    user: Annotated[
+        str,
+        shaped(
+            r"^[a-z][a-z0-9-]{0,30}$",
+            "a user name of at most 31 small letters, digits and -, a letter first",
+        ),
+    ] = Field("student", description="name of the user")
+    password_hash: (
+        Annotated[
+            str,
+            shaped(
+                r"^\$(6|y)\$[^\s:]+$",
+                "a hash that begins with $6$ or $y$, made by `openssl passwd -6`",
+            ),
+        ]
+        | None
+    ) = Field(None, description="crypt(5) hash, made by `openssl passwd -6`; absent: no password")
+    ssh_keys: tuple[
+        Annotated[
+            str,
+            shaped(
+                r"^(ssh|ecdsa|sk)-[!-~]+ [!-~]+( [ -~]*)?$",
+                "a public key in one line, as in ~/.ssh/id_ed25519.pub",
+            ),
+        ],
+        ...,
+    ] = Field((), description="public keys that may log in")
+
+
+class Debian(Strict):
+    """Which Debian the images are made of."""
+
+    suite: Literal["trixie", "bookworm"] = Field("trixie", description="code name of the release")
+
+
+class Disk(Strict):
+    """The disk of every image."""
+
+    size_mib: int = Field(4096, ge=2048, le=65536, multiple_of=64, description="size in MiB")
+
+
+class Lab(Strict):
+    """The whole of lab.yaml."""
+
+    name: HostName = Field("lvslab", description="name of the lab")
+    number: int = Field(1, ge=1, le=63, description="tells two labs on one network apart (MACs)")
+    debian: Debian = Field(Debian(), description="what the images are made of")
+    disk: Disk = Field(Disk(), description="the disk of every image")
+    login: Login = Field(Login(), description="the class user, in the seeds only")
+    networks: dict[NetworkName, Network] = Field(description="VMware's networks that the lab uses")
+    nodes: dict[HostName, Node] = Field(description="the machines")
+    directors: Directors = Field(Directors(), description="what all directors have in common")
+    vrrp_instances: dict[Name, VrrpInstance] = Field(
+        description="the addresses that move between the directors"
+    )
+    sync_groups: dict[Name, tuple[Name, ...]] = Field(
+        description="VRRP instances that move together: a VIP and its return path"
+    )
+    tables: dict[Name, RoutingTable] = Field(
+        description="routing tables of the real servers; a name is what `ip rule` shows"
+    )
+    virtual_servers: dict[Name, VirtualServer] = Field(description="the services of the cluster")
+
+    def nodes_of(self, role: Role) -> dict[str, Node]:
+        """The nodes of one role, in the file's order."""
+        return {name: node for name, node in self.nodes.items() if node.role == role}
+
+    def cidr(self, network: str) -> IPv4Network:
+        """The IPv4 network of a host-only network (`rules` guarantees that it has one)."""
+        cidr = self.networks[network].cidr
+        assert cidr is not None
+        return cidr
+
+    def interface_on(self, role: Role, network: str) -> str:
+        """The interface that a role has on a network (`rules`: the same on all its nodes).
+
+        Raises KeyError if the role has none there.
+        """
+        for node in self.nodes_of(role).values():
+            for interface, behind in node.interfaces.items():
+                if behind == network:
+                    return interface
+        raise KeyError(f"{role} has no interface on {network}")
+
+    def address_of(self, node: str, network: str) -> IPv4Interface | None:
+        """A node's own address on a network, with the network's prefix; None if it has none."""
+        own = self.nodes[node].address_on(network)
+        return IPv4Interface((own, self.cidr(network).prefixlen)) if own else None
+
+    def instance_interface(self, instance: str) -> IPv4Interface:
+        """The address of a VRRP instance with its network's prefix (a VIP needs it, not /32)."""
+        this = self.vrrp_instances[instance]
+        return IPv4Interface((this.address, self.cidr(this.network).prefixlen))
+
+    def group_of(self, instance: str) -> str | None:
+        """The sync group that an instance belongs to."""
+        return next((g for g, members in self.sync_groups.items() if instance in members), None)
+
+    def owners(self, instance: str) -> list[str]:
+        """The directors of an instance, the preferred owner first."""
+        priorities = self.vrrp_instances[instance].priorities
+        return sorted(priorities, key=lambda node: -priorities[node])
+
+    def real_servers(self, virtual_server: str) -> dict[str, IPv4Address]:
+        """Real server names and addresses behind a virtual server, in the file's order."""
+        network = self.tables[self.virtual_servers[virtual_server].table].network
+        own = {n: node.address_on(network) for n, node in self.nodes_of(Role.REAL_SERVER).items()}
+        return {name: address for name, address in own.items() if address}
+
+    @cached_property
+    def client_network(self) -> str:
+        """The network that the client (the host) is on: the first with a `host` address."""
+        return next(name for name, network in self.networks.items() if network.host)
+
+    @cached_property
+    def node_numbers(self) -> dict[str, int]:
+        """Each node's number in the lab: 1, 2, … in the file's order."""
+        return {name: number for number, name in enumerate(self.nodes, start=1)}
+
+    def mac(self, node: str, interface: str) -> str:
+        """The MAC address of a node's interface, in lower case with colons.
+
+        VMware's range for static addresses is 00:50:56:00:00:00 to 00:50:56:3F:FF:FF ("Setting
+        Static MAC Addresses" of the vSphere documentation). Its last three bytes are here the
+        lab's number (1-63), the node's (1-210) and the interface's, so no two are alike.
+        """
+        last = (self.number, self.node_numbers[node], int(interface.removeprefix("eth")))
+        return "00:50:56:" + ":".join(f"{byte:02x}" for byte in last)

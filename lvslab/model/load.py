@@ -1,0 +1,263 @@
+"""lab.yaml and roles/<role>/role.yaml, read and judged; every mistake is reported at once.
+
+A document is judged in three steps: the shape of each value (`explain`), the names that
+point elsewhere (`names`), and what must hold between values (`rules`). If a step finds
+something, what it concerns is left out and the next step looks at the rest.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lvslab.model import rules
+from lvslab.model.explain import shape_findings
+from lvslab.model.lab import Lab, Role
+from lvslab.model.names import dangling, name_findings
+from lvslab.model.problems import BadInput, Finding, Problem
+from lvslab.model.problems import Path as Place
+from lvslab.model.role import RoleSpec
+from lvslab.model.source import Source, read_source, shown
+
+__all__ = ["BadInput", "Problem", "load_all", "load_lab", "load_role", "load_roles"]
+
+COMMON = "common"
+_T = TypeVar("_T")
+
+
+def load_lab(path: Path) -> Lab:
+    """The lab of a lab.yaml. Raises BadInput with everything that is wrong in it."""
+    source = read_source(path)
+    findings = lab_findings(source.data, source.lost)
+    if findings or source.problems:
+        raise BadInput([*source.problems, *_placed(source, findings)])
+    return Lab.model_validate_json(json.dumps(source.data), strict=True)
+
+
+def load_role(roles_dir: Path, name: str) -> RoleSpec:
+    """A role of a folder of roles, with `common` (if there is one) merged in front.
+
+    Lists are joined without repeating an entry, and of two values for one kernel setting
+    the role's counts. Raises BadInput with everything that is wrong in either file.
+    """
+    return _whole_role(roles_dir, name, lambda part: _read_role(roles_dir, part))
+
+
+def _whole_role(roles_dir: Path, name: str, read: Callable[[str], RoleSpec]) -> RoleSpec:
+    parts: list[RoleSpec] = []
+    problems: list[Problem] = []
+    with_common = name != COMMON and (roles_dir / COMMON).is_dir()
+    for part in [COMMON, name] if with_common else [name]:
+        _gather(problems, parts, lambda part=part: read(part))
+    if problems:
+        raise BadInput(problems)
+    merged = parts[-1] if len(parts) == 1 else _merged(*parts)
+    if findings := list(_contradictions(merged)):
+        file = shown(roles_dir / name / "role.yaml")
+        raise BadInput(
+            [Problem(file, 0, 0, f"{f.what} (with roles/{COMMON})", f.right) for f in findings]
+        )
+    return merged
+
+
+def load_roles(lab: Lab, roles_dir: Path) -> dict[Role, RoleSpec]:
+    """The roles that the lab's nodes have. Raises BadInput with everything that is wrong."""
+    read = cache(lambda part: _read_role(roles_dir, part))  # what is common is read once
+    found: list[RoleSpec] = []
+    problems: list[Problem] = []
+    roles = [role for role in Role if lab.nodes_of(role)]
+    for role in roles:
+        if (roles_dir / role).is_dir():
+            _gather(problems, found, lambda role=role: _whole_role(roles_dir, role, read))
+        else:
+            nodes = list(lab.nodes_of(role))
+            what = f"no such folder, and {nodes[0]} has the role {role}"
+            right = "make it with a role.yaml in it, or give the node another role"
+            problems.append(Problem(shown(roles_dir / role), 0, 0, what, right))
+    if problems:
+        raise BadInput(problems)
+    return dict(zip(roles, found, strict=True))
+
+
+def load_all(lab_path: Path, roles_dir: Path) -> tuple[Lab, dict[Role, RoleSpec]]:
+    """The lab and its roles; the mistakes of lab.yaml and of every role at once."""
+    problems: list[Problem] = []
+    labs: list[Lab] = []
+    _gather(problems, labs, lambda: load_lab(lab_path))
+    roles: dict[Role, RoleSpec] = {}
+    if labs:
+        roles = load_roles(labs[0], roles_dir)
+        return labs[0], roles
+    for role in Role:
+        if (roles_dir / role).is_dir():
+            _gather(problems, [], lambda role=role: load_role(roles_dir, role))
+    raise BadInput(problems)
+
+
+def _gather(problems: list[Problem], results: list[_T], read: Any) -> None:
+    """Adds what `read` returns to `results`, or what it complains of to `problems`."""
+    try:
+        results.append(read())
+    except BadInput as error:
+        problems += error.problems
+
+
+def _placed(source: Source, findings: Iterable[Finding]) -> Iterator[Problem]:
+    for finding in findings:
+        line, column = source.position(finding.path, on_key=finding.on_key)
+        yield Problem(source.file, line, column, finding.what, finding.right)
+
+
+# --- the lab ------------------------------------------------------------------------------
+
+
+def lab_findings(data: Any, lost: Collection[Place] = ()) -> list[Finding]:
+    """Everything that is wrong with the document of a lab.yaml, of which some may be lost."""
+    shape = [f for f in shape_findings(Lab, data) if not _within(f.path, lost)]
+    names = name_findings(data, {str(path[0]) for path in lost if 0 < len(path) <= 2})
+    named = {(finding.path, finding.on_key) for finding in names}
+    found = [f for f in shape if (f.path, f.on_key) not in named] + names
+    if not found and not lost:
+        lab = Lab.model_validate_json(json.dumps(data), strict=True)
+        return rules.rule_findings(lab)
+    part, whole = _sound_part(data, shape, lost)
+    if part is not None:
+        found += rules.rule_findings(part, whole=whole)
+    return found
+
+
+def _within(path: Place, places: Iterable[Place]) -> bool:
+    return any(path[: len(place)] == place for place in places)
+
+
+def _sound_part(
+    data: Any, findings: list[Finding], lost: Collection[Place]
+) -> tuple[Lab | None, bool]:
+    """What is left of a document without what is wrong, and whether nothing was left out.
+
+    A key or a value that was clearly meant to be another is taken for that.
+    """
+    if not isinstance(data, dict):
+        return None, False
+    data = copy.deepcopy(data)
+    whole = not lost
+    for path in lost:
+        if len(path) > 2:
+            _drop(data, path[:2])
+    findings = findings or shape_findings(Lab, data)
+    while findings or dangling(data):
+        for finding in findings:
+            whole &= _mended(data, finding)
+        for reference, path, _ in reversed(dangling(data)):
+            whole = False
+            _drop(data, path if reference.leaves_entry else path[:2])
+        findings = shape_findings(Lab, data)
+    return Lab.model_validate_json(json.dumps(data), strict=True), whole
+
+
+def _mended(data: dict[str, Any], finding: Finding) -> bool:
+    """Takes the typo for what was meant (True), or leaves the entry out (False)."""
+    *above, last = finding.path or ("",)
+    holder = _at(data, tuple(above))
+    if finding.unknown and isinstance(holder, dict) and last in holder:
+        value = holder.pop(last)
+        if finding.meant and finding.meant not in holder:
+            holder[finding.meant] = value
+        return True
+    if finding.meant and isinstance(holder, dict):
+        holder[last] = finding.meant
+        return True
+    _drop(data, finding.path[:2])
+    return False
+
+
+def _at(data: Any, path: Place) -> Any:
+    """The value at a path, or None if something on the way is gone."""
+    for step in path:
+        try:
+            data = data[step]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return data
+
+
+def _drop(data: dict[str, Any], path: Place) -> None:
+    """Takes an entry away; a section that the lab needs stays, empty."""
+    *above, last = path
+    holder = _at(data, tuple(above))
+    if isinstance(holder, dict):
+        holder.pop(last, None)
+    elif isinstance(holder, list) and isinstance(last, int) and last < len(holder):
+        del holder[last]
+    for section, field in Lab.model_fields.items():
+        if field.is_required():
+            data.setdefault(section, {})
+
+
+# --- roles --------------------------------------------------------------------------------
+
+
+def _read_role(roles_dir: Path, name: str) -> RoleSpec:
+    path = roles_dir / name / "role.yaml"
+    source = read_source(path)
+    findings = shape_findings(RoleSpec, source.data)
+    if not findings:
+        role = RoleSpec.model_validate_json(json.dumps(source.data), strict=True)
+        findings = list(_role_findings(role, name))
+        if not findings and not source.problems:
+            return role
+    raise BadInput([*source.problems, *_placed(source, findings)])
+
+
+def _role_findings(role: RoleSpec, folder: str) -> Iterator[Finding]:
+    """What is wrong between the values of one role.yaml."""
+    if role.name != folder:
+        what = f"the role's name is {role.name}, but its folder is {folder}"
+        yield Finding(("name",), what, f"write {folder}, or rename the folder")
+    for key in ("packages", "enable", "mask", "modules"):
+        yield from _repeated(key, getattr(role, key))
+    for key in ("exclude", "include", "keep", "handle"):
+        yield from _repeated(key, [entry.path for entry in getattr(role, key)], "path")
+    for index, entry in enumerate(role.exclude):
+        if entry.rule != "drop":
+            what = f"exclude leaves paths out, and {entry.path} has the rule {entry.rule}"
+            right = "write `rule: drop`, or move the entry to `handle`"
+            yield Finding(("exclude", index, "rule"), what, right)
+    yield from _contradictions(role)
+
+
+def _repeated(key: str, entries: Iterable[str], field: str = "") -> Iterator[Finding]:
+    seen: set[str] = set()
+    for index, entry in enumerate(entries):
+        if entry in seen:
+            path = (key, index, field) if field else (key, index)
+            yield Finding(path, f"{entry} stands twice in {key}", "keep it once")
+        seen.add(entry)
+
+
+def _contradictions(role: RoleSpec) -> Iterator[Finding]:
+    """What a role says both ways."""
+    for index, unit in enumerate(role.mask):
+        if unit in role.enable:
+            what = f"{unit} is masked and enabled"
+            yield Finding(("mask", index), what, "take it from one of the two lists")
+    kept = {entry.path for entry in role.keep}
+    for index, entry in enumerate(role.handle):
+        if entry.path in kept:
+            what = f"{entry.path} is kept as it is and handled ({entry.rule})"
+            yield Finding(("handle", index, "path"), what, "take it from `keep` or from `handle`")
+
+
+def _merged(common: RoleSpec, role: RoleSpec) -> RoleSpec:
+    """A role with the common one in front; what stands in both stands once."""
+    joined: dict[str, Any] = {"sysctl": {**common.sysctl, **role.sysctl}}
+    for key in ("packages", "enable", "mask", "modules"):
+        joined[key] = tuple(dict.fromkeys((*getattr(common, key), *getattr(role, key))))
+    for key in ("exclude", "include", "keep", "handle"):
+        entries = {entry.path: entry for entry in (*getattr(common, key), *getattr(role, key))}
+        joined[key] = tuple(entries.values())
+    return role.model_copy(update=joined)

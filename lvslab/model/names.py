@@ -1,0 +1,124 @@
+"""Names in lab.yaml that point to something else in it, and whether that exists.
+
+Works on the raw document, so that a name is judged even if the rest is not in order.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from lvslab.model.explain import did_you_mean
+from lvslab.model.lab import Role
+from lvslab.model.problems import Finding, Path, dotted, listed
+
+_ANY = "*"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where names of a section's entries stand.
+
+    `of_keys`: they are the keys of a mapping, of nodes that have `role`. `leaves_entry`: the
+    entry around the name makes sense without it.
+    """
+
+    where: tuple[str, ...]
+    section: str
+    noun: str
+    of_keys: bool = False
+    role: Role | None = None
+    leaves_entry: bool = False
+
+
+REFERENCES = (
+    Reference(("nodes", _ANY, "interfaces", _ANY), "networks", "network"),
+    Reference(("vrrp_instances", _ANY, "network"), "networks", "network"),
+    Reference(
+        ("vrrp_instances", _ANY, "priorities", _ANY),
+        "nodes",
+        "director",
+        of_keys=True,
+        role=Role.DIRECTOR,
+        leaves_entry=True,
+    ),
+    Reference(("sync_groups", _ANY, _ANY), "vrrp_instances", "VRRP instance", leaves_entry=True),
+    Reference(("tables", _ANY, "network"), "networks", "network"),
+    Reference(("tables", _ANY, "via"), "vrrp_instances", "VRRP instance"),
+    Reference(("virtual_servers", _ANY, "instance"), "vrrp_instances", "VRRP instance"),
+    Reference(("virtual_servers", _ANY, "table"), "tables", "table"),
+    Reference(
+        ("virtual_servers", _ANY, "weights", _ANY),
+        "nodes",
+        "real server",
+        of_keys=True,
+        role=Role.REAL_SERVER,
+        leaves_entry=True,
+    ),
+)
+
+
+def dangling(data: Any) -> list[tuple[Reference, Path, str]]:
+    """Every name that points to nothing: which reference, where it stands, the name."""
+    found = []
+    for reference in REFERENCES:
+        known = data.get(reference.section) if isinstance(data, dict) else None
+        if not isinstance(known, dict):
+            continue
+        for path, value in _matches(data, reference.where):
+            name = path[-1] if reference.of_keys else value
+            if isinstance(name, str) and name not in known:
+                found.append((reference, path, name))
+    return found
+
+
+def name_findings(data: Any, doubtful: Collection[str] = ()) -> list[Finding]:
+    """A finding for every name that points to nothing; not into sections that are doubtful."""
+    found = []
+    for reference, path, name in dangling(data):
+        if reference.section in doubtful:
+            continue
+        known = _known(data[reference.section], reference.role)
+        meant = did_you_mean(name, [other for other in known if _is_typo(name, other)])
+        question = f"did you mean {meant}? " if meant else ""
+        have = (
+            f"{reference.noun}s are {listed(known)}" if known else f"there is no {reference.noun}"
+        )
+        place = dotted(path[:-1] if reference.of_keys else path)
+        what = f"{place} names {name}, and there is no such {reference.noun}"
+        found.append(Finding(path, what, f"{question}{have}", on_key=reference.of_keys))
+    return found
+
+
+def _is_typo(name: str, other: str) -> bool:
+    """Names that only count differently (rs3, rs2) are different; VMnet21 may be VMnet12."""
+    plain, plain_other = (re.sub(r"[0-9]", "", text) for text in (name, other))
+    return plain != plain_other or sorted(name) == sorted(other)
+
+
+def _known(section: dict[str, Any], role: Role | None) -> list[str]:
+    if role is None:
+        return list(section)
+    return [
+        name
+        for name, node in section.items()
+        if isinstance(node, dict) and node.get("role") == role
+    ]
+
+
+def _matches(data: Any, where: tuple[str, ...], path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Paths and values that a pattern matches; * is any key or index."""
+    if not where:
+        yield path, data
+        return
+    steps: list[str | int] = []
+    if where[0] != _ANY:
+        steps = [where[0]] if isinstance(data, dict) and where[0] in data else []
+    elif isinstance(data, dict):
+        steps = list(data)
+    elif isinstance(data, list):
+        steps = list(range(len(data)))
+    for step in steps:
+        yield from _matches(data[step], where[1:], (*path, step))

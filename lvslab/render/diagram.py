@@ -1,0 +1,323 @@
+"""The lab as a picture (SVG 1.1): switches, machines, and the paths that packets take.
+
+Black is what is used while all is well; orange are the backup paths, and the addresses at
+the places where they would go; dotted is NAT, which the cluster does not use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from xml.sax.saxutils import escape
+
+from lvslab.model.lab import Lab, Role
+
+BLACK, ORANGE, GREY, PAPER = "#1a1a1a", "#e8710a", "#6b7280", "#ffffff"
+TINTS = ("#dbeafe", "#dcfce7", "#ede9fe", "#fce7f3", "#fef3c7", "#ccfbf1")
+FONT = "DejaVu Sans, Helvetica, Arial, sans-serif"
+
+SERVERS_SHOWN = 12
+_MARGIN, _LABEL = 44, 250
+_BAR, _GAP = 40, 30
+_DIRECTOR, _DIRECTOR_HEIGHT = 350, 176
+_WIDE_COLUMN, _NARROW_COLUMN, _SERVER_HEIGHT = 138, 62, 116
+_WIDE_UNTIL = 4
+_LINE = 19
+_LEGEND = (
+    (BLACK, False, "path, and place of an address, while all is well"),
+    (ORANGE, False, "backup path, and place of an address when its director is gone"),
+    (GREY, True, "NAT: the way out, not used by the cluster"),
+)
+
+
+@dataclass
+class _Canvas:
+    """Pieces of SVG in the order of painting: wires first, then what stands over them."""
+
+    wires: list[str] = field(default_factory=list)
+    dots: list[str] = field(default_factory=list)
+    bars: list[str] = field(default_factory=list)
+    boxes: list[str] = field(default_factory=list)
+
+    def wire(self, points: list[tuple[float, float]], colour: str, *, dotted: bool = False) -> None:
+        """A wire from point to point, and a knot at its end on a switch; wires cross with a gap."""
+        path = " ".join(f"{x:g},{y:g}" for x, y in points)
+        if not dotted:
+            self.wires.append(_polyline(path, PAPER, 9))
+        self.wires.append(_polyline(path, colour, 3, "0.1 7" if dotted else ""))
+        x, y = points[-1]
+        self.dots.append(f'<circle cx="{x:g}" cy="{y:g}" r="5" fill="{colour}"/>')
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        size: int = 14,
+        colour: str = BLACK,
+        *,
+        bold: bool = False,
+        anchor: str = "start",
+    ) -> None:
+        """One line of text; `y` is its base line."""
+        self.boxes.append(
+            f'<text x="{x:g}" y="{y:g}" font-size="{size}" fill="{colour}" '
+            f'text-anchor="{anchor}" font-weight="{"bold" if bold else "normal"}">'
+            f"{escape(text)}</text>"
+        )
+
+    def box(self, x: float, y: float, width: float, height: float, fill: str = PAPER) -> None:
+        """A machine."""
+        self.boxes.append(
+            f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="9" '
+            f'fill="{fill}" stroke="{BLACK}" stroke-width="2"/>'
+        )
+
+    def bar(self, x: float, y: float, width: float, fill: str, *, dashed: bool = False) -> None:
+        """A switch."""
+        dash = ' stroke-dasharray="2 6" stroke-linecap="round"' if dashed else ""
+        self.bars.append(
+            f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{_BAR}" rx="8" '
+            f'fill="{fill}" stroke="{GREY}" stroke-width="1.5"{dash}/>'
+        )
+
+
+def _polyline(path: str, colour: str, width: float, dash: str = "") -> str:
+    dashes = f' stroke-dasharray="{dash}" stroke-linecap="round"' if dash else ""
+    return (
+        f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}"{dashes} '
+        'stroke-linejoin="round"/>'
+    )
+
+
+class _Picture:
+    """Where everything stands, and the painting of it."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.canvas = _Canvas()
+        self.front = lab.client_network
+        self.backends = [name for name, net in lab.networks.items() if net.kind == "host-only"]
+        self.backends.remove(self.front)
+        self.nats = [name for name, net in lab.networks.items() if net.kind == "nat"]
+        self.directors = list(lab.nodes_of(Role.DIRECTOR))
+        servers = list(lab.nodes_of(Role.REAL_SERVER))
+        self.more = len(servers) - SERVERS_SHOWN + 1 if len(servers) > SERVERS_SHOWN else 0
+        self.servers = servers[: len(servers) - self.more]
+        self._measure()
+
+    def _measure(self) -> None:
+        lab = self.lab
+        wired = [len(lab.nodes[name].interfaces) for name in self.servers]
+        count = len(self.servers) + bool(self.more)
+        self.wide = count <= _WIDE_UNTIL
+        column = _WIDE_COLUMN if self.wide else _NARROW_COLUMN
+        self.server_width = column * max(2, max(wired, default=2) - len(self.nats)) + 16
+        servers = count * (self.server_width + _GAP) - _GAP
+        directors = len(self.directors) * (_DIRECTOR + 2 * _GAP) - 2 * _GAP
+        self.content = max(servers, directors, 560)
+        self.left = _MARGIN + _LABEL
+        self.right = self.left + self.content
+        self.width = self.right + 2 * _MARGIN
+        y: float = 74
+        self.host_y, y = y, y + 62 + _GAP
+        self.bar_y = {self.front: y}
+        y += _BAR + 2 * _GAP + 12 * max(0, len(self.directors) - 2)
+        self.director_y, y = y, y + _DIRECTOR_HEIGHT + _GAP + 14
+        for name in self.backends:
+            self.bar_y[name], y = y, y + _BAR + _GAP
+        self.server_y, y = y + 8, y + 8 + _SERVER_HEIGHT + _GAP + 6
+        for name in self.nats:
+            self.bar_y[name], y = y, y + _BAR + _GAP
+        self.legend_y = y + 14
+        self.height = self.legend_y + 22 * len(_LEGEND) + 6
+
+    def paint(self) -> str:
+        """The whole picture."""
+        self._heading()
+        self._bars()
+        self._host()
+        step = self.content / len(self.directors)
+        for number, name in enumerate(self.directors):
+            self._director(number, name, self.left + step * (number + 0.5) - _DIRECTOR / 2)
+        names = [*self.servers, *([""] if self.more else [])]
+        step = self.content / len(names)
+        aside = 26 * (len(self.directors) % 2) * (len(names) % 2)
+        for number, name in enumerate(names):
+            x = self.left + step * (number + 0.5) - self.server_width / 2 + aside
+            self._server(name, x) if name else self._others(x)
+        self._legend()
+        painted = self.canvas
+        return "\n".join(
+            [
+                '<?xml version="1.0" encoding="UTF-8"?>',
+                f'<svg xmlns="http://www.w3.org/2000/svg" width="{self.width:g}" '
+                f'height="{self.height:g}" viewBox="0 0 {self.width:g} {self.height:g}" '
+                f'font-family="{FONT}">',
+                f"<title>{escape(self.lab.name)}</title>",
+                f'<rect width="100%" height="100%" fill="{PAPER}"/>',
+                *painted.bars,
+                *painted.wires,
+                *painted.dots,
+                *painted.boxes,
+                "</svg>\n",
+            ]
+        )
+
+    def _heading(self) -> None:
+        services = ", ".join(
+            f"{name} {self.lab.vrrp_instances[server.instance].address}:{server.port}"
+            for name, server in list(self.lab.virtual_servers.items())[:4]
+        )
+        self.canvas.text(_MARGIN, 42, self.lab.name, size=26, bold=True)
+        self.canvas.text(self.right, 42, services, size=16, anchor="end")
+
+    def _bars(self) -> None:
+        """The switches with their names; the text is where no wire is."""
+        tables = {table.network: (name, table.via) for name, table in self.lab.tables.items()}
+        for tint, name in zip(TINTS * 9, [self.front, *self.backends], strict=False):
+            y = self.bar_y[name]
+            self.canvas.bar(_MARGIN, y, self.width - 2 * _MARGIN, tint)
+            self.canvas.text(_MARGIN + 12, y + 26, name, size=17, bold=True)
+            self.canvas.text(_MARGIN + 112, y + 26, str(self.lab.cidr(name)), size=14)
+            if name in tables:
+                table, via = tables[name]
+                gateway = self.lab.vrrp_instances[via].address
+                note = f"real servers: table {table}, default via {gateway}"
+                self.canvas.text(_MARGIN + 12, y + _BAR + 16, note, size=11, colour=GREY)
+        for name in self.nats:
+            y = self.bar_y[name]
+            self.canvas.bar(8, y, self.width - 16, PAPER, dashed=True)
+            self.canvas.text(_MARGIN + 12, y + 26, "NET", size=17, bold=True)
+            self.canvas.text(_MARGIN + 112, y + 26, f"{name}, NAT", size=14)
+
+    def _host(self) -> None:
+        # beside the middle if a director stands there: two wires in one line look like one
+        aside = 70 * (len(self.directors) % 2)
+        middle, width = self.left + self.content / 2 + aside, 330
+        address = f"{self.lab.networks[self.front].host}/{self.lab.cidr(self.front).prefixlen}"
+        self.canvas.box(middle - width / 2, self.host_y, width, 62, "#f3f4f6")
+        self.canvas.text(middle, self.host_y + 26, "the host: client", bold=True, anchor="middle")
+        self.canvas.text(middle, self.host_y + 48, address, size=16, anchor="middle")
+        top = self.bar_y[self.front] + _BAR / 2
+        self.canvas.wire([(middle, self.host_y + 62), (middle, top)], BLACK)
+
+    def _director(self, number: int, name: str, x: float) -> None:
+        canvas, y, node = self.canvas, self.director_y, self.lab.nodes[name]
+        bottom, middle = y + _DIRECTOR_HEIGHT, x + _DIRECTOR / 2
+        canvas.box(x, y, _DIRECTOR, _DIRECTOR_HEIGHT)
+        canvas.text(middle, y + 98, name, size=24, bold=True, anchor="middle")
+        canvas.text(middle, y + 117, "director", size=12, colour=GREY, anchor="middle")
+        networks = {network: i for i, network in node.interfaces.items()}
+        if self.front in networks:
+            on_bar = self.bar_y[self.front] + _BAR / 2
+            canvas.wire([(middle, y), (middle, on_bar)], self._colour(name, self.front))
+            canvas.text(middle, y + 18, networks[self.front], colour=GREY, anchor="middle", size=12)
+            self._addresses(name, self.front, middle, y + 38)
+        behind = [network for network in self.backends if network in networks]
+        for place, network in enumerate(behind):
+            at = x + _DIRECTOR * (place + 0.5) / len(behind)
+            on_bar = self.bar_y[network] + _BAR / 2
+            canvas.wire([(at, bottom), (at, on_bar)], self._colour(name, network))
+            canvas.text(at, bottom - 9, networks[network], colour=GREY, anchor="middle", size=12)
+            count = min(2, len(list(self._held(name, network))))
+            self._addresses(name, network, at, bottom - 8 - _LINE * count)
+        for network in self.nats:
+            if network in networks:
+                self._director_nat(number, name, network, x)
+
+    def _director_nat(self, number: int, name: str, network: str, x: float) -> None:
+        """Along the nearer edge of the picture down to NET; inner directors go above the others."""
+        count, y = len(self.directors), self.director_y
+        leftwards = number < (count + 1) // 2
+        rank = number if leftwards else count - 1 - number
+        edge = _MARGIN - 16 if leftwards else self.width - _MARGIN + 16
+        side = x if leftwards else x + _DIRECTOR
+        end = self.bar_y[network] + 8
+        if rank == 0:
+            start = [(side, y + 92.0), (edge, y + 92.0)]
+            inwards = (8, "start") if leftwards else (-8, "end")
+            interface = next(
+                i for i, net in self.lab.nodes[name].interfaces.items() if net == network
+            )
+            self.canvas.text(
+                side + inwards[0], y + 96, interface, size=12, colour=GREY, anchor=inwards[1]
+            )
+        else:
+            above = y - 8 - 10 * rank
+            edge += (-7 if leftwards else 7) * rank
+            out = side + (14 if leftwards else -14)
+            start = [(out, y), (out, above), (edge, above)]
+        self.canvas.wire([*start, (edge, end)], GREY, dotted=True)
+
+    def _addresses(self, name: str, network: str, x: float, y: float) -> None:
+        """What a director has on a network: its places in black, where it is backup in orange."""
+        held = list(self._held(name, network))
+        for line, (address, first) in enumerate(held[:2]):
+            colour = BLACK if first else ORANGE
+            self.canvas.text(
+                x,
+                y + line * _LINE,
+                str(address),
+                colour=colour,
+                bold=True,
+                anchor="middle",
+                size=15,
+            )
+
+    def _held(self, name: str, network: str) -> Iterator[tuple[IPv4Address, bool]]:
+        """The VRRP addresses of a network that a director may get, its own first."""
+        found = []
+        for instance, this in self.lab.vrrp_instances.items():
+            if this.network == network and name in this.priorities:
+                found.append((this.address, self.lab.owners(instance)[0] == name))
+        yield from sorted(found, key=lambda pair: not pair[1])
+
+    def _colour(self, name: str, network: str) -> str:
+        held = list(self._held(name, network))
+        if any(first for _, first in held):
+            return BLACK
+        return ORANGE if held else GREY
+
+    def _server(self, name: str, x: float) -> None:
+        canvas, y, node = self.canvas, self.server_y, self.lab.nodes[name]
+        middle = x + self.server_width / 2
+        canvas.box(x, y, self.server_width, _SERVER_HEIGHT)
+        canvas.text(middle, y + 66, name, size=20, bold=True, anchor="middle")
+        canvas.text(middle, y + 82, "real server", size=11, colour=GREY, anchor="middle")
+        networks = {network: i for i, network in node.interfaces.items()}
+        behind = [network for network in self.backends if network in networks]
+        for place, network in enumerate(behind):
+            at = x + 8 + (self.server_width - 16) * (place + 0.5) / len(behind)
+            canvas.wire([(at, y), (at, self.bar_y[network] + _BAR / 2)], BLACK)
+            canvas.text(at, y + 17, networks[network], colour=GREY, anchor="middle", size=12)
+            own = self.lab.address_of(name, network)
+            if own is not None:
+                fixed = 0 if self.wide else own.network.prefixlen // 8
+                short = ("." if fixed else "") + ".".join(str(own.ip).split(".")[fixed:])
+                canvas.text(at, y + 37, short, bold=True, anchor="middle", size=14)
+        for network in self.nats:
+            if network in networks:
+                end = self.bar_y[network] + 8
+                low = y + _SERVER_HEIGHT
+                canvas.text(middle, low - 7, networks[network], 12, GREY, anchor="middle")
+                canvas.wire([(middle, low), (middle, end)], GREY, dotted=True)
+
+    def _others(self, x: float) -> None:
+        """In the place of the servers for which there is no room."""
+        middle = x + self.server_width / 2
+        self.canvas.text(middle, self.server_y + 44, f"and {self.more}", bold=True, anchor="middle")
+        self.canvas.text(middle, self.server_y + 64, "more", bold=True, anchor="middle")
+
+    def _legend(self) -> None:
+        for row, (colour, dotted, text) in enumerate(_LEGEND):
+            y, x = self.legend_y + 22 * row, float(_MARGIN)
+            path = f"{x:g},{y - 5:g} {x + 38:g},{y - 5:g}"
+            self.canvas.wires.append(_polyline(path, colour, 3, "0.1 7" if dotted else ""))
+            self.canvas.text(x + 50, y, text, size=13)
+
+
+def svg(lab: Lab) -> str:
+    """The lab as an SVG document."""
+    return _Picture(lab).paint()

@@ -1,0 +1,135 @@
+"""keepalived.conf: one file for all directors (keepalived.conf(5), 2.2.7 and 2.3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Interface
+from typing import Any
+
+from lvslab.model.lab import Lab, Role
+from lvslab.render.texts import render
+
+TEMPLATE = "roles/director/files/etc/keepalived/keepalived.conf.j2"
+
+_ASKED_BY_ARP = 8
+"""At most this many real servers of a network are asked by ARP: one answer is enough."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An address of a director's own on an interface."""
+
+    interface: str
+    address: IPv4Interface
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A network that the directors watch by ARP: the interface, and who should answer."""
+
+    network: str
+    interface: str
+    addresses: tuple[IPv4Address, ...]
+
+
+def sources(lab: Lab, director: str) -> list[Source]:
+    """The director's own addresses on the cluster's interfaces."""
+    node = lab.nodes[director]
+    found = []
+    for interface, network in node.interfaces.items():
+        address = lab.address_of(director, network)
+        if address is not None:
+            found.append(Source(interface, address))
+    return found
+
+
+def advert_sources(lab: Lab, director: str) -> dict[str, IPv4Address]:
+    """VRRP instance to the source address of the director's adverts (mcast_src_ip).
+
+    Without one an instance on an interface that has no address is in FAULT. It must never
+    be a VIP: a receiver that owns the sender's address drops the advert. A director without
+    an address on the network gets a link-local one of its own (RFC 3927), used for nothing else.
+    """
+    fallback = IPv4Address(f"169.254.{lab.number}.{lab.node_numbers[director]}")
+    found = {}
+    for name, instance in lab.vrrp_instances.items():
+        own = lab.address_of(director, instance.network)
+        found[name] = own.ip if own else fallback
+    return found
+
+
+def watches(lab: Lab) -> dict[str, Watch]:
+    """The networks that the directors watch, by name of the track file; none if that is off.
+
+    On a backend network the real servers are asked, on any other the host and the directors'
+    own addresses (nobody hears a director's question to itself, so the list is the same on
+    all of them). A network where nobody could answer is not watched.
+    """
+    if not lab.directors.track.enabled:
+        return {}
+    behind: dict[str, list[IPv4Address]] = {}
+    for name, server in lab.virtual_servers.items():
+        behind[lab.tables[server.table].network] = list(lab.real_servers(name).values())
+    found = {}
+    for network in dict.fromkeys(i.network for i in lab.vrrp_instances.values()):
+        asked = behind.get(network, [])[:_ASKED_BY_ARP] or _neighbours(lab, network)
+        if asked:
+            interface = lab.interface_on(Role.DIRECTOR, network)
+            found[f"arp_{network}"] = Watch(network, interface, tuple(asked))
+    return found
+
+
+def _neighbours(lab: Lab, network: str) -> list[IPv4Address]:
+    """The host and, if they have addresses of their own, the directors on a network."""
+    host = lab.networks[network].host
+    found = [host] if host else []
+    if lab.directors.source_addresses == "own":
+        own = (lab.address_of(director, network) for director in lab.nodes_of(Role.DIRECTOR))
+        found += [address.ip for address in own if address]
+    return found
+
+
+def group_watches(lab: Lab) -> dict[str, list[str]]:
+    """For each sync group the track files of the networks that its members are on."""
+    all_watches = watches(lab)
+    found = {}
+    for group, members in lab.sync_groups.items():
+        networks = {lab.vrrp_instances[member].network for member in members}
+        found[group] = [name for name, watch in all_watches.items() if watch.network in networks]
+    return found
+
+
+def sync_interface(lab: Lab) -> str:
+    """The interface that carries connection sync: the directors' first backend network."""
+    first = next(iter(lab.tables.values()))
+    return lab.interface_on(Role.DIRECTOR, first.network)
+
+
+def syncs_connections(lab: Lab) -> bool:
+    """Whether the directors run connection sync: it needs source addresses of their own."""
+    return lab.directors.connection_sync and lab.directors.source_addresses == "own"
+
+
+def context(lab: Lab) -> dict[str, Any]:
+    """What the template needs beside the lab."""
+    directors = list(lab.nodes_of(Role.DIRECTOR))
+    return {
+        "lab": lab,
+        "vrrp": lab.directors.vrrp,
+        "track": lab.directors.track,
+        "own_sources": lab.directors.source_addresses == "own",
+        "directors": directors,
+        "sources": {director: sources(lab, director) for director in directors},
+        "advert_sources": {director: advert_sources(lab, director) for director in directors},
+        "watches": watches(lab),
+        "group_watches": group_watches(lab),
+        "interface_of": {
+            name: lab.interface_on(Role.DIRECTOR, instance.network)
+            for name, instance in lab.vrrp_instances.items()
+        },
+    }
+
+
+def keepalived_conf(lab: Lab) -> str:
+    """The text of /etc/keepalived/keepalived.conf."""
+    return render(TEMPLATE, context(lab))

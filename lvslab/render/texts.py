@@ -1,0 +1,76 @@
+"""How text is made: Jinja2 templates of the repository, an unknown name is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+ROOT = Path(__file__).resolve().parents[2]
+"""The folder with `roles/`, `cloud-init/` and `packer/`."""
+
+
+@dataclass(frozen=True)
+class RenderedFile:
+    """A text file of an image: its content and its permission bits."""
+
+    content: str
+    mode: int = 0o644
+
+
+@dataclass(frozen=True)
+class Seed:
+    """The three files of a NoCloud seed (cloud-init: datasource NoCloud)."""
+
+    user_data: str
+    meta_data: str
+    network_config: str
+
+
+class _Dumper(yaml.SafeDumper):
+    """YAML as a person writes it: texts of several lines as blocks, lists indented."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def to_yaml(value: object) -> str:
+    """`value` as YAML in block style, the order of keys kept."""
+    return yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100, indent=2
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(ROOT),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.filters["yaml"] = to_yaml
+    return environment
+
+
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """The text of a template, named by its path in the repository (with `/`).
+
+    Raises jinja2.UndefinedError if the template asks for a name that `values` lacks.
+    """
+    return _environment().get_template(template).render(values)

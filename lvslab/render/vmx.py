@@ -1,0 +1,77 @@
+"""The .vmx of a node: what VMware Workstation opens and powers on without a question.
+
+Source of the keys: what Workstation 16 itself writes. Keys are set once, there is no
+comment (Workstation drops comments when it saves the file).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from lvslab.model.lab import Lab
+
+HARDWARE_VERSION = 14
+"""Workstation 14: old enough for every host that is still in use."""
+
+FIRST_NIC_SLOT = 32
+"""The first slot behind VMware's PCI bridge: the guest names its interfaces in slot order."""
+
+NAT_NETWORK = "VMnet8"
+"""The network that VMware itself means by `nat`."""
+
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates" / "vmware"),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    autoescape=False,
+)
+
+
+@dataclass(frozen=True)
+class VmxNic:
+    """A network card: `connection` is `nat`, or `custom` on the VMnet `vnet`."""
+
+    interface: str
+    connection: str
+    vnet: str
+    mac: str
+    slot: int
+
+
+def connection(lab: Lab, network: str) -> tuple[str, str]:
+    """VMware's connectionType and vnet for a network of the lab.
+
+    Never bridged. The name is written as Windows does, VMnet12: Workstation on Windows does
+    not know `vmnet12` (hashicorp/vagrant#4354). On Linux the device is /dev/vmnet12.
+    """
+    if lab.networks[network].kind == "nat" and network == NAT_NETWORK:
+        return "nat", ""
+    return "custom", network
+
+
+def nics(lab: Lab, node: str) -> Iterator[VmxNic]:
+    """The network cards of a node, in the guest's order."""
+    for number, (interface, network) in enumerate(sorted(lab.nodes[node].interfaces.items())):
+        kind, vnet = connection(lab, network)
+        yield VmxNic(interface, kind, vnet, lab.mac(node, interface), FIRST_NIC_SLOT + number)
+
+
+def vmx(lab: Lab, node: str) -> str:
+    """The text of `<node>.vmx`; disk and seed stand beside it as `<node>.vmdk`, `<node>.iso`."""
+    wires = ", ".join(f"{i} {network}" for i, network in sorted(lab.nodes[node].interfaces.items()))
+    return TEMPLATES.get_template("node.vmx.j2").render(
+        lab=lab,
+        node=node,
+        this=lab.nodes[node],
+        hardware=HARDWARE_VERSION,
+        annotation=f"{lab.nodes[node].role.value} {node}: {wires}",
+        disk=f"{node}.vmdk",
+        seed=f"{node}.iso",
+        nics=list(nics(lab, node)),
+    )

@@ -1,0 +1,62 @@
+"""The artifacts as the lab uses them: a role's disk out of its OVA, a node's seed."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+from lvslab.core.errors import InputError
+from lvslab.core.events import Listener, silent
+from lvslab.core.files import sha256_file
+from lvslab.core.procs import run
+from lvslab.core.stages import Stages
+
+_BUILD = "make it: python3 build.py images"
+
+
+def base_disk(ova: Path, cache: Path, listener: Listener = silent) -> Path:
+    """The disk inside an OVA as a sparse raw file in the cache, kept by the OVA's sha256.
+
+    Nodes boot from overlays over it: reading compressed grains at each start would cost
+    more than this one conversion. Raises InputError if there is no such OVA, or no disk in it.
+    """
+    if not ova.is_file():
+        raise InputError("there is no such image", where=str(ova), hint=_BUILD)
+
+    def convert(folder: Path, progress: Callable[..., None]) -> None:
+        vmdk = folder / "disk.vmdk"
+        with tarfile.open(ova) as archive:
+            inside = next((name for name in archive.getnames() if name.endswith(".vmdk")), None)
+            if inside is None:
+                raise InputError("there is no .vmdk in it", where=str(ova), hint=_BUILD)
+            member = archive.extractfile(inside)
+            assert member is not None
+            with vmdk.open("wb") as target:
+                while chunk := member.read(1 << 20):
+                    target.write(chunk)
+        run(
+            ["qemu-img", "convert", "-f", "vmdk", "-O", "raw", vmdk, folder / "disk.raw"],
+            what="reading the image's disk",
+            listener=listener,
+        )
+        vmdk.unlink()
+
+    stages = Stages(cache, listener)
+    folder = stages.run(
+        f"lab disk {ova.stem}", {"ova": sha256_file(ova)}, convert, code=(__name__,)
+    )
+    return folder / "disk.raw"
+
+
+def seed(artifacts: Path, node: str) -> Path:
+    """The seed of a node. Raises InputError if it is missing."""
+    path = artifacts / "seeds" / f"{node}.iso"
+    if not path.is_file():
+        raise InputError("there is no such seed", where=str(path), hint=_BUILD)
+    return path
+
+
+def ova(artifacts: Path, role: str) -> Path:
+    """The OVA of a role."""
+    return artifacts / "ova" / f"{role}.ova"

@@ -1,0 +1,162 @@
+"""Faults of a running lab: made, listed, mended.
+
+What can be asked is asked (QEMU's state, the bridges' ports, systemd in the node); a pulled
+cable is in QEMU only, which does not tell, and a stopped service is a fault only because
+somebody stopped it: those two are kept in the lab's state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from lvslab.core.errors import InputError
+from lvslab.run import network
+from lvslab.run.cluster import Cluster
+
+Kind = Literal["off", "paused", "disk full", "carrier", "silent", "multicast", "service"]
+
+_WORDS: dict[str, str] = {
+    "off": "{node} is off",
+    "paused": "{node} is paused",
+    "disk full": "{node} stands still, because the disk of this host is full",
+    "carrier": "{node} {what}: cable pulled",
+    "silent": "{node} {what}: frames dropped, link up",
+    "multicast": "{node} {what}: hears no VRRP",
+    "service": "{node}: {what} stopped",
+}
+
+
+@dataclass(frozen=True, order=True)
+class Fault:
+    """Something broken on purpose: `what` is the interface or the service."""
+
+    kind: Kind
+    node: str
+    what: str = ""
+
+    def __str__(self) -> str:
+        return _WORDS[self.kind].format(node=self.node, what=self.what)
+
+
+def broken(cluster: Cluster) -> list[Fault]:
+    """Everything that is broken on purpose just now."""
+    return sorted(_machines(cluster) + _ports(cluster) + _kept(cluster))
+
+
+def cut(cluster: Cluster, node: str, interface: str, silent: bool = False) -> None:
+    """Pull a node's cable (the guest sees its carrier go), or lose all frames with the link up."""
+    tap = _tap(cluster, node, interface)
+    if silent:
+        network.drop_silently(cluster.namespace, tap)
+    else:
+        _carrier(cluster, node, interface, False)
+        _keep(cluster, [*_kept(cluster), Fault("carrier", node, interface)])
+
+
+def split(cluster: Cluster, nodes: tuple[str, str]) -> None:
+    """Keep two directors from hearing each other's adverts on every network; unicast goes on."""
+    for node in nodes:
+        for interface in network.wired_interfaces(cluster.lab, node):
+            tap = _tap(cluster, node, interface)
+            network.drop_multicast(cluster.namespace, tap, True)
+
+
+def stop_service(cluster: Cluster, node: str, service: str) -> None:
+    """Stop a systemd service of a node. Raises StageError if systemd refuses."""
+    cluster.run(node, ["systemctl", "stop", service], timeout=60)
+    _keep(cluster, [*_kept(cluster), Fault("service", node, service)])
+
+
+def heal(cluster: Cluster, node: str | None = None, interface: str | None = None) -> list[Fault]:
+    """Mend every fault, or those of one node or interface, and return what was mended.
+
+    A node that is off is started (it boots), one that is paused goes on.
+    """
+    chosen = [
+        fault
+        for fault in broken(cluster)
+        if node in (None, fault.node) and interface in (None, fault.what)
+    ]
+    for fault in chosen:
+        _mend(cluster, fault)
+    return chosen
+
+
+def reapply(cluster: Cluster, node: str) -> None:
+    """Pull the cables again that were pulled before a node's QEMU was started anew."""
+    for fault in _kept(cluster):
+        if fault.node == node and fault.kind == "carrier":
+            _carrier(cluster, node, fault.what, False)
+    _keep(cluster, [f for f in _kept(cluster) if (f.kind, f.node) != ("service", node)])
+
+
+def forget(cluster: Cluster) -> None:
+    """Mend what a checkpoint does not hold (cables, ports) before its nodes go on."""
+    for fault in _kept(cluster):
+        if fault.kind == "carrier":
+            _carrier(cluster, fault.node, fault.what, True)
+    _keep(cluster, [])
+    for fault in _ports(cluster):
+        _mend(cluster, fault)
+
+
+def _mend(cluster: Cluster, fault: Fault) -> None:
+    if fault.kind == "off":
+        cluster.launch(fault.node)
+        reapply(cluster, fault.node)
+    elif fault.kind in ("paused", "disk full"):
+        cluster.resume(fault.node)
+    elif fault.kind == "silent":
+        network.carry(cluster.lab, cluster.namespace, fault.node, fault.what)
+    elif fault.kind == "multicast":
+        network.drop_multicast(cluster.namespace, _tap(cluster, fault.node, fault.what), False)
+    else:
+        if fault.kind == "carrier":
+            _carrier(cluster, fault.node, fault.what, True)
+        else:
+            cluster.run(fault.node, ["systemctl", "start", fault.what], timeout=60)
+        _keep(cluster, [other for other in _kept(cluster) if other != fault])
+
+
+def _machines(cluster: Cluster) -> list[Fault]:
+    states = {node: cluster.node_state(node) for node in cluster.lab.nodes}
+    return [Fault(state, node) for node, state in states.items() if state != "running"]
+
+
+def _ports(cluster: Cluster) -> list[Fault]:
+    ports = network.ports(cluster.namespace)
+    found = []
+    for node in cluster.lab.nodes:
+        for interface in network.wired_interfaces(cluster.lab, node):
+            port: dict[str, Any] = ports.get(network.tap_name(cluster.lab, node, interface), {})
+            if network.dropped(port):
+                found.append(Fault("silent", node, interface))
+            if port.get("mcast_flood") is False:
+                found.append(Fault("multicast", node, interface))
+    return found
+
+
+def _kept(cluster: Cluster) -> list[Fault]:
+    return [Fault(*entry) for entry in cluster.state.load("faults") or []]
+
+
+def _keep(cluster: Cluster, found: list[Fault]) -> None:
+    entries = sorted({(fault.kind, fault.node, fault.what) for fault in found})
+    cluster.state.save("faults", entries)
+
+
+def _carrier(cluster: Cluster, node: str, interface: str, up: bool) -> None:
+    if cluster.process(node) is not None:
+        cluster.qmp(node, "set_link", name=f"nic-{interface}", up=up)
+
+
+def _tap(cluster: Cluster, node: str, interface: str) -> str:
+    cluster.files(node)
+    wired = network.wired_interfaces(cluster.lab, node)
+    if interface not in wired:
+        raise InputError(
+            f"{node} has no interface {interface} on a lab network",
+            hint="it has: " + ", ".join(f"{name} ({net})" for name, net in wired.items()),
+        )
+    return network.tap_name(cluster.lab, node, interface)

@@ -1,0 +1,134 @@
+"""What a running lab leaves on disk: one folder for each lab, named in one place."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lvslab.core.errors import InputError
+from lvslab.core.files import write_atomic
+
+STATE_VARIABLE = "LVSLAB_STATE"
+_SOCKET_PATH_LIMIT = 107  # unix(7): sun_path has 108 bytes, the last is NUL
+
+
+def runtime_root() -> Path:
+    """Where labs keep their state: `$LVSLAB_STATE`, or a folder of this user in /tmp.
+
+    Not $XDG_RUNTIME_DIR: it is in /run, and an ordinary user's lab has a /run of its own.
+    """
+    if chosen := os.environ.get(STATE_VARIABLE):
+        return Path(chosen)
+    return Path(tempfile.gettempdir()) / f"lvslab-{os.getuid()}"
+
+
+def own_root() -> Path:
+    """The folder of `runtime_root`, made if it is missing and readable by this user only.
+
+    Raises InputError if somebody else made it: anybody may make folders in /tmp.
+    """
+    root = runtime_root()
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if root.stat().st_uid != os.geteuid():
+        raise InputError(
+            "this folder is somebody else's",
+            where=str(root),
+            hint=f"remove it, or name another one with {STATE_VARIABLE}",
+        )
+    return root
+
+
+@dataclass(frozen=True)
+class NodeFiles:
+    """The files of one node."""
+
+    folder: Path
+
+    @property
+    def disk(self) -> Path:
+        """The overlay that takes the node's writes and its checkpoints."""
+        return self.folder / "disk.qcow2"
+
+    @property
+    def firmware_vars(self) -> Path:
+        """UEFI's variables."""
+        return self.folder / "vars.qcow2"
+
+    @property
+    def pid(self) -> Path:
+        """QEMU writes its process id here."""
+        return self.folder / "pid"
+
+    @property
+    def qmp(self) -> Path:
+        """QEMU's monitor."""
+        return self.folder / "qmp"
+
+    @property
+    def console(self) -> Path:
+        """The first serial port, as a socket."""
+        return self.folder / "console"
+
+    @property
+    def console_log(self) -> Path:
+        """All that the first serial port ever said."""
+        return self.folder / "console.log"
+
+    @property
+    def agent(self) -> Path:
+        """The serial port COM3, where the node's agent listens."""
+        return self.folder / "agent"
+
+    @property
+    def qemu_log(self) -> Path:
+        """What QEMU itself said."""
+        return self.folder / "qemu.log"
+
+
+@dataclass(frozen=True)
+class LabState:
+    """The state folder of the lab called `name`."""
+
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        """The folder; it exists while the lab does."""
+        return runtime_root() / self.name
+
+    def create(self) -> None:
+        """Make the folder, readable by this user only (it holds the lab's SSH key).
+
+        Raises InputError as `own_root` does.
+        """
+        (own_root() / self.name).mkdir(exist_ok=True, mode=0o700)
+
+    def node(self, name: str) -> NodeFiles:
+        """The files of node `name`; its folder is made."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        assert len(str(folder / "console")) <= _SOCKET_PATH_LIMIT
+        return NodeFiles(folder)
+
+    @property
+    def key(self) -> Path:
+        """The lab's own SSH key; its public half is beside it with `.pub`."""
+        return self.folder / "key"
+
+    @property
+    def lock(self) -> Path:
+        """Held by whoever changes the lab; outside the folder, which `down` removes."""
+        return runtime_root() / f"{self.name}.lock"
+
+    def save(self, name: str, value: object) -> None:
+        """Keep a JSON-able value under `name`."""
+        write_atomic(self.folder / f"{name}.json", json.dumps(value, indent=1))
+
+    def load(self, name: str) -> Any:
+        """What `save` kept under `name`, or None."""
+        path = self.folder / f"{name}.json"
+        return json.loads(path.read_text()) if path.is_file() else None

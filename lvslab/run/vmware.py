@@ -1,0 +1,84 @@
+"""The lab out of VMware's folders: what each .vmx says is what QEMU gets.
+
+Wires, MACs, memory, disk and CD-ROM come from the .vmx and not from lab.yaml, so that a
+.vmx that is wrong gives a cluster whose checklist fails. One device differs: VMware's
+lsilogic is LSI's parallel controller, of which QEMU has no model; its serial sister
+(mptsas1068) is driven by the same family of drivers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from lvslab.core.errors import InputError
+from lvslab.model.lab import Lab
+from lvslab.run import hardware, vmx
+
+FOLDER = "vmware"
+"""Where the machines' folders are, below the artifacts."""
+
+_FIRMWARE: dict[str, hardware.Firmware] = {"bios": "bios", "efi": "uefi"}
+
+
+def machine_of(artifacts: Path, node: str) -> vmx.VmxMachine:
+    """The machine in a node's folder. Raises InputError if it is not there or not a machine."""
+    path = artifacts.absolute() / FOLDER / node / f"{node}.vmx"
+    if not path.is_file():
+        raise InputError(
+            "there is no such machine", where=str(path), hint="make it: python3 build.py images"
+        )
+    return vmx.read(path)
+
+
+def seed(this: vmx.VmxMachine, node: str) -> Path:
+    """The image in a machine's CD-ROM. Raises InputError if there is none."""
+    if this.cdrom is None or not this.cdrom.is_file():
+        raise InputError(
+            f"there is no CD-ROM image ({this.cdrom})", where=f"{node}.vmx", hint="build it anew"
+        )
+    return this.cdrom
+
+
+def rewired(lab: Lab, machines: dict[str, vmx.VmxMachine]) -> Lab:
+    """The lab with the networks, memory and processors that the machines have.
+
+    Raises InputError for a card on a network that the lab has not: nothing of the cluster
+    may reach another one.
+    """
+    nodes = {}
+    for name, machine in machines.items():
+        for nic in machine.nics:
+            if nic.vnet not in lab.networks:
+                raise InputError(
+                    f"{nic.interface} is on {nic.vnet}, which is no network of the lab",
+                    where=f"{name}.vmx",
+                )
+        nodes[name] = lab.nodes[name].model_copy(
+            update={
+                "interfaces": {nic.interface: nic.vnet for nic in machine.nics},
+                "memory_mib": machine.memory_mib,
+                "cpus": machine.cpus,
+            }
+        )
+    return lab.model_copy(update={"nodes": nodes})
+
+
+def machine(
+    lab: Lab, node: str, this: vmx.VmxMachine, seed: Path, ssh_port: int
+) -> hardware.Machine:
+    """What QEMU is given for a .vmx; `lab` is the rewired one, `seed` the copy of its CD-ROM.
+
+    Raises InputError if it has another firmware than bios or efi, or another number of disks.
+    """
+    firmware = _FIRMWARE.get(this.firmware)
+    if firmware is None or len(this.disks) != 1:
+        raise InputError(
+            f"a machine of the lab has one disk and bios or efi; this one has "
+            f"{len(this.disks)} and {this.firmware}",
+            where=f"{node}.vmx",
+        )
+    like = hardware.machine(lab, node, this.disks[0], seed, ssh_port, "vmware", firmware)
+    macs = {nic.interface: nic.mac for nic in this.nics}
+    nics = tuple(replace(nic, mac=macs[nic.interface]) for nic in like.nics)
+    return replace(like, nics=nics)

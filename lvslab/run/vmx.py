@@ -1,0 +1,140 @@
+"""A .vmx as values: what a machine of VMware's is made of, in the guest's own order.
+
+Reads what VMware reads, not only what we write: keys in any case, lines that VMware added,
+comments. Whether a .vmx is a good one is said by `verify`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from lvslab.core.errors import InputError
+
+LINE = re.compile(r'^\s*(?P<key>[A-Za-z0-9_.:-]+)\s*=\s*"(?P<value>[^"]*)"\s*$')
+_VNET = re.compile(r"^(?:/dev/)?vmnet(\d+)$", re.IGNORECASE)
+_OF_CONNECTION = {"nat": "VMnet8", "hostonly": "VMnet1", "bridged": "VMnet0", "": "VMnet0"}
+_DISK = re.compile(r"^((?:scsi|sata|ide|nvme)\d+):\d+\.filename$")
+_NICS = 10
+
+
+@dataclass(frozen=True)
+class VmxNic:
+    """A network card: the guest's name of it, its VMnet, its MAC ("" if VMware makes one)."""
+
+    interface: str
+    vnet: str
+    mac: str
+    slot: int
+    model: str
+
+
+@dataclass(frozen=True)
+class VmxMachine:
+    """A machine; disks by the order of their controllers, paths beside the .vmx made absolute."""
+
+    name: str
+    memory_mib: int
+    cpus: int
+    firmware: str
+    nics: tuple[VmxNic, ...]
+    disks: tuple[Path, ...]
+    controllers: tuple[str, ...]
+    cdrom: Path | None
+
+
+def settings(text: str) -> dict[str, str]:
+    """Keys in lower case and values; what is no setting is passed over, as VMware does."""
+    found = {}
+    for line in text.splitlines():
+        if match := LINE.match(line):
+            found[match["key"].lower()] = match["value"]
+    return found
+
+
+def is_on(values: Mapping[str, str], key: str) -> bool:
+    """Whether a setting is TRUE."""
+    return values.get(key.lower(), "").upper() == "TRUE"
+
+
+def cards(values: Mapping[str, str]) -> list[str]:
+    """The network cards that are present: ethernet0 … ethernet9."""
+    return [f"ethernet{n}" for n in range(_NICS) if is_on(values, f"ethernet{n}.present")]
+
+
+def read_text(path: Path) -> str:
+    """The text of a .vmx, one character a byte, so that it can be written back unchanged.
+
+    Raises InputError if there is no such file.
+    """
+    try:
+        return path.read_bytes().decode("latin-1")
+    except (FileNotFoundError, IsADirectoryError):
+        raise InputError("there is no such .vmx", where=str(path)) from None
+
+
+def read(path: Path) -> VmxMachine:
+    """The machine that a .vmx describes. Raises InputError if it lacks memory, disk or number."""
+    values = settings(read_text(path))
+    cdroms, disks = [], []
+    for key, name in values.items():
+        match = _DISK.match(key)
+        device = key.removesuffix(".filename")
+        if not match or not is_on(values, f"{device}.present"):
+            continue
+        if values.get(f"{device}.devicetype", "").lower().startswith("cdrom"):
+            cdroms.append(name)
+        else:
+            controller = values.get(f"{match[1]}.virtualdev", match[1].rstrip("0123456789"))
+            disks.append((device, controller.lower(), path.parent / name))
+    if not disks:
+        raise InputError("this machine has no disk", where=str(path))
+    disks.sort()
+    return VmxMachine(
+        name=values.get("displayname", path.stem),
+        memory_mib=_number(path, values, "memsize"),
+        cpus=_number(path, values, "numvcpus", 1),
+        firmware=values.get("firmware", "bios").lower(),
+        nics=_nics(path, values),
+        disks=tuple(disk for _, _, disk in disks),
+        controllers=tuple(controller for _, controller, _ in disks),
+        cdrom=path.parent / cdroms[0] if cdroms else None,
+    )
+
+
+def _nics(path: Path, values: Mapping[str, str]) -> tuple[VmxNic, ...]:
+    """The cards in the order of their PCI slots: so the guest counts eth0, eth1, …"""
+    slots = {
+        card: _number(path, values, f"{card}.pcislotnumber", 32 + int(card[-1]))
+        for card in cards(values)
+    }
+    return tuple(
+        VmxNic(
+            interface=f"eth{number}",
+            vnet=_vnet(path, values, card),
+            mac=values.get(f"{card}.address", "").lower(),
+            slot=slots[card],
+            model=values.get(f"{card}.virtualdev", "e1000").lower(),
+        )
+        for number, card in enumerate(sorted(slots, key=lambda card: slots[card]))
+    )
+
+
+def _vnet(path: Path, values: Mapping[str, str], card: str) -> str:
+    kind = values.get(f"{card}.connectiontype", "").lower()
+    if kind != "custom":
+        return _OF_CONNECTION.get(kind, "VMnet0")
+    name = values.get(f"{card}.vnet", "")
+    match = _VNET.match(name)
+    if not match:
+        raise InputError(f"{card}.vnet is {name!r}, not a VMnet", where=str(path))
+    return f"VMnet{int(match[1])}"
+
+
+def _number(path: Path, values: Mapping[str, str], key: str, default: int | None = None) -> int:
+    text = values.get(key, "" if default is None else str(default))
+    if not text.isdigit():
+        raise InputError(f"{key} is {text!r}, not a number", where=str(path))
+    return int(text)

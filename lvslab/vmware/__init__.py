@@ -1,0 +1,1 @@
+"""What is done on a host with VMware: its networks, and machines that were imported."""

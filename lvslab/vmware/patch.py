@@ -1,0 +1,147 @@
+"""Connects an imported machine to the lab's networks: an OVA cannot name VMnet12.
+
+Only lines about the cards' networks change; all other bytes of the .vmx stay.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lvslab.core.errors import CheckFailed, InputError
+from lvslab.core.files import write_atomic
+from lvslab.model.lab import Lab, Role
+from lvslab.render.handout import wiring
+from lvslab.run import vmx
+
+Host = Literal["windows", "linux", "fusion"]
+
+_VNET_PREFIX: dict[Host, str] = {"windows": "VMnet", "linux": "/dev/vmnet", "fusion": "vmnet"}
+_RUNNING = ("*.vmem", "*.vmss")
+
+
+@dataclass(frozen=True)
+class Change:
+    """A setting of a .vmx: its value before and after; None if it was not or is no more there."""
+
+    key: str
+    old: str | None
+    new: str | None
+
+
+@dataclass(frozen=True)
+class Patched:
+    """The role that a machine was taken for, what changed, and where the old file is."""
+
+    role: Role
+    changes: tuple[Change, ...]
+    backup: Path | None
+
+
+def this_host() -> Host:
+    """The kind of host whose VMware will open the file; in WSL that is Windows."""
+    if sys.platform == "darwin":
+        return "fusion"
+    return "windows" if "microsoft" in platform.release().lower() else "linux"
+
+
+def patch(
+    path: Path, lab: Lab, host: Host, role: Role | None = None, *, dry: bool = False
+) -> Patched:
+    """Connect the machine's cards as its role is wired; with `dry` only say what would change.
+
+    The role is told by the number of cards unless it is given. The old file is kept beside
+    the new one; a machine that is connected already is not touched. Raises InputError, and
+    CheckFailed if the machine is open, runs or is suspended.
+    """
+    text = vmx.read_text(path)
+    _demand_off(path)
+    cards = vmx.cards(vmx.settings(text))
+    chosen = role or _role(path, lab, len(cards))
+    wires = wiring(lab, chosen) if lab.nodes_of(chosen) else []
+    if len(wires) != len(cards):
+        raise InputError(
+            f"it has {len(cards)} network cards, a {chosen} has {len(wires)}", where=str(path)
+        )
+    wanted: dict[str, str | None] = {}
+    for card, (kind, vnet) in zip(cards, wires, strict=True):
+        wanted[f"{card}.connectionType"] = kind
+        wanted[f"{card}.vnet"] = vnet.replace("VMnet", _VNET_PREFIX[host]) if vnet else None
+    new, changes = _edited(text, wanted)
+    backup = None
+    if changes and not dry:
+        backup = _free_name(path)
+        shutil.copy2(path, backup)
+        write_atomic(path, new.encode("latin-1"))
+        shutil.copymode(backup, path)
+    return Patched(chosen, tuple(changes), backup)
+
+
+def _demand_off(path: Path) -> None:
+    lock = path.with_name(f"{path.name}.lck")
+    if lock.exists():
+        raise CheckFailed(
+            "VMware has it open",
+            where=str(path),
+            hint=f"power the machine off and close its tab (or, after a crash, remove {lock.name})",
+        )
+    for pattern in _RUNNING:
+        if state := next(path.parent.glob(pattern), None):
+            raise CheckFailed(
+                f"the machine runs or is suspended ({state.name})",
+                where=str(path),
+                hint="power it off",
+            )
+
+
+def _role(path: Path, lab: Lab, cards: int) -> Role:
+    fitting = [r for r in Role if lab.nodes_of(r) and len(wiring(lab, r)) == cards]
+    if not fitting:
+        raise InputError(
+            f"it has {cards} network cards, no role of the lab has so many", where=str(path)
+        )
+    if len(fitting) > 1:
+        raise InputError(
+            f"more than one role has {cards} cards", where=str(path), hint="give --role"
+        )
+    return fitting[0]
+
+
+def _edited(text: str, wanted: dict[str, str | None]) -> tuple[str, list[Change]]:
+    """The text with the wanted settings (None: not there), and what changed."""
+    names = {key.lower(): key for key in wanted}
+    left = dict(wanted)
+    changes, lines = [], []
+    end = "\r\n" if "\r\n" in text else "\n"
+    for line in text.splitlines(keepends=True):
+        match = vmx.LINE.match(line.rstrip("\r\n"))
+        name = names.get(match["key"].lower()) if match else None
+        if match is None or name is None:
+            lines.append(line)
+        elif name in left:
+            new = left.pop(name)
+            if match["value"] == new:
+                lines.append(line)
+                continue
+            changes.append(Change(name, match["value"], new))
+            if new is not None:
+                lines.append(f'{name} = "{new}"{end}')
+    if lines and not lines[-1].endswith("\n"):
+        lines[-1] += end
+    for name, new in left.items():
+        if new is not None:
+            changes.append(Change(name, None, new))
+            lines.append(f'{name} = "{new}"{end}')
+    return "".join(lines), changes
+
+
+def _free_name(path: Path) -> Path:
+    backup, number = path.with_name(f"{path.name}.before-lvslab"), 1
+    while backup.exists():
+        number += 1
+        backup = path.with_name(f"{path.name}.before-lvslab-{number}")
+    return backup

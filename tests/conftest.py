@@ -1,0 +1,123 @@
+"""What the tests share: the default lab, a second one, golden files, and the images' programs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from lvslab.core.events import silent
+from lvslab.core.procs import run
+from lvslab.core.stages import default_cache
+from lvslab.make import Options, Pipeline, images
+from lvslab.model.lab import Lab, Role
+from lvslab.model.load import load_lab, load_role
+from lvslab.model.role import RoleSpec
+from tests.programs import ProgramTree
+
+ROOT = Path(__file__).resolve().parents[1]
+GOLDEN = ROOT / "tests" / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="write the golden files instead of comparing"
+    )
+
+
+@pytest.fixture(scope="session")
+def lab() -> Lab:
+    """The article's lab."""
+    return load_lab(ROOT / "lab.yaml")
+
+
+@pytest.fixture(scope="session")
+def wide_lab() -> Lab:
+    """Three directors, five real servers, the article's letter (no source addresses)."""
+    return load_lab(GOLDEN / "wide" / "lab.yaml")
+
+
+@cache
+def role_spec(role: Role) -> RoleSpec:
+    """A role of this repository, `common` merged in."""
+    return load_role(ROOT / "roles", role)
+
+
+@pytest.fixture(scope="session")
+def specs() -> dict[Role, RoleSpec]:
+    return {role: role_spec(role) for role in Role}
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tests' artifacts are: a new folder, or `LVSLAB_TEST_ARTIFACTS`."""
+    given = os.environ.get("LVSLAB_TEST_ARTIFACTS")
+    return Path(given) if given else tmp_path_factory.mktemp("artifacts")
+
+
+@pytest.fixture(scope="session")
+def pipeline(lab: Lab, specs: dict[Role, RoleSpec], artifacts: Path) -> Pipeline:
+    """The default lab's pipeline, in the cache that the build uses too."""
+    return Pipeline(lab, specs, Options(default_cache(), artifacts))
+
+
+@pytest.fixture(scope="session")
+def built(lab: Lab, specs: dict[Role, RoleSpec], artifacts: Path) -> Path:
+    """The folder of all artifacts of the default lab, made once for all tests."""
+    images(lab, specs, Options(default_cache(), artifacts), silent)
+    return artifacts
+
+
+Golden = Callable[[str, dict[str, str]], None]
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """Compare texts with the files of a golden folder, or write them (`--update-golden`)."""
+
+    def compare(name: str, texts: dict[str, str]) -> None:
+        folder = GOLDEN / name
+        if request.config.getoption("--update-golden"):
+            for path in folder.rglob("*"):
+                if path.is_file() and path.relative_to(folder).as_posix() not in texts:
+                    path.unlink()
+            for path, text in texts.items():
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).write_text(text, "utf-8")
+        there = {
+            path.relative_to(folder).as_posix(): path.read_text("utf-8")
+            for path in folder.rglob("*")
+            if path.is_file()
+        }
+        assert sorted(texts) == sorted(there)
+        for path, text in texts.items():
+            assert text == there[path], f"{name}/{path}: pytest --update-golden writes it anew"
+
+    return compare
+
+
+@pytest.fixture(scope="session")
+def program_tree(
+    tmp_path_factory: pytest.TempPathFactory, pipeline: Pipeline
+) -> Iterator[Callable[[Role], ProgramTree]]:
+    """The unpacked base tree of a role's image, to run its own programs in.
+
+    `LVSLAB_TEST_TREE` may name an unpacked tree that serves both roles; otherwise the
+    pipeline makes the base trees (from its cache, if they are there).
+    """
+    given = os.environ.get("LVSLAB_TEST_TREE")
+
+    @cache
+    def tree(role: Role) -> ProgramTree:
+        if given:
+            return ProgramTree(Path(given))
+        folder = tmp_path_factory.mktemp(role)
+        # Device files are root's to make; the programs see the host's /dev.
+        argv = ["tar", "--exclude=./dev/*", "-C", folder, "-xf", pipeline.base_tree(role)]
+        run(argv, what=f"unpacking the tree of {role}")
+        return ProgramTree(folder)
+
+    yield tree

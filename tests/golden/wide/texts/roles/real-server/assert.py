@@ -1,0 +1,256 @@
+#!/usr/bin/python3
+"""Is this machine what the role real-server says? Runs as root at the end of the bake.
+
+One line for each check; ends with 1 if any check failed.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+WANTED = json.loads(r"""
+{
+ "packages": [
+  "linux-image-amd64",
+  "initramfs-tools",
+  "zstd",
+  "systemd-sysv",
+  "systemd-resolved",
+  "udev",
+  "e2fsprogs",
+  "dbus",
+  "cloud-init",
+  "openssh-server",
+  "sudo",
+  "ca-certificates",
+  "iproute2",
+  "iputils-ping",
+  "iputils-arping",
+  "kmod",
+  "procps",
+  "less",
+  "nano",
+  "bash-completion",
+  "curl",
+  "keepalived",
+  "ipvsadm",
+  "iptraf-ng",
+  "tcpdump",
+  "screen",
+  "apache2",
+  "libapache2-mod-php"
+ ],
+ "files": {
+  "/etc/apache2/sites-available/000-default.conf": [
+   "91e539b5cb2fd551bcda8b9f87e2bb9494aa3e159d915a7b50124c2fa7e6bed9",
+   420
+  ],
+  "/etc/cloud/cloud.cfg.d/90-lvslab.cfg": [
+   "466d49fa49660525ff26a09d04a4639fe661cfddacdf3d7f39c175b0f8e39594",
+   420
+  ],
+  "/etc/iproute2/rt_tables.d/lvslab.conf": [
+   "565c15b19a713a016cee3c4295a2393d75251fd269903b3a428a58584f6199f7",
+   420
+  ],
+  "/etc/issue": [
+   "fc657127c245563cd3b828f5a261f0dadfe769f6aa3a43645011ebb21992cd43",
+   420
+  ],
+  "/etc/lvslab/checklist.json": [
+   "e2f1fce34de63d0165e75d506cf52886026257de48ea3574aba8136943fd3e32",
+   420
+  ],
+  "/etc/modules-load.d/lvslab.conf": [
+   "adc4c624dfcb768bbf25ef4a1c77f999d2a947ab3fb8beff90f8475d7099c52f",
+   420
+  ],
+  "/etc/motd": [
+   "273731d0012dc6fbd975cfd9b3ac4fe9f28e103613795c77b25a68998741b832",
+   420
+  ],
+  "/etc/ssh/sshd_config.d/10-lvslab.conf": [
+   "bad1867055918a17d04bf633595ac821702488bf43fbeeb23e126afcb50c96ed",
+   420
+  ],
+  "/etc/sysctl.d/60-lvslab.conf": [
+   "d0cebcdd223a79ba791586cb83698274a4f9f77d95bfeb47be12a005ab587a17",
+   420
+  ],
+  "/etc/systemd/network/05-unseeded.network": [
+   "e27e1775d21daf1d3178f15ee7b7156d5930cf8198e0b8c6e9fadbf6f2b254d5",
+   420
+  ],
+  "/etc/systemd/network/10-cloud-init-eth0.network.d/50-lvslab.conf": [
+   "d281250d59c4d79c5c6431e737899ecdc06b07d41240ea2cbbd76ffaa25ea050",
+   420
+  ],
+  "/etc/systemd/networkd.conf.d/10-lvslab.conf": [
+   "e74af4c5ebb0e67c330357663ca8fc2d31d248ab4a624a643369700a4f1cd2e0",
+   420
+  ],
+  "/etc/systemd/resolved.conf.d/10-lvslab.conf": [
+   "d2ef3542827f66d64234bdd555f35c61a58a6563b4d1190fafebc2b7278a6836",
+   420
+  ],
+  "/etc/systemd/system/apache2.service.d/10-lvslab.conf": [
+   "15d1ad9c4cc39e9b3de0728c4b6adb6dbb681af8efaa0c9f4ac21be111e70765",
+   420
+  ],
+  "/etc/systemd/system/systemd-networkd-wait-online.service.d/10-lvslab.conf": [
+   "afc208aa37cbea3e6819a23e2173a067ce9b44ff15837d135de95e51ea466317",
+   420
+  ],
+  "/usr/local/bin/labcheck": [
+   "8e514777db6af0777c0bde0da72a095026f02ab4451d66e069d883a04daa6f65",
+   493
+  ],
+  "/var/www/lvslab/index.php": [
+   "e8842b743fffb40c3553c14c274144cad71f96b82b72f2694a2bc9991c55121c",
+   420
+  ]
+ },
+ "enabled": [
+  "systemd-networkd.service",
+  "apache2.service"
+ ],
+ "masked": [
+  "ipvsadm.service",
+  "sshd-keygen.service",
+  "cloud-init-hotplugd.socket",
+  "apt-daily.timer",
+  "apt-daily-upgrade.timer",
+  "dpkg-db-backup.timer",
+  "fstrim.timer",
+  "e2scrub_reap.service",
+  "e2scrub_all.timer",
+  "systemd-pstore.service"
+ ],
+ "guarded": [
+  "apache2.service"
+ ],
+ "modules": [],
+ "sysctl": {},
+ "interfaces": [
+  "eth0"
+ ],
+ "directors": []
+}
+""")
+NAMESPACE = "lvslab-assert"
+failed = []
+
+
+def check(what, wrong):
+    """Report one check; `wrong` says what is wrong and is empty if nothing is."""
+    print(f"FAIL  {what}: {wrong}" if wrong else f"ok    {what}", flush=True)
+    if wrong:
+        failed.append(what)
+
+
+def output(*words):
+    """Status and both outputs of a program."""
+    done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return done.returncode, done.stdout.strip()
+
+
+def silent(what, *words):
+    """A check that a program ends with 0 and says nothing."""
+    status, text = output(*words)
+    check(what, text or (f"ended with {status}" if status else ""))
+
+
+def files():
+    for path, (sha256, mode) in WANTED["files"].items():
+        there = pathlib.Path(path)
+        if not there.is_file():
+            check(f"file {path}", "is not there")
+            continue
+        wrong = []
+        if hashlib.sha256(there.read_bytes()).hexdigest() != sha256:
+            wrong.append("has another content")
+        stat = there.stat()
+        if stat.st_mode & 0o7777 != mode:
+            wrong.append(f"has mode {stat.st_mode & 0o7777:04o}, not {mode:04o}")
+        if (stat.st_uid, stat.st_gid) != (0, 0):
+            wrong.append("is not root's")
+        check(f"file {path}", "; ".join(wrong))
+
+
+def packages():
+    _, text = output("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n")
+    installed = {line.split()[0] for line in text.splitlines() if line.endswith(" installed")}
+    for name in WANTED["packages"]:
+        check(f"package {name}", "" if name in installed else "is not installed")
+
+
+def units():
+    for state in ("enabled", "masked"):
+        for unit in WANTED[state]:
+            _, is_now = output("systemctl", "is-enabled", unit)
+            check(f"unit {unit} is {state}", "" if is_now == state else f"is {is_now}")
+    for unit in WANTED["guarded"]:
+        _, is_now = output("systemctl", "is-active", unit)
+        check(f"{unit} rests without a seed", "" if is_now == "inactive" else f"is {is_now}")
+    check(
+        "no node name",
+        "/etc/lvslab/node is there" if pathlib.Path("/etc/lvslab/node").exists() else "",
+    )
+
+
+def kernel():
+    for module in WANTED["modules"]:
+        silent(f"module {module}", "modprobe", module)
+    output("ip", "netns", "delete", NAMESPACE)
+    silent("a network namespace", "ip", "netns", "add", NAMESPACE)
+    inside = ("ip", "netns", "exec", NAMESPACE)
+    output(*inside, "ip", "link", "set", "lo", "up")
+    for interface in WANTED["interfaces"]:
+        output(*inside, "ip", "link", "add", interface, "type", "dummy")
+        output(*inside, "ip", "link", "set", interface, "multicast", "on")
+        output(*inside, "ip", "link", "set", interface, "up")
+    if WANTED["sysctl"]:
+        silent(
+            "kernel settings apply",
+            *inside, "/usr/lib/systemd/systemd-sysctl", "/etc/sysctl.d/60-lvslab.conf",
+        )  # fmt: skip
+    for key, value in WANTED["sysctl"].items():
+        _, is_now = output(*inside, "sysctl", "-n", key)
+        wrong = "" if is_now.split() == value.split() else f"is {is_now}, not {value}"
+        check(f"setting {key}", wrong)
+    output("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/lvslab.conf")
+    for director in WANTED["directors"]:
+        silent(
+            f"keepalived.conf as {director} reads it",
+            *inside, "keepalived", "-t", "-i", director, "-f", "/etc/keepalived/keepalived.conf",
+        )  # fmt: skip
+    output("ip", "netns", "delete", NAMESPACE)
+
+
+def programs():
+    pathlib.Path("/run/sshd").mkdir(exist_ok=True)
+    silent("sshd's configuration", "sshd", "-t")
+    _, text = output("sshd", "-T")
+    check("SSH takes no password", "" if "passwordauthentication no" in text else "it does")
+    if "apache2" in WANTED["packages"]:
+        status, text = output("apache2ctl", "configtest")
+        check("apache's configuration", "" if (status, text) == (0, "Syntax OK") else text)
+        _, text = output("apache2ctl", "-M")
+        check("apache runs PHP", "" if "php" in text else "the module is not loaded")
+        status, text = output("php", "-l", "/var/www/lvslab/index.php")
+        check("the page's PHP", text if status else "")
+
+
+def main():
+    os.environ["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
+    os.environ["LC_ALL"] = "C.UTF-8"
+    for part in (packages, files, units, kernel, programs):
+        part()
+    print(f"{len(failed)} checks failed" if failed else "all checks passed")
+    sys.exit(1 if failed else 0)
+
+
+main()

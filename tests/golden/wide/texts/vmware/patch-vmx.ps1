@@ -1,0 +1,113 @@
+<#
+.SYNOPSIS
+    Connects an imported machine of the lab "wide" to the lab's networks.
+.DESCRIPTION
+    An OVA cannot name VMware's networks, so after an import the cards are on NAT or "hostonly".
+        powershell -ExecutionPolicy Bypass -File patch-vmx.ps1 FILE.vmx
+    The role is told by the number of cards, unless you give -Role. The old file is kept beside
+    the new one. With -Check nothing is changed.
+    Exit status: 0 done or nothing to do, 1 cannot be done (or -Check: is not), 2 usage.
+#>
+[CmdletBinding()]
+param(
+    [Parameter(Mandatory = $true, Position = 0)][string]$File,
+    [string]$Role = '',
+    [switch]$Check
+)
+
+Set-StrictMode -Version 2
+$ErrorActionPreference = 'Stop'
+
+# For each role the connectionType and the vnet of its cards, in order.
+$Wiring = @{
+    'director' = @(
+        @('custom', 'VMnet2'),
+        @('custom', 'VMnet3'),
+        @('nat', '')
+    )
+    'real-server' = @(
+        @('custom', 'VMnet3')
+    )
+}
+
+function Stop-With([int]$Status, [string]$Text) {
+    [Console]::Error.WriteLine("patch-vmx.ps1: $Text")
+    exit $Status
+}
+
+if (-not (Test-Path -LiteralPath $File -PathType Leaf)) { Stop-With 2 "${File}: there is no such file" }
+$File = (Resolve-Path -LiteralPath $File).ProviderPath
+if (Test-Path -LiteralPath "$File.lck") {
+    Stop-With 1 "${File}: VMware has it open ($File.lck): power the machine off and close its tab"
+}
+$folder = Split-Path -Parent $File
+foreach ($state in Get-ChildItem -LiteralPath $folder -File) {
+    if ($state.Extension -eq '.vmem' -or $state.Extension -eq '.vmss') {
+        Stop-With 1 "${File}: the machine runs or is suspended ($($state.Name)): power it off"
+    }
+}
+
+# One character a byte, so that every other line is written back as it was.
+$Bytes = [Text.Encoding]::GetEncoding(28591)
+$text = [IO.File]::ReadAllText($File, $Bytes)
+$newline = if ($text.Contains("`r`n")) { "`r`n" } else { "`n" }
+$lines = @($text -split "`r?`n")
+if ($lines[-1] -eq '') { $lines = @($lines | Select-Object -SkipLast 1) }
+
+$cards = @($lines | Where-Object { $_ -match '^\s*ethernet[0-9]\.present\s*=\s*"true"' }).Count
+if (-not $Role) {
+    $fitting = @($Wiring.Keys | Where-Object { $Wiring[$_].Count -eq $cards })
+    if ($fitting.Count -eq 0) { Stop-With 1 "${File}: it has $cards network cards, no role of the lab has so many" }
+    if ($fitting.Count -gt 1) { Stop-With 2 "${File}: more than one role has $cards cards: give -Role" }
+    $Role = $fitting[0]
+}
+if (-not $Wiring.ContainsKey($Role)) { Stop-With 2 "there is no role $Role" }
+if ($Wiring[$Role].Count -ne $cards) {
+    Stop-With 1 "${File}: it has $cards network cards, a $Role has $($Wiring[$Role].Count)"
+}
+
+$wanted = [ordered]@{}
+for ($number = 0; $number -lt $cards; $number++) {
+    $wanted["ethernet$number.connectionType"] = $Wiring[$Role][$number][0]
+    $wanted["ethernet$number.vnet"] = $Wiring[$Role][$number][1]
+}
+
+$seen = @{}
+$changes = @()
+$result = @(foreach ($line in $lines) {
+    $key = ($line -split '=', 2)[0].Trim()
+    if ($line -notmatch '=' -or -not $wanted.Contains($key)) { $line; continue }
+    if ($seen.ContainsKey($key.ToLower())) { continue }
+    $seen[$key.ToLower()] = $true
+    $value = if ($line -match '"([^"]*)"') { $Matches[1] } else { '' }
+    if ($wanted[$key] -ceq $value) { $line; continue }
+    $changes += "  was:    $line"
+    if ($wanted[$key]) {
+        $canonical = @($wanted.Keys | Where-Object { $_ -eq $key })[0]
+        $changes += "  is now: $canonical = `"$($wanted[$key])`""
+        "$canonical = `"$($wanted[$key])`""
+    }
+})
+foreach ($key in $wanted.Keys) {
+    if ($wanted[$key] -and -not $seen.ContainsKey($key.ToLower())) {
+        $changes += "  is now: $key = `"$($wanted[$key])`""
+        $result += "$key = `"$($wanted[$key])`""
+    }
+}
+
+if (-not $changes) {
+    Write-Output "${File}: a $Role, connected as the lab wants it"
+    exit 0
+}
+Write-Output "${File}: a $Role"
+$changes | Write-Output
+if ($Check) {
+    Write-Output 'nothing was changed (-Check)'
+    exit 1
+}
+$backup = "$File.before-lvslab"
+for ($number = 2; Test-Path -LiteralPath $backup; $number++) { $backup = "$File.before-lvslab-$number" }
+Copy-Item -LiteralPath $File -Destination $backup
+[IO.File]::WriteAllText($File, (($result -join $newline) + $newline), $Bytes)
+Write-Output "backup: $backup"
+exit 0

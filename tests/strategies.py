@@ -1,0 +1,181 @@
+"""Hypothesis strategies: random labs that are right."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+from hypothesis import strategies as st
+
+from lvslab.model.lab import Lab
+
+SCHEDULERS = ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "mh", "dh", "sed", "nq"]
+HASH = "$6$lvslab$aZcRRdG7EUb6QWAZeaWexLrMylKqDusA"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK student@lab"
+
+
+@st.composite
+def labs(draw: st.DrawFn, max_directors: int = 8, max_real_servers: int = 200) -> Lab:
+    """A lab that keeps every rule: a client's network, and 1 to 8 networks of real servers.
+
+    Each virtual server's VIP and the gateway of its table are in one sync group, as the
+    rules ask; everything that may vary does (names, ranges, sizes, order, priorities,
+    source addresses, VRRP version, services, schedulers, weights, optional keys).
+    """
+    directors = [f"lvs{i}" for i in range(1, draw(st.integers(1, max_directors)) + 1)]
+    servers = [f"rs{i}" for i in range(1, draw(st.integers(1, max_real_servers)) + 1)]
+    backends = draw(st.integers(1, 8))
+    names = _network_names(draw, backends)
+    pools = _pools(draw, names[1:], len(directors) + len(servers) + 3 * backends + 2)
+    own = draw(st.booleans())
+    instances, groups, tables, services = _services(draw, directors, servers, names, pools)
+    client = names[1]
+    networks: dict[str, Any] = {names[0]: {"kind": "nat"}}
+    networks |= {name: {"cidr": str(pool.cidr)} for name, pool in pools.items()}
+    networks[client]["host"] = pools[client].take()
+    nodes = {
+        name: _node(draw, "director", names, pools, addressed=own or draw(st.booleans()))
+        for name in directors
+    }
+    nodes |= {
+        name: _node(draw, "real-server", [names[0], *names[2:]], pools, addressed=True)
+        for name in servers
+    }
+    return Lab.model_validate(
+        {
+            "number": draw(st.integers(1, 63)),
+            "debian": {"suite": draw(st.sampled_from(["trixie", "bookworm"]))},
+            "login": draw(st.sampled_from([{"password_hash": HASH}, {"ssh_keys": [KEY]}])),
+            "networks": dict(draw(st.permutations(list(networks.items())))),
+            "nodes": nodes,
+            "directors": _directors(draw, own=own),
+            "vrrp_instances": instances,
+            "sync_groups": groups,
+            "tables": tables,
+            "virtual_servers": services,
+        }
+    )
+
+
+class _Pool:
+    """A network and the addresses of it that nobody has yet, in a random order's place."""
+
+    def __init__(self, cidr: IPv4Network, first: int) -> None:
+        self.cidr = cidr
+        self._next = first
+
+    def take(self) -> IPv4Address:
+        """An address that nobody else gets."""
+        self._next += 1
+        if self._next >= self.cidr.num_addresses - 1:
+            self._next = 1
+        return self.cidr[self._next]
+
+
+def _network_names(draw: st.DrawFn, backends: int) -> list[str]:
+    """The names of the nat network, the client's, and those of the real servers."""
+    numbers = draw(st.permutations(range(1, 20)))
+    return [f"VMnet{number}" for number in numbers[: 2 + backends]]
+
+
+def _pools(draw: st.DrawFn, names: list[str], addresses: int) -> dict[str, _Pool]:
+    """A network of its own for each name, with room for so many addresses."""
+    prefix = 32 - (addresses + 3).bit_length() - draw(st.integers(0, 2))
+    prefix = min(prefix, 29)
+    outer = draw(st.sampled_from(["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"]))
+    step = 1 << (32 - prefix)
+    base = int(IPv4Network(outer).network_address)
+    room = IPv4Network(outer).num_addresses // step - len(names)
+    start = base + draw(st.integers(0, room)) * step
+    return {
+        name: _Pool(IPv4Network((start + i * step, prefix)), draw(st.integers(0, step - 3)))
+        for i, name in enumerate(names)
+    }
+
+
+def _node(
+    draw: st.DrawFn, role: str, names: list[str], pools: dict[str, _Pool], *, addressed: bool
+) -> dict[str, Any]:
+    interfaces = {f"eth{i}": name for i, name in enumerate(names)}
+    node: dict[str, Any] = {"role": role, "interfaces": interfaces}
+    if addressed:
+        node["addresses"] = {i: pools[n].take() for i, n in interfaces.items() if n in pools}
+    if draw(st.booleans()):
+        node["memory_mib"] = draw(st.integers(256, 2048))
+    return node
+
+
+def _directors(draw: st.DrawFn, *, own: bool) -> dict[str, Any]:
+    version = draw(st.sampled_from([2, 3]))
+    adverts = st.integers(1, 10) if version == 2 else st.integers(1, 4095).map(lambda n: n / 100)
+    return {
+        "source_addresses": "own" if own else "none",
+        "vrrp": {
+            "version": version,
+            "advert_seconds": draw(adverts),
+            "preempt_delay_seconds": draw(st.integers(0, 30)),
+            "garp_repeat": draw(st.integers(1, 5)),
+        },
+        "track": {"enabled": draw(st.booleans()), "weight": draw(st.integers(-253, -60))},
+        "connection_sync": draw(st.booleans()),
+        "sync_id": draw(st.integers(1, 255)),
+    }
+
+
+def _services(
+    draw: st.DrawFn,
+    directors: list[str],
+    servers: list[str],
+    names: list[str],
+    pools: dict[str, _Pool],
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """VRRP instances, sync groups, tables and virtual servers, one group for each backend."""
+    instances: dict[str, Any] = {}
+    groups: dict[str, list[str]] = {}
+    tables: dict[str, Any] = {}
+    services: dict[str, Any] = {}
+    client, backends = names[1], names[2:]
+    router_ids = iter(draw(st.permutations(range(1, 256))))
+    table_ids = iter(draw(st.permutations(range(1, 253))))
+
+    def instance(network: str, priorities: dict[str, int]) -> str:
+        name = f"VI_{len(instances) + 1}"
+        instances[name] = {
+            "network": network,
+            "router_id": next(router_ids),
+            "address": pools[network].take(),
+            "priorities": priorities,
+        }
+        return name
+
+    for number, backend in enumerate(backends, start=1):
+        priorities = _priorities(draw, directors)
+        vips = [instance(client, priorities) for _ in range(draw(st.integers(1, 2)))]
+        gateway = instance(backend, priorities)
+        groups[f"VG{number}"] = [*vips, gateway]
+        table = f"LVS{number}"
+        tables[table] = {"id": next(table_ids), "network": backend, "via": gateway}
+        for vip in vips:
+            for port in draw(st.lists(st.integers(1, 65535), min_size=1, max_size=3, unique=True)):
+                service = {"instance": vip, "port": port, "table": table}
+                services[f"web{len(services) + 1}"] = service | _scheduling(draw, servers)
+    return instances, groups, tables, services
+
+
+def _priorities(draw: st.DrawFn, directors: list[str]) -> dict[str, int]:
+    """Different priorities, each less than 60 below the next, so that a track script counts."""
+    step = draw(st.integers(1, 200 // max(4, len(directors))))
+    order = draw(st.permutations(directors))
+    top = draw(st.integers(step * len(directors), 254))
+    ranks = {name: top - step * rank for rank, name in enumerate(order)}
+    return {name: ranks[name] for name in directors}
+
+
+def _scheduling(draw: st.DrawFn, servers: list[str]) -> dict[str, Any]:
+    scheduler = draw(st.sampled_from(SCHEDULERS))
+    top = 1 if scheduler in ("rr", "lc") else 65535
+    weighted = draw(st.lists(st.sampled_from(servers), unique=True, max_size=5))
+    weights = {name: draw(st.integers(0, top)) for name in weighted}
+    if len(weights) == len(servers) and not any(weights.values()):
+        weights[servers[0]] = 1
+    return {"scheduler": scheduler, "weights": weights}

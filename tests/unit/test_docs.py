@@ -1,0 +1,118 @@
+"""Every command in the docs is run by a test, or marked as one for a host with VMware."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from lvslab.cli import main
+from lvslab.cli.base import Session
+from lvslab.model.lab import Lab
+from lvslab.render.handout import SHEET, answers, handout
+from tests.documents import MARKS, Example, blocks, documents, examples
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ["python3", "build.py"]
+
+
+def test_there_is_something_of_each_kind() -> None:
+    for mark in MARKS - {"text", "powershell vmware-host"}:
+        assert examples(mark), mark
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+def test_every_block_has_a_mark_that_says_who_runs_it(path: Path) -> None:
+    for start, mark, lines in blocks(path.read_text()):
+        assert mark in MARKS, f"{path.name}:{start}: {mark or 'no mark'}"
+        if mark.startswith("console"):
+            for line in lines:
+                prompt = re.match(r"^ *([a-z0-9]*)\$ .", line)
+                assert prompt, f"{path.name}: {line!r} is no command"
+                assert bool(prompt[1]) == (mark == "console node"), line
+
+
+def test_a_block_without_an_end_is_found() -> None:
+    with pytest.raises(ValueError, match="line 2 has no end"):
+        list(blocks("text\n```console\n$ ls\n"))
+    assert list(blocks("```x\na\n```\n")) == [(1, "x", ["a"])]
+
+
+INDENTED = re.compile(r"^ {4,}(?:sudo )?python3 build\.py (.+)$", re.M)
+OUTSIDE_BLOCKS = re.compile(r"^(?: {4,}|\t)(?:sudo|sh|powershell|curl|ip) ")
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+def test_no_command_hides_outside_a_block(path: Path) -> None:
+    text = path.read_text()
+    inside = {line for _, _, lines in blocks(text) for line in lines}
+    hidden = [line for line in text.splitlines() if OUTSIDE_BLOCKS.match(line)]
+    assert [line for line in hidden if line not in inside] == []
+
+
+@pytest.mark.parametrize("example", examples("console"), ids=str)
+def test_quick_commands_run(example: Example) -> None:
+    words = example.words
+    if words[:2] == BUILD:
+        words = [sys.executable, "-m", "lvslab.cli", *words[2:]]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+SLOW = [example for mark in MARKS for example in examples(mark) if BUILD[0] in example.words]
+
+
+LINES = [example.words[example.words.index("build.py") + 1 :] for example in SLOW] + [
+    shlex.split(line, comments=True)
+    for path in documents()
+    for line in INDENTED.findall(path.read_text())
+]
+
+
+@pytest.mark.parametrize("words", LINES, ids=" ".join)
+def test_commands_of_build_py_are_understood(words: list[str]) -> None:
+    """All of them, down to the last option, also those that only a VMware host can run."""
+    command: click.Command | None = main.app
+    context = click.Context(main.app)
+    while isinstance(command, click.Group):
+        name, *words = words
+        command = command.get_command(context, name)
+        assert command is not None, name
+    assert command is not None
+    command.make_context(command.name, words, obj=Session())
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+def test_files_and_links_that_are_named_exist(path: Path) -> None:
+    text = path.read_text()
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (path.parent / target).exists(), target
+    named = re.findall(r"`((?:roles|cloud-init|packer|lvslab|tests|bench)/[^`*<> ]+)`", text)
+    for target in named:
+        assert (ROOT / target).exists(), target
+
+
+def test_the_article_s_table_names_files() -> None:
+    text = (ROOT / "docs/article.md").read_text()
+    assert len(re.findall(r"`(?:roles|cloud-init|lvslab)/[^`]+`", text)) > 10
+
+
+def test_fusion_s_lines_are_the_script_s(lab: Lab) -> None:
+    text = (ROOT / "docs/import.md").read_text()
+    [lines] = [lines for _, mark, lines in blocks(text) if mark == "text"]
+    assert lines == [f"answer {key} {value}" for key, value in answers(lab).items()]
+
+
+def test_the_student_sheet_is_the_one_in_the_zip(lab: Lab) -> None:
+    assert (ROOT / "docs/student-sheet.txt").read_text() == handout(lab)[SHEET]
+
+
+@pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
+def test_no_import_is_said_to_have_been_seen(path: Path) -> None:
+    claims = r"(?i)\b(we|was) (tested|tried|imported) (in|on|with) (VMware|Workstation|Fusion|ESXi)"
+    assert not re.search(claims, path.read_text())

@@ -1,0 +1,67 @@
+"""What a build leaves in its folder: its own artifacts, whole, and no stale ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lvslab.core.digests import Digests
+from lvslab.core.errors import StageError
+from lvslab.make.images import _forget, _placed
+from tests.appliance import write_sums
+
+
+def test_what_an_earlier_build_made_and_this_one_did_not_goes(tmp_path: Path) -> None:
+    for name in ("ova/old.ova", "ova/new.ova", "mine.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    write_sums(tmp_path, [tmp_path / "ova/old.ova", tmp_path / "ova/new.ova"])
+    _forget(tmp_path, {"ova/new.ova": "0" * 64})
+    assert not (tmp_path / "ova/old.ova").exists()
+    assert (tmp_path / "ova/new.ova").exists()
+    assert (tmp_path / "mine.txt").exists()
+
+
+def test_sums_cannot_make_a_build_remove_what_is_outside(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    out = tmp_path / "artifacts"
+    out.mkdir()
+    (out / "SHA256SUMS").write_text(f"{'0' * 64}  ../outside\n")
+    _forget(out, {})
+    assert outside.exists()
+
+
+def test_an_artifact_is_copied_once_and_again_if_somebody_changed_it(tmp_path: Path) -> None:
+    source, target = tmp_path / "source", tmp_path / "out/target"
+    source.write_text("content")
+    digests = Digests(tmp_path / "digests.json")
+    first = _placed(source, target, digests)
+    inode = target.stat().st_ino
+    assert _placed(source, target, digests) == first
+    assert target.stat().st_ino == inode
+    target.write_text("changed")
+    _placed(source, target, digests)
+    assert target.read_text() == "content"
+
+
+def test_sums_are_remembered_only_while_a_file_is_the_same(tmp_path: Path) -> None:
+    path, store = tmp_path / "file", tmp_path / "digests.json"
+    path.write_text("one")
+    digests = Digests(store)
+    one = digests.sha256(path)
+    digests.save()
+    assert Digests(store).sha256(path) == one
+    path.write_text("two")
+    assert Digests(store).sha256(path) != one
+    store.write_text("broken")
+    assert Digests(store).sha256(path) != one
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    source, blocked = tmp_path / "source", tmp_path / "target"
+    source.write_text("content")
+    blocked.mkdir()
+    with pytest.raises(StageError, match="cannot be written"):
+        _placed(source, blocked, Digests(tmp_path / "digests.json"))

@@ -1,0 +1,534 @@
+"""The parts of the running lab that need no guest: namespace, wires, command line, agent, state."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from lvslab.check import experiments, failover, timeline, wire
+from lvslab.check.probe import Probe, Request, page_every, view
+from lvslab.cli import main
+from lvslab.core.errors import InputError, MissingError, StageError
+from lvslab.model.lab import Lab
+from lvslab.run import agent, artifacts, checkpoint, guest_agent, hardware, network, rootless
+from lvslab.run.cluster import Cluster, Settings
+from lvslab.run.namespace import Namespace
+from lvslab.run.qmp import monitor
+from lvslab.run.state import LabState, NodeFiles
+from tests.conftest import ROOT
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here")
+
+
+@pytest.fixture(autouse=True)
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A runtime folder of the test's own (a short path: unix sockets have 108 bytes)."""
+    monkeypatch.setattr("lvslab.run.state.runtime_root", lambda: tmp_path / "r")
+    yield tmp_path / "r"
+
+
+@pytest.fixture
+def namespace() -> Iterator[Namespace]:
+    made = Namespace(f"lvslab-test-{os.getpid()}")
+    made.create()
+    try:
+        yield made
+    finally:
+        made.remove()
+
+
+def cmdline(pid: int) -> str:
+    """What a process runs, or nothing."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except FileNotFoundError:
+        return ""
+
+
+# --- namespace and wires
+
+
+@root_only
+def test_a_namespace_is_empty_and_goes_with_all_that_is_inside(namespace: Namespace) -> None:
+    with namespace.inside():
+        sleeper = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        links = json.loads(subprocess.check_output(["ip", "-json", "link"]))
+    outside = subprocess.Popen(["sleep", "600"])
+    try:
+        assert [link["ifname"] for link in links] == ["lo"]
+        assert namespace.processes() == [sleeper.pid]
+        assert namespace.has(sleeper.pid) and not namespace.has(outside.pid)
+        namespace.kill(outside.pid)
+        assert outside.poll() is None, "a stranger was killed"
+        namespace.remove()
+        assert sleeper.wait(5) == -9
+        assert not namespace.exists()
+    finally:
+        outside.kill()
+        outside.wait()
+
+
+@root_only
+def test_a_thread_is_back_home_after_an_error(namespace: Namespace) -> None:
+    def inode() -> int:
+        return os.stat("/proc/thread-self/ns/net").st_ino  # noqa: PTH116
+
+    home = inode()
+    with pytest.raises(ZeroDivisionError), namespace.inside():
+        assert inode() != home
+        _ = 1 / 0
+    assert inode() == home
+
+
+def test_a_namespace_that_is_gone_is_told() -> None:
+    with pytest.raises(StageError, match="this lab is not running"), Namespace("none").inside():
+        pass
+
+
+def test_a_host_without_taps_for_users_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(MissingError, match="a lab needs taps") as caught:
+        rootless.enter()
+    assert caught.value.status == 3
+
+
+AS_AN_ORDINARY_USER = """
+import os, subprocess
+from pathlib import Path
+from lvslab.model.load import load_lab
+from lvslab.run import network, rootless
+from lvslab.run.namespace import Namespace
+rootless.enter()
+namespace = Namespace("rootless-test")
+namespace.create()
+network.build(load_lab(Path("lab.yaml")), namespace)
+with namespace.inside():
+    sleeper = subprocess.Popen(["sleep", "600"], start_new_session=True)
+assert namespace.processes() == [sleeper.pid]
+print(Path(os.environ["LVSLAB_STATE"], "keeper").read_text().split()[0], end=" ")
+print(*sorted(network.ports(namespace)))
+namespace.remove()
+assert not namespace.exists()
+rootless.leave()
+"""
+
+
+def test_an_ordinary_user_has_a_lab_too_and_its_keeper_ends_with_it(tmp_path: Path) -> None:
+    """In a user namespace where even root is somebody ordinary."""
+    state = tmp_path / "s"
+    done = subprocess.run(
+        ["unshare", "--user", "--map-user=1000", "--map-group=1000", sys.executable]
+        + ["-c", AS_AN_ORDINARY_USER],
+        env=os.environ | {"LVSLAB_STATE": str(state)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    keeper, *ports = done.stdout.split()
+    assert ports[:4] == ["lvs1-eth1", "lvs1-eth2", "lvs1-eth3", "lvs2-eth1"]
+    assert not state.exists()
+    assert "sleep" not in cmdline(int(keeper))
+
+
+def test_a_host_without_user_namespaces_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusing = tmp_path / "unshare"
+    refusing.write_text("#!/bin/sh\necho unshare failed: Operation not permitted >&2; exit 1\n")
+    refusing.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(rootless, "own_root", lambda: tmp_path)
+    with pytest.raises(MissingError, match="refuses them: unshare failed") as caught:
+        rootless.enter()
+    assert "kernel.unprivileged_userns_clone" in str(caught.value.hint)
+    assert not (tmp_path / "keeper").exists()
+
+
+def test_a_folder_of_somebody_else_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(InputError, match="somebody else's"):
+        LabState("x").create()
+
+
+@root_only
+def test_every_nic_has_a_tap_on_its_bridge_and_the_client_its_address(
+    lab: Lab, namespace: Namespace
+) -> None:
+    network.build(lab, namespace)
+    network.build(lab, namespace)  # converges
+    masters = {name: port["master"] for name, port in network.ports(namespace).items()}
+    assert masters == {
+        "lvs1-eth1": "vmnet1", "lvs1-eth2": "vmnet12", "lvs1-eth3": "vmnet13",
+        "lvs2-eth1": "vmnet1", "lvs2-eth2": "vmnet12", "lvs2-eth3": "vmnet13",
+        "rs1-eth1": "vmnet12", "rs1-eth2": "vmnet13",
+        "rs2-eth1": "vmnet12", "rs2-eth2": "vmnet13",
+    }  # fmt: skip
+    with namespace.inside():
+        found = json.loads(subprocess.check_output(["ip", "-4", "-json", "address"]))
+    addresses = {link["ifname"]: link["addr_info"][0]["local"] for link in found if link}
+    assert addresses == {"lo": "127.0.0.1", "vmnet1": "192.168.50.100"}
+
+
+@root_only
+def test_a_port_that_hears_no_multicast_and_hears_it_again(lab: Lab, namespace: Namespace) -> None:
+    network.build(lab, namespace)
+    network.drop_multicast(namespace, "lvs1-eth1", True)
+    assert network.ports(namespace)["lvs1-eth1"]["mcast_flood"] is False
+    network.drop_multicast(namespace, "lvs1-eth1", False)
+    assert network.ports(namespace)["lvs1-eth1"]["mcast_flood"] is True
+
+
+def test_names_of_interfaces_fit_the_kernel(wide_lab: Lab, lab: Lab) -> None:
+    long = lab.model_dump(mode="json")
+    text = json.dumps(long).replace("lvs1", "a-director-with-a-long-name")
+    for this in (lab, wide_lab, Lab.model_validate_json(text)):
+        taps = [
+            network.tap_name(this, node, interface)
+            for node in this.nodes
+            for interface in network.wired_interfaces(this, node)
+        ]
+        names = taps + list(network.bridge_names(this).values())
+        assert len(set(names)) == len(names) and max(map(len, names)) <= 15
+
+
+# --- QEMU's command line
+
+
+def command(lab: Lab, tmp_path: Path, node: str, settings: Settings) -> str:
+    machine = hardware.machine(
+        lab, node, tmp_path / "raw", tmp_path / "iso", 2201, settings.hardware, settings.firmware
+    )
+    files = NodeFiles(tmp_path)
+    return " ".join(hardware.qemu_command(machine, files, "tcg", {"a.b": b"secret"}, None))
+
+
+def test_the_default_machine_is_vmwares(lab: Lab, tmp_path: Path) -> None:
+    words = command(lab, tmp_path, "lvs1", Settings())
+    assert words.count("e1000-82545em") == 4
+    assert "mptsas1068" in words and "wwn=" in words and "ide-cd" in words
+    assert "restrict=on" in words and "hostfwd=tcp:127.0.0.1:2201-:22" in words
+    assert "virtio" not in words
+    assert f"mac={lab.mac('lvs1', 'eth2')}" in words
+    assert "value=io.systemd.credential.binary:a.b=c2VjcmV0" in words
+    assert "-loadvm" not in words
+
+
+def test_virtio_is_a_choice(lab: Lab, tmp_path: Path) -> None:
+    words = command(lab, tmp_path, "rs1", Settings(hardware="virtio"))
+    assert words.count("virtio-net-pci") == 3 and "virtio-blk-pci" in words
+
+
+# --- artifacts
+
+
+def test_a_missing_image_or_seed_says_what_to_run(tmp_path: Path) -> None:
+    hint = "make it: python3 build.py images"
+    with pytest.raises(InputError, match="there is no such image") as caught:
+        artifacts.base_disk(tmp_path / "ova/director.ova", tmp_path)
+    assert caught.value.hint == hint
+    with pytest.raises(InputError, match="there is no such seed") as caught:
+        artifacts.seed(tmp_path, "lvs1")
+    assert caught.value.hint == hint
+
+
+# --- agent and monitor, against real sockets
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> Iterator[Path]:
+    """The guest's agent on one end of a socket, as QEMU's serial port would be."""
+    path = tmp_path / "n" / "agent"
+    path.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        server.listen()
+        server.settimeout(10)
+        thread = threading.Thread(target=_serve, args=(server,), daemon=True)
+        thread.start()
+        yield path
+    thread.join(10)
+
+
+def _serve(server: socket.socket) -> None:
+    while True:
+        try:
+            connection = server.accept()[0]
+        except OSError:
+            return
+        with connection:
+            connection.sendall(b'"},half an answer\n')
+            waiting = b""
+            while chunk := connection.recv(65536):
+                waiting += chunk
+                *lines, waiting = waiting.split(b"\n")
+                for line in filter(None, lines):
+                    connection.sendall(line + b"\n")  # a terminal that still echoes
+                    answer = guest_agent.perform(json.loads(line))
+                    connection.sendall(json.dumps(answer).encode() + b"\n")
+
+
+def test_the_agent_runs_a_program(port: Path) -> None:
+    found = agent.ask(port, ["sh", "-c", "cat; echo oops >&2; exit 7"], stdin="grüß\n", timeout=10)
+    assert (found.status, found.out, found.err) == (7, "grüß\n", "oops\n")
+    assert agent.ask(port, ["/nowhere"], timeout=10).status == 127
+
+
+def test_a_program_that_fails_is_an_error_with_its_last_lines(port: Path) -> None:
+    with pytest.raises(StageError, match="sh -c exit 3 ended with status 3"):
+        agent.check(port, ["sh", "-c", "exit 3"], timeout=10)
+
+
+def test_a_node_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="the node does not answer") as caught:
+        agent.ask(tmp_path / "lvs1" / "agent", ["true"], timeout=1)
+    assert caught.value.where == "lvs1"
+    assert caught.value.hint == "look at its console: lab console lvs1"
+
+
+def test_a_monitor_that_is_gone_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="its QEMU does not answer"), monitor(tmp_path / "n/qmp"):
+        pass
+
+
+# int 13h, AH=3: write the sector at 0:7C00 to the first disk; then stand still.
+WRITES = bytes.fromhex("b80103 b90100 ba8000 bb007c cd13 ebfe").ljust(510, b"\0") + b"\x55\xaa"
+
+
+def bare_machine(lab: Lab, namespace: Namespace, *more: str | Path) -> Cluster:
+    """A cluster whose lvs1 is QEMU itself and nothing to run."""
+    cluster = Cluster(lab.model_copy(update={"name": "unit"}))
+    cluster.namespace = namespace
+    cluster.state.create()
+    files = cluster.files("lvs1")
+    with namespace.inside():
+        subprocess.run(
+            ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-daemonize"]
+            + ["-pidfile", files.pid, "-qmp", f"unix:{files.qmp},server=on,wait=off", *more],
+            check=True,
+        )
+    return cluster
+
+
+@root_only
+def test_a_node_that_a_full_disk_stops_is_told(
+    lab: Lab, namespace: Namespace, tmp_path: Path
+) -> None:
+    """A boot sector writes to a disk whose host has no room (ENOSPC, once)."""
+    disk, rules = tmp_path / "disk.raw", tmp_path / "blkdebug"
+    disk.write_bytes(WRITES.ljust(1 << 20, b"\0"))
+    rules.write_text('[inject-error]\nevent = "write_aio"\nerrno = "28"\nonce = "on"\n')
+    drive = f"file=blkdebug:{rules}:{disk},format=raw,if=ide"
+    cluster = bare_machine(lab, namespace, "-drive", drive)
+    deadline = time.monotonic() + 30
+    while cluster.node_state("lvs1") == "running":
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert cluster.node_state("lvs1") == "disk full"
+    cluster.resume("lvs1")
+    assert cluster.node_state("lvs1") == "running"
+    cluster.kill("lvs1")
+
+
+@root_only
+def test_qemu_itself_is_asked_paused_and_killed(lab: Lab, namespace: Namespace) -> None:
+    """A machine without a disk: its monitor, its process, its end."""
+    cluster = bare_machine(lab, namespace, "-S")
+    assert cluster.node_state("lvs1") == "paused"
+    cluster.resume("lvs1")
+    assert cluster.node_state("lvs1") == "running"
+    with pytest.raises(StageError, match="nosuch"):
+        cluster.qmp("lvs1", "nosuch")
+    cluster.kill("lvs1")
+    assert cluster.node_state("lvs1") == "off"
+    assert cluster.process("lvs1") is None
+
+
+@pytest.mark.parametrize(
+    ("servers", "beat"), [(1, 10), (2, 11), (3, 10), (10, 11), (30, 11), (110, 13)]
+)
+def test_a_round_robin_does_not_give_all_pages_to_one_server(
+    lab: Lab, servers: int, beat: int
+) -> None:
+    director, server = lab.nodes["lvs1"], lab.nodes["rs1"]
+    nodes = {"lvs1": director} | {f"rs{number}": server for number in range(servers)}
+    assert page_every(lab.model_copy(update={"nodes": nodes})) == beat
+
+
+def test_a_stale_process_id_is_nobody(lab: Lab) -> None:
+    cluster = Cluster(lab)
+    cluster.state.create()
+    cluster.files("lvs1").pid.write_text(f"{os.getpid()}\n")
+    assert cluster.process("lvs1") is None
+
+
+# --- names
+
+
+def test_a_node_that_does_not_exist_is_told(lab: Lab) -> None:
+    with pytest.raises(InputError, match="there is no node lvs9") as caught:
+        Cluster(lab).files("lvs9")
+    assert caught.value.hint == "the nodes are: lvs1, lvs2, rs1, rs2"
+
+
+def test_a_bad_or_unknown_checkpoint_is_told(lab: Lab) -> None:
+    cluster = Cluster(lab)
+    with pytest.raises(InputError, match="'a b' is no name"):
+        checkpoint.save(cluster, "a b")
+    with pytest.raises(InputError, match="there is no checkpoint x"):
+        checkpoint.restore(cluster, "x")
+
+
+def test_verbs_of_a_lab_that_does_not_run_end_with_status_2(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for words in (["status"], ["check"], ["kill", "lvs1"], ["ssh", "lvs1"], ["save", "x"]):
+        assert main.main(["lab", words[0], "--name", "nobody", *words[1:]]) == 2
+        assert "the lab nobody is not running" in capsys.readouterr().err
+
+
+def test_the_state_folder_is_private(lab: Lab) -> None:
+    state = LabState(lab.name)
+    state.create()
+    assert state.folder.stat().st_mode & 0o077 == 0
+
+
+# --- what a client saw
+
+
+def asked(*answers: bool, beat: float = 0.02, start: float = -0.5) -> list[Request]:
+    return [
+        Request(start + i * beat, False, start + i * beat + 0.01, "", "" if good else "no answer")
+        for i, good in enumerate(answers)
+    ]
+
+
+def test_the_gap_is_from_the_last_answer_to_the_next() -> None:
+    found = view(asked(*[True] * 30, *[False] * 40, *[True] * 30), -0.5, 1.48)
+    assert (found.total, found.lost) == (100, 40)
+    assert found.gap == pytest.approx(0.82)
+    assert found.gap_start == pytest.approx(0.08)
+    assert found.gap_end == pytest.approx(0.9)
+
+
+def test_a_service_that_never_answers_is_one_gap() -> None:
+    assert view(asked(*[False] * 100), -0.5, 1.5).gap == pytest.approx(2.0)
+
+
+def listens(address: str, port: int) -> bool:
+    with socket.socket() as wire:
+        return wire.connect_ex((address, port)) == 0
+
+
+@root_only
+def test_the_probe_sees_a_service_come_and_go(lab: Lab, namespace: Namespace) -> None:
+    """A web server on the VIP inside the namespace, ended in the middle."""
+    network.build(lab, namespace)
+    page = (
+        "import http.server as h\n"
+        "class H(h.BaseHTTPRequestHandler):\n"
+        "    def do_GET(self):\n"
+        "        self.send_response(200); self.send_header('X-Real-Server', 'rs1')\n"
+        "        self.send_header('Content-Length', '0'); self.end_headers()\n"
+        "    def log_message(self, *a): pass\n"
+        "h.ThreadingHTTPServer(('192.168.50.1', 80), H).serve_forever()\n"
+    )
+    with namespace.inside():
+        for vip in ("192.168.50.1", "192.168.50.2"):
+            subprocess.run(["ip", "addr", "add", f"{vip}/24", "dev", "vmnet1"], check=True)
+        server = subprocess.Popen([sys.executable, "-c", page], stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        while not listens("192.168.50.1", 80):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    try:
+        with Probe(lab, namespace) as probe:
+            time.sleep(1)
+            ended = time.monotonic()
+            server.kill()
+            server.wait()
+            time.sleep(0.5)
+            end = time.monotonic()
+    finally:
+        server.kill()
+        server.wait()
+    before = view(probe.requests["web1"], 0, ended - 0.3)
+    assert before.lost == 0 and set(before.servers) == {"rs1"}
+    after = view(probe.requests["web1"], ended + 0.1, end)
+    assert after.total and after.lost == after.total
+    assert {request.error for request in probe.requests["web2"]} == {"ECONNREFUSED"}
+
+
+# --- experiments and their picture
+
+
+def test_the_computed_bar_is_the_rfcs(lab: Lab) -> None:
+    """3 x 0.22 s + (256 - 100) / 256 x 0.22 s."""
+    assert experiments.master_down(lab, "VI_1") == pytest.approx(0.794063, abs=1e-6)
+
+
+def judged(lab: Lab, lost: int, owner: str = "lvs2") -> failover.Run:
+    requests = {
+        "web1": asked(*[True] * 25, *[False] * lost, *[True] * (250 - lost)),
+        "web2": asked(*[True] * 275),
+    }
+    adverts = [(t / 5, i, "lvs1" if t < 0 and i in ("VI_1", "VI_2") else owner)
+               for t in range(-5, 25) for i in lab.vrrp_instances]  # fmt: skip
+    owners = {name: [owner] for name in lab.vrrp_instances}
+    views = {name: view(found, -0.5, 5) for name, found in requests.items()}
+    moves = dict.fromkeys(owners, 0)
+    return failover.Run(
+        "crash", views, {"web1": 0.5, "web2": 0.0}, owners, moves, 0.7, 0.7,
+        [], requests, adverts, [],
+    )  # fmt: skip
+
+
+def test_a_run_within_its_limit_is_green_and_beyond_it_red(lab: Lab) -> None:
+    experiment = experiments.everything(lab)["crash"]
+    assert failover.judge(experiment, judged(lab, 30)) == []
+    assert failover.judge(experiment, judged(lab, 80)) == ["longest gap 1.62 s, promised 1.20 s"]
+    assert failover.judge(experiment, judged(lab, 30, "lvs1")) == [
+        f"{name} is advertised by lvs1, not lvs2" for name in lab.vrrp_instances
+    ]
+
+
+def test_the_picture_is_svg_with_both_bars(lab: Lab) -> None:
+    experiment = experiments.everything(lab)["crash"]
+    text = timeline.draw(lab, [failover.Verdict(experiment, [judged(lab, 30)])])
+    root = ElementTree.fromstring(text)
+    words = ["".join(node.itertext()) for node in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert "✓ crash: lvs1 loses its power" in words
+    assert "needs 0.79 s" in words and "0.62 s of 1.20 s" in words
+
+
+def test_owners_need_a_wire_that_was_heard(lab: Lab) -> None:
+    assert wire.owners(lab, [], 0) == {name: [] for name in lab.vrrp_instances}
+
+
+def test_a_server_that_does_not_come_back_in_time_is_told(lab: Lab) -> None:
+    experiment = experiments.everything(lab)["server-return"]
+    found = judged(lab, 0)
+    found.owners = {name: [owner] for name, owner in experiment.owners.items()}
+    for requests in found.requests.values():
+        requests[:] = [Request(at / 5, True, at / 5 + 0.01, "rs2") for at in range(-5, 30)]
+    late = ["the server answers after 6.00 s, promised 3.00 s"]
+    assert failover.judge(experiment, found) == late
+    for requests in found.requests.values():
+        requests[12].server = "rs1"
+    assert failover.judge(experiment, found) == []
+    assert found.measured(experiment) == pytest.approx(1.4)

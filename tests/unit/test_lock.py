@@ -1,0 +1,121 @@
+"""The lock names exact packages and no host; what it does not cover stops the build."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lvslab.build import lock as locks
+from lvslab.build import mirror
+from lvslab.build.lock import Change, Lock, Package
+from lvslab.core.errors import InputError
+from lvslab.model.lab import Debian, Lab, Role
+from lvslab.model.role import RoleSpec
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCK = ROOT / locks.FILE
+
+
+def package(name: str, version: str = "1", archive: str = "debian") -> Package:
+    folder = "pool/updates" if archive == "debian-security" else "pool"
+    return Package(
+        name, version, "amd64", "0" * 64, 1, archive, f"{folder}/main/{name}_{version}.deb"
+    )
+
+
+def test_the_committed_lock_covers_the_default_lab(lab: Lab, specs: dict[Role, RoleSpec]) -> None:
+    locks.check(locks.load(LOCK), lab, specs, LOCK)
+
+
+def test_a_package_that_is_not_locked_stops_the_build(
+    lab: Lab, specs: dict[Role, RoleSpec]
+) -> None:
+    director = specs[Role.DIRECTOR]
+    wider = director.model_copy(update={"packages": (*director.packages, "tshark")})
+    with pytest.raises(InputError, match="role director asks for tshark") as caught:
+        locks.check(locks.load(LOCK), lab, {Role.DIRECTOR: wider}, LOCK)
+    assert caught.value.hint == "python3 build.py lock --update"
+
+
+def test_another_suite_stops_the_build(lab: Lab, specs: dict[Role, RoleSpec]) -> None:
+    older = lab.model_copy(update={"debian": Debian(suite="bookworm")})
+    with pytest.raises(InputError, match="it is of trixie, lab.yaml asks for bookworm"):
+        locks.check(locks.load(LOCK), older, specs, LOCK)
+
+
+def test_a_lock_names_no_host() -> None:
+    assert "://" not in LOCK.read_text()
+
+
+def test_save_and_load_give_the_same_lock(tmp_path: Path) -> None:
+    lock = locks.load(LOCK)
+    locks.save(lock, tmp_path / "lock")
+    assert locks.load(tmp_path / "lock").packages == lock.packages
+    assert (tmp_path / "lock").read_bytes() == LOCK.read_bytes()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"packages": [{"name": 1}]}'])
+def test_a_broken_lock_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "packages.lock"
+    path.write_text(text)
+    with pytest.raises(InputError, match="not a lock of packages"):
+        locks.load(path)
+
+
+def test_a_missing_lock_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="lock --update"):
+        locks.load(tmp_path / "packages.lock")
+
+
+def test_an_update_is_compared_by_group_and_package() -> None:
+    old = Lock("trixie", 1, {"base": (package("a"), package("gone"))})
+    fixed = package("a", "2", "debian-security")
+    new = replace(old, groups={"base": (fixed, package("new"))})
+    assert locks.compare(old, new) == [
+        Change("base", "a", "1", "2", True),
+        Change("base", "gone", "1", None, False),
+        Change("base", "new", None, "1", False),
+    ]
+    assert locks.compare(new, new) == []
+
+
+def test_an_apt_source_of_the_host_is_found_in_both_styles(tmp_path: Path) -> None:
+    (tmp_path / "sources.list.d").mkdir()
+    (tmp_path / "sources.list").write_text("deb [arch=amd64] http://one.example/debian/ sid main\n")
+    (tmp_path / "sources.list.d/x.sources").write_text(
+        "Types: deb\nURIs: http://two.example/debian-security http://two.example/other\n"
+    )
+    found = mirror.find(None, tmp_path)
+    assert found.bases["debian"] == ("http://one.example/debian", f"{mirror.PUBLIC}/debian")
+    assert found.bases["debian-security"][0] == "http://two.example/debian-security"
+
+
+def test_the_option_goes_first_then_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LVSLAB_MIRROR", "http://env.example")
+    assert mirror.find("http://me.example/debian").bases["debian"] == ("http://me.example/debian",)
+    assert mirror.find(None).bases["debian-security"] == ("http://env.example/debian-security",)
+
+
+def test_several_mirrors_are_tried_in_their_order() -> None:
+    found = mirror.find("http://one.example/debian/ http://two.example")
+    assert found.urls("debian-security", "pool/x") == [
+        "http://one.example/debian-security/pool/x",
+        "http://two.example/debian-security/pool/x",
+    ]
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://me.example you.example", "me.example", "ftp://me.example", "http://", "/srv"],
+)
+def test_no_address_of_a_mirror(address: str) -> None:
+    with pytest.raises(InputError, match="is not the address of a mirror"):
+        mirror.find(address)
+
+
+def test_every_row_of_the_lock_is_one_line() -> None:
+    rows = [line for line in LOCK.read_text().splitlines() if '"sha256"' in line]
+    assert len(rows) == len(json.loads(LOCK.read_text())["packages"])

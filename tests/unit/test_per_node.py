@@ -1,0 +1,155 @@
+"""An OVA of one node: the seed is its second disk, and every rule of importers holds."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tarfile
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from dissect.hypervisor.disk.vmdk import VMDK
+
+from lvslab import __version__
+from lvslab.check.verify import Outcome, verify
+from lvslab.core.procs import program
+from lvslab.export import ova, seed, vmdk
+from lvslab.make import Options, Pipeline
+from lvslab.model.lab import Lab, Role
+from lvslab.model.role import RoleSpec
+from lvslab.render import node_seed
+from lvslab.render.ovf import OvfDisk, ovf
+from tests.appliance import make_disk
+
+EPOCH = 1_700_000_000
+
+
+def build(lab: Lab, node: str, to: Path) -> Path:
+    raw, image = to / "raw", to / "disk1.vmdk"
+    raw.write_bytes(make_disk(to / "disk"))
+    first = vmdk.write_stream_optimized(raw, image)
+    seed.write_iso(node_seed(lab, node), to / f"{node}.iso", epoch=EPOCH)
+    second = seed.write_disk(to / f"{node}.iso", to / f"{node}-seed.vmdk")
+    disks = [
+        OvfDisk("disk1.vmdk", first.size, first.capacity, first.populated),
+        OvfDisk(f"{node}-seed.vmdk", second.size, second.capacity, second.populated),
+    ]
+    text = ovf(lab, lab.nodes[node].role, disks, name=node)
+    ova.write(to / f"{node}.ova", f"{node}.ovf", text, [image, to / f"{node}-seed.vmdk"], EPOCH)
+    return to / f"{node}.ova"
+
+
+@pytest.fixture(scope="module")
+def made(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(lab, "rs1", tmp_path_factory.mktemp("node"))
+
+
+def test_verify_takes_it(made: Path, lab: Lab) -> None:
+    findings = verify(made, lab)
+    assert [f for f in findings if f.outcome is Outcome.FAIL] == []
+    seeds = {f.artifact for f in findings if f.rule.id.startswith("seed-")}
+    assert seeds == {"rs1.ova/rs1-seed.vmdk"}
+
+
+def test_verify_refuses_another_node_s_seed(made: Path, lab: Lab, tmp_path: Path) -> None:
+    other = made.rename(made.with_name("rs2.ova"))
+    try:
+        failed = {f.rule.id for f in verify(other, lab) if f.outcome is Outcome.FAIL}
+    finally:
+        other.rename(made)
+    assert any(rule.startswith("seed-") for rule in failed)
+
+
+def test_the_second_disk_is_the_iso(made: Path, tmp_path: Path) -> None:
+    """As dissect reads it, and with the label that cloud-init looks for."""
+    subprocess.run(["tar", "--extract", "--file", made, "--directory", tmp_path], check=True)
+    iso = made.with_name("rs1.iso").read_bytes()
+    with (tmp_path / "rs1-seed.vmdk").open("rb") as file:
+        data = VMDK(file).read(2 << 20)
+    assert len(data) == 1 << 20
+    assert data[: len(iso)] == iso
+    assert data.strip(b"\0") == iso.strip(b"\0")
+    (tmp_path / "raw").write_bytes(data)
+    done = subprocess.run(
+        [program("blkid"), "-o", "value", "-s", "LABEL", tmp_path / "raw"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "cidata\n"
+
+
+def test_same_seed_same_disk(made: Path, tmp_path: Path) -> None:
+    seed.write_disk(made.with_name("rs1.iso"), tmp_path / "again.vmdk")
+    first = made.with_name("rs1-seed.vmdk").read_bytes()
+    assert (tmp_path / "again.vmdk").read_bytes() == first
+    assert [path.name for path in tmp_path.iterdir()] == ["again.vmdk"]
+
+
+def test_virt_v2v_sees_both_disks(made: Path) -> None:
+    done = subprocess.run(
+        [program("virt-v2v"), "-i", "ova", "--print-source", made],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    disks = [line for line in done.stdout.splitlines() if "[scsi]" in line]
+    assert len(disks) == 2, done.stdout
+
+
+# --- the pipeline's stages, on a small disk in the place of the image's
+
+
+class Small(Pipeline):
+    """The pipeline with a disk that is there already."""
+
+    raw: Path
+
+    def disk(self, name: str, tar: Path) -> Path:
+        return self.raw
+
+    def final_tree(self, role: Role) -> Path:
+        return self.raw
+
+
+@pytest.fixture
+def small(lab: Lab, specs: dict[Role, RoleSpec], tmp_path: Path) -> Small:
+    pipeline = Small(lab, specs, Options(tmp_path / "cache", tmp_path / "out", per_node=True))
+    pipeline.raw = tmp_path / "disk" / "disk.raw"
+    pipeline.raw.parent.mkdir()
+    pipeline.raw.write_bytes(make_disk(tmp_path / "made"))
+    return pipeline
+
+
+def test_the_stage_of_a_node_s_ova(small: Small, lab: Lab) -> None:
+    made = small.node_ova("lvs2")
+    assert made.name == "lvs2.ova"
+    assert [f for f in verify(made, lab) if f.outcome is Outcome.FAIL] == []
+    with tarfile.open(made) as tar:
+        wanted = ["lvs2.ovf", "lvs2.mf", "director-disk1.vmdk", "lvs2-seed.vmdk"]
+        assert tar.getnames() == wanted
+    assert [path.name for path in made.parent.iterdir()] == ["lvs2.ova"]
+    before = len(small.stages.records)
+    assert small.node_ova("lvs2") == made
+    assert len(small.stages.records) == before
+
+
+def test_the_stages_of_what_is_handed_out(small: Small, lab: Lab, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as executor:
+        made = small.handed_out(executor)
+    names = {f"vmware/{n}/{n}.{end}" for n in lab.nodes for end in ("vmx", "vmdk", "iso")}
+    assert names | {"vmware/base/director.vmdk", "vmware/networks.ps1"} <= made.keys()
+    assert f"lvslab-{__version__}.zip" in made
+    out = tmp_path / "out"
+    for name, path in made.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, out / name)
+    findings = verify(out / "vmware")
+    assert [f for f in findings if f.outcome is Outcome.FAIL] == []
+    with zipfile.ZipFile(made[f"lvslab-{__version__}.zip"]) as archive:
+        zipped = {n.partition("/")[2] for n in archive.namelist()}
+    assert zipped == {n.removeprefix("vmware/") for n in made if n.startswith("vmware/")}
+    assert not (out / "vmware/base/director.vmdk").stat().st_mode & 0o222
+    assert (out / "vmware/networks.sh").stat().st_mode & 0o111

@@ -1,0 +1,174 @@
+"""Default-deny: what the role does not declare does not ship, and stops the build by name."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from lvslab.build import policy
+from lvslab.build.changes import Change, Entry, base_entry, index, load, save
+from lvslab.core.errors import StageError
+from lvslab.model.role import Declared, Handled, RoleSpec
+from lvslab.render.texts import RenderedFile
+
+EPOCH = 1_800_000_000
+
+
+def file_entry(text: str, mode: int = 0o644) -> Entry:
+    return Entry("file", mode, 0, 0, sha256=hashlib.sha256(text.encode()).hexdigest())
+
+
+def spec(keep: tuple[str, ...] = (), **handle: str) -> RoleSpec:
+    return RoleSpec(
+        name="director",
+        summary="a role of a test",
+        packages=("keepalived",),
+        keep=tuple(Declared(path=path, why="test") for path in keep),
+        handle=tuple(
+            Handled.model_validate({"path": path, "rule": rule, "why": "test"})
+            for rule, path in handle.items()
+        ),
+    )
+
+
+class Trees:
+    """A base tree with three files, and the blobs of a bake."""
+
+    def __init__(self, folder: Path) -> None:
+        self.base, self.blobs, self.final = folder / "base.tar", folder / "blobs", folder / "final"
+        self.blobs.mkdir()
+        with tarfile.open(self.base, "w", format=tarfile.PAX_FORMAT) as tar:
+            for name in ("./", "./etc/", "./etc/a", "./etc/b", "./etc/c"):
+                info = tarfile.TarInfo(name.rstrip("/"))
+                info.mtime = 1_700_000_000
+                data = name.encode()
+                if name.endswith("/"):
+                    info.type, info.mode, data = tarfile.DIRTYPE, 0o755, b""
+                if name == "./etc/b":
+                    info.pax_headers = {"SCHILY.xattr.security.capability": "\x01\x00\x02"}
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+
+    def old(self, path: str) -> Entry:
+        with tarfile.open(self.base) as tar:
+            return base_entry(tar, index(tar)[path])
+
+    def added(self, path: str, text: str = "new\n") -> Change:
+        entry = file_entry(text)
+        (self.blobs / entry.sha256).write_text(text)
+        return Change(path, "added", None, entry)
+
+    def changed(self, path: str, text: str = "new\n") -> Change:
+        return Change(path, "changed", self.old(path), self.added(path, text).new)
+
+    def removed(self, path: str) -> Change:
+        return Change(path, "removed", self.old(path), None)
+
+    def ship(self, role: RoleSpec, *changes: Change) -> dict[str, tarfile.TarInfo]:
+        verdicts = policy.judge(changes, role, {"/etc/own": RenderedFile("own\n")})
+        policy.demand_declared(verdicts, "director", self.base, self.blobs)
+        policy.apply(verdicts, self.base, self.blobs, self.final, EPOCH)
+        with tarfile.open(self.final) as tar:
+            return index(tar)
+
+    def text(self, path: str) -> bytes:
+        with tarfile.open(self.final) as tar:
+            content = tar.extractfile(index(tar)[path])
+            assert content is not None
+            return content.read()
+
+
+@pytest.fixture
+def trees(tmp_path: Path) -> Trees:
+    return Trees(tmp_path)
+
+
+def test_no_change_gives_the_base_tree_byte_for_byte(trees: Trees) -> None:
+    trees.ship(spec())
+    base, final = trees.base.read_bytes(), trees.final.read_bytes()
+    assert final.rstrip(b"\0") == base.rstrip(b"\0")
+
+
+def test_a_declared_file_ships_with_the_time_of_the_lock(trees: Trees) -> None:
+    members = trees.ship(spec(keep=("/etc/new",)), trees.added("/etc/new"))
+    assert (members["/etc/new"].mtime, trees.text("/etc/new")) == (EPOCH, b"new\n")
+    assert members["/etc/a"].mtime == 1_700_000_000
+
+
+def test_a_file_of_the_role_ships_only_as_it_was_rendered(trees: Trees) -> None:
+    trees.ship(spec(), trees.added("/etc/own", "own\n"))
+    assert trees.text("/etc/own") == b"own\n"
+    with pytest.raises(StageError, match="added /etc/own"):
+        trees.ship(spec(), trees.added("/etc/own", "the date is today\n"))
+
+
+def test_an_extended_attribute_of_the_base_stays(trees: Trees) -> None:
+    members = trees.ship(spec(keep=("/etc/a",)), trees.changed("/etc/a"))
+    assert members["/etc/b"].pax_headers["SCHILY.xattr.security.capability"] == "\x01\x00\x02"
+
+
+def test_a_changed_file_that_is_taken_from_base_is_the_base_one(trees: Trees) -> None:
+    trees.ship(spec(base="/etc/*"), trees.changed("/etc/a"), trees.added("/etc/new"))
+    assert trees.text("/etc/a") == b"./etc/a"
+    with pytest.raises(KeyError):
+        trees.text("/etc/new")
+
+
+def test_a_dropped_path_is_left_out(trees: Trees) -> None:
+    members = trees.ship(spec(drop="/etc/*"), trees.changed("/etc/a"), trees.added("/etc/new"))
+    assert sorted(members) == ["/etc", "/etc/b", "/etc/c"]
+
+
+def test_an_emptied_file_ships_with_no_content(trees: Trees) -> None:
+    trees.ship(spec(empty="/etc/a"), trees.changed("/etc/a"))
+    assert trees.text("/etc/a") == b""
+
+
+def test_a_declared_removal_removes(trees: Trees) -> None:
+    assert "/etc/a" not in trees.ship(spec(keep=("/etc/a",)), trees.removed("/etc/a"))
+
+
+def test_a_path_named_in_full_goes_before_a_pattern(trees: Trees) -> None:
+    role = spec(keep=("/etc/new",), drop="/etc/*")
+    assert "/etc/new" in trees.ship(role, trees.added("/etc/new"))
+
+
+def test_a_new_folder_ships_with_the_declared_file_below_it(trees: Trees) -> None:
+    folder = Change("/srv/x", "added", None, Entry("directory", 0o755, 0, 0))
+    members = trees.ship(spec(keep=("/srv/x/new",)), folder, trees.added("/srv/x/new"))
+    assert members["/srv/x"].isdir()
+
+
+@pytest.mark.parametrize("what", ["added", "changed", "removed"])
+def test_an_undeclared_change_stops_the_build_and_is_shown(trees: Trees, what: str) -> None:
+    path = "/etc/new" if what == "added" else "/etc/a"
+    with pytest.raises(StageError) as caught:
+        trees.ship(spec(keep=("/etc/other",)), getattr(trees, what)(path))
+    shown = str(caught.value)
+    assert f"{what} {path}" in shown
+    assert "roles/director/role.yaml" in shown
+    assert "keep: [{path: ..., why: ...}]" in shown
+    assert ("-./etc/a" in shown) == (what != "added")
+
+
+def test_a_change_of_mode_alone_is_a_change(trees: Trees) -> None:
+    old = trees.old("/etc/a")
+    looser = Entry("file", 0o777, 0, 0, sha256=old.sha256)
+    with pytest.raises(StageError, match="mode: 0644 -> 0777"):
+        trees.ship(spec(), Change("/etc/a", "changed", old, looser))
+
+
+def test_a_device_node_cannot_ship(trees: Trees) -> None:
+    node = Change("/dev/x", "added", None, Entry("block device", 0o600, 0, 0, device="8:0"))
+    with pytest.raises(StageError, match="a block device cannot ship"):
+        trees.ship(spec(keep=("/dev/x",)), node)
+
+
+def test_changes_survive_being_written_and_read(trees: Trees, tmp_path: Path) -> None:
+    changes = [trees.added("/etc/new"), trees.changed("/etc/b"), trees.removed("/etc/c")]
+    save(changes, tmp_path / "changes")
+    assert load(tmp_path / "changes") == changes

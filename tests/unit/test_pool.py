@@ -1,0 +1,137 @@
+"""What is fetched has the bytes of the lock, or it is not used."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lvslab.build.lock import Package
+from lvslab.build.mirror import Mirrors
+from lvslab.build.pool import Pool
+from lvslab.core.errors import StageError
+
+GOOD = b"the package" * 1000
+
+
+def package(content: bytes = GOOD, path: str = "pool/main/a/a_1_amd64.deb") -> Package:
+    digest = hashlib.sha256(content).hexdigest()
+    return Package("a", "1", "amd64", digest, len(content), "debian", path)
+
+
+class Mirror(http.server.ThreadingHTTPServer):
+    """A mirror on the loopback interface; `answers` maps a path to body and announced length."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, tuple[bytes, int]] = {}
+        self.asked: list[str] = []
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Mirror
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        if self.path not in self.server.answers:
+            self.send_error(404)
+            return
+        body, length = self.server.answers[self.path]
+        self.send_response(200)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def mirror() -> Iterator[Mirror]:
+    with Mirror() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def pool(folder: Path, *bases: str, offline: bool = False) -> Pool:
+    return Pool(folder, Mirrors({"debian": bases, "debian-security": bases}), offline)
+
+
+def test_a_package_is_fetched_once_and_kept_by_its_sum(tmp_path: Path, mirror: Mirror) -> None:
+    mirror.answers[f"/{package().path}"] = (GOOD, len(GOOD))
+    for _ in range(2):
+        (path,) = pool(tmp_path, mirror.url).get([package()])
+    assert (path.read_bytes(), len(mirror.asked)) == (GOOD, 1)
+
+
+def test_a_kept_file_that_rotted_is_fetched_again(tmp_path: Path, mirror: Mirror) -> None:
+    mirror.answers[f"/{package().path}"] = (GOOD, len(GOOD))
+    (path,) = pool(tmp_path, mirror.url).get([package()])
+    path.write_bytes(b"x" + GOOD[1:])
+    pool(tmp_path, mirror.url).get([package()])
+    assert (path.read_bytes(), len(mirror.asked)) == (GOOD, 2)
+
+
+def test_wrong_bytes_are_refused_and_not_kept(tmp_path: Path, mirror: Mirror) -> None:
+    wrong = b"x" + GOOD[1:]
+    mirror.answers[f"/{package().path}"] = (wrong, len(wrong))
+    with pytest.raises(StageError, match="wrong sha256") as caught:
+        pool(tmp_path, mirror.url).get([package()])
+    assert "a_1_amd64.deb" in caught.value.message
+    assert "lock --update" in caught.value.hint
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_mirror_that_ends_in_the_middle_is_named(tmp_path: Path, mirror: Mirror) -> None:
+    mirror.answers[f"/{package().path}"] = (GOOD[:100], len(GOOD))
+    with pytest.raises(StageError, match=r"100 of 11000 bytes|100 bytes read"):
+        pool(tmp_path, mirror.url).get([package()])
+
+
+def test_the_next_mirror_is_asked_when_the_first_has_moved_on(
+    tmp_path: Path, mirror: Mirror
+) -> None:
+    mirror.answers[f"/archive/{package().path}"] = (GOOD, len(GOOD))
+    (path,) = pool(tmp_path, mirror.url, f"{mirror.url}/archive").get([package()])
+    assert path.read_bytes() == GOOD
+    assert mirror.asked == [f"/{package().path}", f"/archive/{package().path}"]
+
+
+def test_gone_everywhere_names_package_and_mirrors(tmp_path: Path, mirror: Mirror) -> None:
+    with pytest.raises(StageError, match="the mirror answers 404") as caught:
+        pool(tmp_path, mirror.url).get([package()])
+    assert mirror.url in caught.value.message
+
+
+def test_no_mirror_listens(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="Connection refused"):
+        pool(tmp_path, "http://127.0.0.1:9").get([package()])
+
+
+def test_offline_takes_what_is_kept_and_asks_nobody(tmp_path: Path, mirror: Mirror) -> None:
+    mirror.answers[f"/{package().path}"] = (GOOD, len(GOOD))
+    with pytest.raises(StageError, match="--offline forbids"):
+        pool(tmp_path, mirror.url, offline=True).get([package()])
+    pool(tmp_path, mirror.url).get([package()])
+    pool(tmp_path, mirror.url, offline=True).get([package()])
+    assert len(mirror.asked) == 1
+
+
+def test_what_was_fetched_before_a_failure_is_kept(tmp_path: Path, mirror: Mirror) -> None:
+    there = package(b"there", "pool/main/b/b_1_amd64.deb")
+    mirror.answers[f"/{there.path}"] = (b"there", 5)
+    both = pool(tmp_path, mirror.url)
+    with pytest.raises(StageError):
+        both.get([there, package()])
+    assert both.path(there).read_bytes() == b"there"

@@ -1,0 +1,276 @@
+"""Each rendered text is read by the real program of the image that reads it there.
+
+Every check has a control: a text with a mistake must be refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from lvslab import render
+from lvslab.model.lab import Lab, Role
+from lvslab.model.role import RoleSpec
+from lvslab.render import RenderedFile
+from lvslab.render.files import cluster_interfaces
+from tests.programs import Ended, ProgramTree
+from tests.strategies import labs
+
+Tree = Callable[[Role], ProgramTree]
+Specs = dict[Role, RoleSpec]
+CONF = "/etc/keepalived/keepalived.conf"
+TEXT = "/tmp/text"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL packer"
+
+
+# cloud-init
+
+
+def _schema(tree: ProgramTree, text: str, kind: str) -> Ended:
+    argv = ["cloud-init", "schema", "-c", TEXT, "--schema-type", kind]
+    return tree.run(argv, {TEXT: RenderedFile(text)})
+
+
+@pytest.mark.parametrize("role", Role)
+def test_cloud_init_takes_the_roles_user_data(
+    lab: Lab, specs: Specs, program_tree: Tree, role: Role
+) -> None:
+    for text in (
+        render.role_user_data(lab, specs[role]),
+        render.bake_seed(lab, specs[role], "packer", KEY).user_data,
+    ):
+        ended = _schema(program_tree(role), text, "cloud-config")
+        assert (ended.status, ended.text) == (0, f"Valid schema {TEXT}")
+
+
+@pytest.mark.parametrize("node", ["lvs1", "rs2"])
+def test_cloud_init_takes_the_seeds(lab: Lab, program_tree: Tree, node: str) -> None:
+    tree = program_tree(lab.nodes[node].role)
+    seed = render.node_seed(lab, node)
+    ended = _schema(tree, seed.user_data, "cloud-config")
+    assert (ended.status, ended.text) == (0, f"Valid schema {TEXT}")
+    ended = _schema(tree, seed.network_config, "network-config")
+    assert (ended.status, ended.text) == (0, f"Valid schema {TEXT}")
+
+
+def test_cloud_init_refuses_a_misspelt_key(lab: Lab, program_tree: Tree) -> None:
+    text = render.node_seed(lab, "lvs1").user_data.replace("write_files:", "write_file:")
+    ended = _schema(program_tree(Role.DIRECTOR), text, "cloud-config")
+    assert ended.status != 0
+    assert "write_file" in ended.text
+
+
+RENDER_NETWORK = """
+import sys, yaml
+from cloudinit.net.network_state import parse_net_config_data
+from cloudinit.net.networkd import Renderer
+state = parse_net_config_data(yaml.safe_load(open("/tmp/text")))
+for name, text in sorted(Renderer({})._render_content(state).items()):
+    print("==", name)
+    print(text)
+"""
+
+
+def test_cloud_init_writes_the_networkd_files_that_the_roles_add_to(
+    lab: Lab, program_tree: Tree
+) -> None:
+    """The seed's network-config through cloud-init's own renderer: name, address, optional."""
+    for node in ("lvs1", "rs1"):
+        seed = render.node_seed(lab, node)
+        ended = program_tree(lab.nodes[node].role).run(
+            ["python3", "-c", RENDER_NETWORK], {TEXT: RenderedFile(seed.network_config)}
+        )
+        assert ended.status == 0, ended.text
+        for interface, address in lab.nodes[node].addresses.items():
+            part = ended.text.split(f"== {interface}\n")[1].split("== ")[0]
+            assert f"Name={interface}\n" in part
+            assert "RequiredForOnline=no\n" in part
+            assert "MACAddress" not in part
+            assert (f"Address={address}/24\n" in part) == (node == "rs1")
+
+
+# keepalived
+
+
+def _keepalived(tree: ProgramTree, lab: Lab, director: str, conf: str) -> Ended:
+    """`keepalived -t` as this director, its interfaces present. Any output is an error."""
+    files = {CONF: RenderedFile(conf), "/run/lvslab/made-by-tmpfiles": RenderedFile("")}
+    argv = ["keepalived", "-t", "-i", director, "-f", CONF]
+    return tree.run(argv, files, list(cluster_interfaces(lab, Role.DIRECTOR)))
+
+
+def test_keepalived_takes_the_file_on_every_director(
+    lab: Lab, wide_lab: Lab, program_tree: Tree
+) -> None:
+    tree = program_tree(Role.DIRECTOR)
+    for this in (lab, wide_lab):
+        conf = render.keepalived_conf(this)
+        for director in this.nodes_of(Role.DIRECTOR):
+            ended = _keepalived(tree, this, director, conf)
+            assert (ended.status, ended.text) == (0, "")
+
+
+@settings(
+    max_examples=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(lab=labs())
+def test_keepalived_takes_every_lab(program_tree: Tree, lab: Lab) -> None:
+    conf = render.keepalived_conf(lab)
+    directors = list(lab.nodes_of(Role.DIRECTOR))
+    for director in {directors[0], directors[-1]}:
+        ended = _keepalived(program_tree(Role.DIRECTOR), lab, director, conf)
+        assert (ended.status, ended.text) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "message"),
+    [
+        ("virtual_router_id 51", "virtual_router_id 256", "255"),
+        ("        VI_2\n", "        VI_9\n", "VI_9"),
+        ("interface eth1", "interface eth7", "eth7"),
+        ("/run/lvslab/arp_VMnet12", "/run/nowhere/arp_VMnet12", "arp_VMnet12"),
+        ("lvs_method NAT", "lvs_method NOT", "NOT"),
+    ],
+)
+def test_keepalived_refuses_mistakes(
+    lab: Lab, program_tree: Tree, right: str, wrong: str, message: str
+) -> None:
+    conf = render.keepalived_conf(lab)
+    assert right in conf
+    conf = conf.replace(right, wrong, 1)
+    ended = _keepalived(program_tree(Role.DIRECTOR), lab, "lvs1", conf)
+    assert message in ended.text
+
+
+# systemd, sshd, Apache, shells
+
+
+@pytest.mark.parametrize(
+    ("role", "units"),
+    [
+        (Role.DIRECTOR, ["keepalived.service", "lvslab-sync.service", "lvslab-track.service"]),
+        (Role.REAL_SERVER, ["apache2.service"]),
+    ],
+)
+def test_systemd_takes_the_units(
+    lab: Lab, specs: Specs, program_tree: Tree, role: Role, units: list[str]
+) -> None:
+    files = render.role_files(lab, specs[role])
+    argv = ["systemd-analyze", "verify", "--man=no", *units]
+    ended = program_tree(role).run(argv, files)
+    assert (ended.status, ended.text) == (0, "")
+
+
+def test_systemd_refuses_a_misspelt_setting(lab: Lab, specs: Specs, program_tree: Tree) -> None:
+    files = render.role_files(lab, specs[Role.DIRECTOR])
+    unit = "/etc/systemd/system/lvslab-sync.service"
+    files[unit] = RenderedFile(files[unit].content.replace("Restart=", "Restarts="))
+    argv = ["systemd-analyze", "verify", "--man=no", "lvslab-sync.service"]
+    assert "Restarts" in program_tree(Role.DIRECTOR).run(argv, files).text
+
+
+@pytest.mark.parametrize("role", Role)
+def test_sshd_takes_no_password(lab: Lab, specs: Specs, program_tree: Tree, role: Role) -> None:
+    script = "mkdir -p /run/sshd; ssh-keygen -qA 2>&1; sshd -t && sshd -T"
+    ended = program_tree(role).run(["sh", "-c", script], render.role_files(lab, specs[role]))
+    assert ended.status == 0, ended.text
+    said = ended.text.splitlines()
+    assert "passwordauthentication no" in said
+    assert "kbdinteractiveauthentication no" in said
+    assert "permitrootlogin no" in said
+    assert [line for line in said if line.startswith("hostkey ")] == [
+        "hostkey /etc/ssh/ssh_host_ed25519_key"
+    ]
+
+
+def test_apache_takes_the_site(lab: Lab, specs: Specs, program_tree: Tree) -> None:
+    files = render.role_files(lab, specs[Role.REAL_SERVER])
+    tree = program_tree(Role.REAL_SERVER)
+    assert tree.run(["apache2ctl", "configtest"], files).text == "Syntax OK"
+    site = "/etc/apache2/sites-available/000-default.conf"
+    files[site] = RenderedFile(files[site].content.replace("DocumentRoot", "DocumentRoots"))
+    assert "DocumentRoots" in tree.run(["apache2ctl", "configtest"], files).text
+
+
+def test_the_page_names_the_node(lab: Lab, specs: Specs, program_tree: Tree) -> None:
+    """Apache itself serves the page, on a host whose name no file of the role has."""
+    script = (
+        "ip link set lo up; mkdir -p /var/log/apache2 /run/apache2 /run/lock; "
+        "unshare --uts sh -c 'hostname rs77; apache2ctl start; sleep 1; "
+        "curl -sSi http://127.0.0.1/; apache2ctl stop'"
+    )
+    files = render.role_files(lab, specs[Role.REAL_SERVER])
+    ended = program_tree(Role.REAL_SERVER).run(["sh", "-c", script], files)
+    assert "200 OK" in ended.text, ended.text
+    assert "X-Real-Server: rs77" in ended.text
+    assert "<h1>rs77</h1>" in ended.text
+
+
+def test_names_of_the_tables(lab: Lab, specs: Specs, program_tree: Tree) -> None:
+    script = "ip link set lo up; ip rule add from 192.168.100.0/24 lookup LVS1; ip rule"
+    for role in Role:
+        files = render.role_files(lab, specs[role])
+        ended = program_tree(role).run(["sh", "-c", script], files)
+        assert "from 192.168.100.0/24 lookup LVS1" in ended.text
+
+
+@pytest.mark.parametrize("role", Role)
+def test_shells_take_the_scripts(lab: Lab, specs: Specs, program_tree: Tree, role: Role) -> None:
+    files = render.role_files(lab, specs[role])
+    for path, file in files.items():
+        if file.content.startswith("#!/bin/"):
+            shell = file.content.splitlines()[0].removeprefix("#!")
+            ended = program_tree(role).run([shell, "-n", path], files)
+            assert (ended.status, ended.text) == (0, "")
+
+
+def test_arp_watch(lab: Lab, specs: Specs, program_tree: Tree) -> None:
+    """The network's state: nobody there, somebody answers, silence with the link up, link down."""
+    script = """
+        unshare --net sleep 60 & other=$!
+        sleep 0.5
+        ip link set peth1 netns $other
+        there() { nsenter --net=/proc/$other/ns/net "$@"; }
+        there ip link set peth1 up
+        /usr/local/lib/lvslab/arp-watch 0.1 3 2 1 net=eth1=10.7.0.3,10.7.0.2 &
+        until_is() {
+            for i in $(seq 50); do
+                [ "$(cat /run/lvslab/net 2>/dev/null)" = "$1" ] && echo "$2" && return
+                sleep 0.1
+            done
+            echo "never $1: $2"
+        }
+        until_is 1 'begins as silent'
+        there ip address add 10.7.0.2/24 dev peth1
+        until_is 0 "somebody answers"
+        there ip address flush dev peth1
+        until_is 1 'nobody answers, the link is up'
+        there ip address add 10.7.0.2/24 dev peth1
+        until_is 0 'again'
+        ip link set eth1 down
+        until_is 1 'link down'
+        ip link set eth1 up
+        until_is 0 'link up'
+        kill $!
+        /usr/local/lib/lvslab/arp-watch 0.1 1000 2 0 net=eth1=10.7.0.2 &
+        there ip link set peth1 down
+        until_is 1 'no link, long before ARP says so'
+        kill $! $other
+    """
+    files = render.role_files(lab, specs[Role.DIRECTOR])
+    files["/run/lvslab/made-by-tmpfiles"] = RenderedFile("")
+    ended = program_tree(Role.DIRECTOR).run(["bash", "-c", script], files, ["eth1"])
+    said = [line for line in ended.text.splitlines() if not line.startswith("net: ")]
+    assert said == [
+        "begins as silent",
+        "somebody answers",
+        "nobody answers, the link is up",
+        "again",
+        "link down",
+        "link up",
+        "no link, long before ARP says so",
+    ]

@@ -1,0 +1,118 @@
+"""The statement of what was built from what: its shape, and that it names no host."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lvslab.build import lock as locks
+from lvslab.make import provenance
+from lvslab.make.provenance import Inputs, Source
+from lvslab.make.trees import LOCK
+
+INPUTS = Inputs(
+    lab={"name": "lab"},
+    roles={"director": {}},
+    lock=locks.load(LOCK),
+    lock_sha256="1" * 64,
+    source=Source("2" * 64, "3" * 40),
+    libraries={"pycdlib": "1.14.0"},
+    packer="1.6.6",
+    packer_sha256="4" * 64,
+)
+ARTIFACTS = {"ova/director.ova": "5" * 64, "seeds/lvs1.iso": "6" * 64}
+
+
+def statement(inputs: Inputs = INPUTS) -> dict[str, Any]:
+    return provenance.statement(ARTIFACTS, inputs, "1.0")
+
+
+def dependencies(inputs: Inputs = INPUTS) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = statement(inputs)["predicate"]["buildDefinition"][
+        "resolvedDependencies"
+    ]
+    return found
+
+
+def test_it_is_an_in_toto_statement_with_slsa_provenance() -> None:
+    data = statement()
+    assert list(data) == ["_type", "subject", "predicateType", "predicate"]
+    assert data["_type"] == "https://in-toto.io/Statement/v1"
+    assert data["predicateType"] == "https://slsa.dev/provenance/v1"
+    assert data["subject"] == [
+        {"name": "ova/director.ova", "digest": {"sha256": "5" * 64}},
+        {"name": "seeds/lvs1.iso", "digest": {"sha256": "6" * 64}},
+    ]
+    definition = data["predicate"]["buildDefinition"]
+    assert set(definition) == {
+        "buildType",
+        "externalParameters",
+        "internalParameters",
+        "resolvedDependencies",
+    }
+    assert definition["externalParameters"]["lock"] == {"sha256": "1" * 64}
+    assert data["predicate"]["runDetails"]["builder"]["id"].startswith("urn:")
+
+
+def test_every_dependency_says_what_it_is() -> None:
+    for row in dependencies():
+        assert "digest" in row or "uri" in row
+        assert re.match(r"pkg:(deb/debian|pypi)/", row.get("uri", "pkg:pypi/"))
+        for digest in row.get("digest", {}).values():
+            assert re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", digest)
+
+
+def test_the_packages_are_those_of_the_roles_that_were_built() -> None:
+    lock = INPUTS.lock
+    wanted = {p.sha256 for group in ("base", "tools", "director") for p in lock.groups[group]}
+    only_others = {p.sha256 for p in lock.groups["real-server"]} - wanted
+    there = {row.get("digest", {}).get("sha256") for row in dependencies()}
+    assert wanted <= there
+    assert only_others
+    assert not only_others & there
+
+
+def test_it_names_no_host_and_no_hour() -> None:
+    text = json.dumps(statement())
+    assert not re.search(r"/home/|/root/|/tmp/|https?://(?!in-toto.io|slsa.dev)", text)
+    assert statement() == statement()
+    assert "startedOn" not in text
+
+
+def test_a_checkout_without_git_has_no_commit(tmp_path: Path) -> None:
+    checkout(tmp_path)
+    assert provenance.source(tmp_path).commit == ""
+    row = dependencies(replace(INPUTS, source=Source("7" * 64)))[0]
+    assert row == {"name": "lvslab", "digest": {"sha256": "7" * 64}}
+
+
+def checkout(folder: Path) -> Path:
+    for name in ("build.py", "lvslab/a.py", "roles/director/role.yaml", "lvslab/__pycache__/a.pyc"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
+
+
+@pytest.mark.parametrize("change", ["build.py", "lvslab/a.py", "roles/director/role.yaml"])
+def test_a_changed_source_is_another_source(tmp_path: Path, change: str) -> None:
+    before = provenance.source(checkout(tmp_path))
+    (tmp_path / "lvslab/__pycache__/a.pyc").write_text("compiled anew")
+    (tmp_path / "README.md").write_text("words")
+    assert provenance.source(tmp_path) == before
+    (tmp_path / change).chmod(0o755)
+    executable = provenance.source(tmp_path)
+    (tmp_path / change).write_text("changed")
+    assert len({before, executable, provenance.source(tmp_path)}) == 3
+
+
+def test_the_commit_of_a_checkout_is_named(tmp_path: Path) -> None:
+    git = ["git", "-C", str(checkout(tmp_path)), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
+        subprocess.run([*git, *words], check=True)
+    assert re.fullmatch(r"[0-9a-f]{40}", provenance.source(tmp_path).commit)

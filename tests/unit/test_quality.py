@@ -1,0 +1,237 @@
+"""The whole code base: linters, types, the order of the layers, and what no file may contain."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LAYERS = ("core", "model", "render", "build", "export", "make", "run", "check", "vmware", "cli")
+NOT_OURS = {".git", ".venv", "artifacts", "node_modules", "__pycache__"}
+CACHES = {".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
+
+
+def command(*words: str | Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(word) for word in words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def our_files(top: Path = ROOT) -> Iterator[Path]:
+    for folder, folders, names in os.walk(top):
+        folders[:] = [f for f in folders if f not in NOT_OURS | CACHES and ".egg-info" not in f]
+        yield from (Path(folder) / name for name in names)
+
+
+@pytest.mark.parametrize("words", [("check",), ("format", "--check")], ids="_".join)
+def test_ruff(words: tuple[str, ...]) -> None:
+    done = command(sys.executable, "-m", "ruff", *words, ".")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_ruff_can_fail(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.py"
+    bad.write_text("import os, sys\n")
+    assert command(sys.executable, "-m", "ruff", "check", "--no-cache", bad).returncode == 1
+
+
+def test_mypy_strict() -> None:
+    done = command(sys.executable, "-m", "mypy")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_mypy_can_fail(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.py"
+    bad.write_text("def f(x):\n    return x\n")
+    settings = ROOT / "pyproject.toml"
+    done = command(sys.executable, "-m", "mypy", "--config-file", settings, bad)
+    assert done.returncode == 1
+    assert "no-untyped-def" in done.stdout
+
+
+def imports(path: Path, package: str) -> Iterator[tuple[int, str]]:
+    """Line and full module name of every import in a file, also those inside functions."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, base]).rstrip(".")
+            yield from ((node.lineno, f"{base}.{alias.name}") for alias in node.names)
+
+
+def layer_of(module: str) -> int | None:
+    """The place of a module in LAYERS; None if it is not ours or belongs to no layer."""
+    parts = module.split(".")
+    if parts[0] != "lvslab" or len(parts) < 2 or parts[1] not in LAYERS:
+        return None
+    return LAYERS.index(parts[1])
+
+
+def wrong_imports(top: Path) -> list[str]:
+    """Every import below `top`/lvslab of something that stands later in the order."""
+    found = []
+    for path in sorted((top / "lvslab").rglob("*.py")):
+        relative = path.relative_to(top)
+        own = layer_of(".".join(relative.with_suffix("").parts))
+        for number, name in imports(path, ".".join(relative.parent.parts)):
+            other = layer_of(name)
+            if own is not None and other is not None and other > own:
+                found.append(f"{relative}:{number}: {LAYERS[own]} imports {name}")
+    return found
+
+
+def test_every_module_belongs_to_a_layer() -> None:
+    top = {path.stem for path in (ROOT / "lvslab").glob("*") if path.name not in NOT_OURS}
+    assert top - {"__init__"} <= set(LAYERS)
+
+
+def test_imports_follow_the_order() -> None:
+    assert wrong_imports(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import lvslab.cli.main\n",
+        "from lvslab.cli import main\n",
+        "from lvslab import make\n",
+        "from ..cli import main\n",
+        "def f():\n    from lvslab.run import qmp\n",
+    ],
+)
+def test_an_import_against_the_order_is_found(tmp_path: Path, text: str) -> None:
+    (tmp_path / "lvslab/core").mkdir(parents=True)
+    (tmp_path / "lvslab/core/bad.py").write_text(
+        f"import os\nfrom lvslab.core import files\n{text}"
+    )
+    assert len(wrong_imports(tmp_path)) == 1
+
+
+def test_what_build_py_imports_is_standard_library_only() -> None:
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import build, lvslab.core.venv"
+    done = command(sys.executable, "-S", "-I", "-c", code)
+    assert done.returncode == 0, done.stderr
+    control = command(sys.executable, "-S", "-I", "-c", f"{code}, click")
+    assert "No module named 'click'" in control.stderr
+
+
+# Put together here, so that this file does not contain them.
+FORBIDDEN = tuple(
+    "".join(parts)
+    for parts in (
+        ("deb.", "debian.org"),
+        ("security.", "debian.org"),
+        ("py", "pi.org"),
+        ("files.", "pythonhosted.org"),
+        ("registry.", "npmjs.org"),
+        ("/wo", "rk/main"),
+        ("/wo", "rk/shared"),
+        ("/tm", "p/w/"),
+        ("/root/", ".pyenv"),
+        ("PRIVATE", " KEY-----\n"),
+    )
+)
+
+
+def unclean(path: Path) -> list[str]:
+    """What is wrong with a text file; a binary file (one with a NUL) has no text to check."""
+    data = path.read_bytes()
+    if b"\0" in data:
+        return []
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return [f"{path}: not UTF-8"]
+    found = [f"{path}: contains {word!r}" for word in FORBIDDEN if word in text]
+    if "\r" in text:
+        found.append(f"{path}: carriage return")
+    if text and not text.endswith("\n"):
+        found.append(f"{path}: no newline at the end")
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.rstrip(" \t") != line:
+            found.append(f"{path}:{number}: blank at the end of the line")
+    return found
+
+
+def test_text_is_clean() -> None:
+    assert [fault for path in our_files() if path.is_file() for fault in unclean(path)] == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [f"see {word}\n".encode() for word in FORBIDDEN]
+    + [b"no newline", b"blank \n", b"windows\r\n", b"\xff\xfe\n"],
+)
+def test_unclean_text_is_found(tmp_path: Path, data: bytes) -> None:
+    bad = tmp_path / "bad"
+    bad.write_bytes(data)
+    assert unclean(bad)
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    long = [
+        f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
+        for path in (ROOT / "lvslab").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno > 60
+    ]
+    assert long == []
+
+
+def undeclared(folder: Path, lock: str) -> set[str]:
+    """The third-party modules imported below `folder` whose package is not in `lock`."""
+    owners = metadata.packages_distributions()
+    used = {
+        name.partition(".")[0] for path in folder.rglob("*.py") for _, name in imports(path, "none")
+    }
+    third_party = used - sys.stdlib_module_names - {"lvslab", "tests", "build", "none"}
+    third_party -= {path.stem for path in folder.rglob("*.py")}
+    locked = {line.partition("==")[0] for line in lock.splitlines() if "==" in line}
+
+    def known(module: str) -> bool:
+        found = owners.get(module, []) if "." not in module else [module]
+        names = {re.sub(r"[-_.]+", "-", owner).lower() for owner in found}
+        return bool(names & locked)
+
+    return {module for module in third_party if not known(module)}
+
+
+@pytest.mark.parametrize(
+    ("folder", "lock"),
+    [("lvslab", "requirements.lock"), ("tests", "requirements-test.lock")],
+)
+def test_imports_are_in_the_lock(folder: str, lock: str) -> None:
+    text = (ROOT / lock).read_text()
+    assert undeclared(ROOT / folder, text) == set()
+    assert "yaml" in undeclared(ROOT / folder, re.sub(r"(?m)^pyyaml==", "other==", text))
+
+
+def test_the_locks_hold_every_requirement_with_hashes() -> None:
+    for name in ("requirements", "requirements-test"):
+        lock = (ROOT / f"{name}.lock").read_text()
+        wanted = (ROOT / f"{name}.in").read_text().lower().replace(".", "-").splitlines()
+        for line in wanted:
+            package = line.partition("#")[0].strip()
+            if package and not package.startswith("-r"):
+                assert f"\n{package}==" in f"\n{lock}", f"{name}.lock lacks {package}"
+        entries = [line for line in lock.splitlines() if line and line[0] not in " #"]
+        assert entries
+        assert all(entry.endswith("\\") for entry in entries), "an entry without a hash"
+        assert "://" not in lock

@@ -1,0 +1,182 @@
+"""A stage is whole or absent, made once, and survives anything that kills the one who makes it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lvslab.core.errors import StageError
+from lvslab.core.events import Event, StageDone, StageFailed
+from lvslab.core.files import atomic, only_one, write_atomic
+from lvslab.core.procs import run
+from lvslab.core.stages import NotYetMade, Stages, digest
+
+
+def writes(text: str) -> Callable[..., None]:
+    def make(folder: Path, progress: Callable[..., None]) -> None:
+        (folder / "result").write_text(text)
+
+    return make
+
+
+def refuses(folder: Path, progress: Callable[..., None]) -> None:
+    raise AssertionError("this stage must not run")
+
+
+def test_a_stage_runs_once_and_is_found_again_by_its_inputs(tmp_path: Path) -> None:
+    first = Stages(tmp_path).run("tree", {"a": 1}, writes("one"))
+    again = Stages(tmp_path).run("tree", {"a": 1}, refuses)
+    other = Stages(tmp_path).run("tree", {"a": 2}, writes("two"))
+    assert (first, (other / "result").read_text()) == (again, "two")
+
+
+def test_changed_code_makes_a_changed_stage(tmp_path: Path) -> None:
+    plain = Stages(tmp_path).run("tree", {}, writes("x"))
+    assert Stages(tmp_path).run("tree", {}, writes("x"), code=["lvslab.core.files"]) != plain
+
+
+def test_the_order_of_keys_does_not_matter() -> None:
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1}) != digest({"a": 2, "b": 1})
+
+
+def test_the_stage_last_used_is_the_newest(tmp_path: Path) -> None:
+    older = Stages(tmp_path).run("tree", {"a": 1}, writes("one"))
+    newer = Stages(tmp_path).run("tree", {"a": 2}, writes("two"))
+    os.utime(older, (1, 1))
+    assert older.stat().st_mtime < newer.stat().st_mtime
+    Stages(tmp_path).run("tree", {"a": 1}, refuses)
+    assert older.stat().st_mtime >= newer.stat().st_mtime
+
+
+def test_a_failed_stage_leaves_nothing_and_is_told(tmp_path: Path) -> None:
+    events: list[Event] = []
+
+    def breaks(folder: Path, progress: Callable[..., None]) -> None:
+        (folder / "half").write_text("half")
+        raise StageError("no")
+
+    with pytest.raises(StageError, match=r"^tree: no"):
+        Stages(tmp_path, events.append).run("tree", {}, breaks)
+    assert [type(event) for event in events][-1] is StageFailed
+    assert not list(tmp_path.rglob("half"))
+
+
+def test_a_full_disk_is_explained(tmp_path: Path) -> None:
+    def fills(folder: Path, progress: Callable[..., None]) -> None:
+        with Path("/dev/full").open("w") as full:
+            full.write("x")
+
+    with pytest.raises(StageError) as caught:
+        Stages(tmp_path).run("disk", {}, fills)
+    assert "No space left on device" in caught.value.message
+    assert "finished stages are kept" in caught.value.hint
+
+
+def test_a_disk_that_a_program_finds_full_is_explained(tmp_path: Path) -> None:
+    def fills(folder: Path, progress: Callable[..., None]) -> None:
+        run(["dd", "if=/dev/zero", "of=/dev/full", "count=1"], what="copying")
+
+    with pytest.raises(StageError, match="copying: dd ended with status 1") as caught:
+        Stages(tmp_path).run("disk", {}, fills)
+    assert "finished stages are kept" in caught.value.hint
+
+
+def test_two_threads_may_write_one_file(tmp_path: Path) -> None:
+    both = threading.Barrier(2, timeout=10)
+    failed: list[BaseException] = []
+
+    def writer(text: str) -> None:
+        try:
+            with atomic(tmp_path / "note") as temporary:
+                temporary.write_text(text)
+                both.wait()
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=writer, args=(text,)) for text in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert (tmp_path / "note").read_text() in ("one", "two")
+    assert [path.name for path in tmp_path.iterdir()] == ["note"]
+
+
+def test_two_threads_that_need_one_stage_make_it_once(tmp_path: Path) -> None:
+    made: list[int] = []
+    events: list[Event] = []
+
+    def slow(folder: Path, progress: Callable[..., None]) -> None:
+        made.append(1)
+        time.sleep(0.1)
+
+    stages = Stages(tmp_path, events.append)
+    threads = [threading.Thread(target=lambda: stages.run("tree", {}, slow)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1 == sum(isinstance(event, StageDone) for event in events)
+
+
+def test_a_dry_run_makes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(NotYetMade):
+        Stages(tmp_path, dry=True).run("tree", {}, refuses)
+
+
+def test_killed_in_the_middle_the_next_run_makes_it_whole(tmp_path: Path) -> None:
+    program = textwrap.dedent(
+        f"""
+        import sys, time
+        from pathlib import Path
+        from lvslab.core.stages import Stages
+        def make(folder, progress):
+            (folder / "half").write_text("half")
+            print("at it", flush=True)
+            time.sleep(60)
+        Stages(Path({str(tmp_path)!r})).run("tree", {{}}, make)
+        """
+    )
+    root = Path(__file__).resolve().parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=root
+    )
+    with process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "at it\n"
+        process.send_signal(signal.SIGKILL)
+    stages = Stages(tmp_path)
+    stages.sweep()
+    folder = stages.run("tree", {}, writes("whole"))
+    assert [path.name for path in folder.iterdir()] == ["result"]
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_an_atomic_write_shows_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    write_atomic(target, "old")
+    with pytest.raises(RuntimeError), atomic(target) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert (target.read_text(), [p.name for p in tmp_path.iterdir()]) == ("old", ["file"])
+
+
+def test_a_second_build_is_refused_with_the_first_ones_process(tmp_path: Path) -> None:
+    with (
+        only_one(tmp_path / "lock", "build"),
+        pytest.raises(StageError, match=f"another build is at work .process {os.getpid()}"),
+        only_one(tmp_path / "lock", "build"),
+    ):
+        pass
+    with only_one(tmp_path / "lock", "build"):
+        pass

@@ -1,0 +1,226 @@
+"""What must not be on a disk, and what must be there for it to boot, is seen in the VMDK."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lvslab.check.verify import RULES, Finding, Outcome, verify
+from lvslab.export import vmdk
+from tests.appliance import BIOS_START, GOOD_TREE, ROOT_START, SECTOR, make_disk, run
+
+KEY = b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
+
+
+def failing(disk: bytes, folder: Path, *, sparse: bool = False) -> set[str]:
+    raw, file = folder / "verify.raw", folder / "verify.vmdk"
+    raw.write_bytes(disk)
+    write = vmdk.write_monolithic_sparse if sparse else vmdk.write_stream_optimized
+    write(raw, file)
+    findings = verify(file)
+    assert all(f.outcome is not Outcome.SKIP or failed(findings) for f in findings)
+    return failed(findings)
+
+
+def failed(findings: list[Finding]) -> set[str]:
+    return {f.rule.id for f in findings if f.outcome is Outcome.FAIL}
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return make_disk(tmp_path_factory.mktemp("disk"))
+
+
+@pytest.mark.parametrize("sparse", [False, True], ids=["streamOptimized", "monolithicSparse"])
+def test_a_right_disk_passes(good: bytes, tmp_path: Path, sparse: bool) -> None:
+    assert failing(good, tmp_path, sparse=sparse) == set()
+
+
+SHADOW = GOOD_TREE["etc/shadow"]
+
+TREES: list[tuple[str, dict[str, bytes | None], set[str]]] = [
+    (
+        "root with a password",
+        {"etc/shadow": SHADOW.replace(b"root:*", b"root:$6$salt$hash")},
+        {"disk-no-password"},
+    ),
+    (
+        "root without a password",
+        {"etc/shadow": SHADOW.replace(b"root:*", b"root:")},
+        {"disk-no-password"},
+    ),
+    ("no shadow", {"etc/shadow": None}, {"disk-no-password"}),
+    (
+        "password in passwd",
+        {"etc/passwd": b"root:$6$salt$hash:0:0:root:/root:/bin/sh\n"},
+        {"disk-no-password"},
+    ),
+    ("host key", {"etc/ssh/ssh_host_ed25519_key": KEY}, {"disk-no-host-key"}),
+    ("public host key", {"etc/ssh/ssh_host_rsa_key.pub": b"ssh-rsa A"}, {"disk-no-host-key"}),
+    ("snake oil", {"etc/ssl/private/ssl-cert-snakeoil.key": KEY}, {"disk-no-host-key"}),
+    ("root's private key", {"root/.ssh/id_ed25519": KEY}, {"disk-no-host-key"}),
+    (
+        "key of the bake",
+        {"root/.ssh/authorized_keys": b"ssh-ed25519 A packer\n"},
+        {"disk-no-authorized-key"},
+    ),
+    (
+        "key of a user",
+        {"home/packer/.ssh/authorized_keys2": b"ssh-ed25519 A\n"},
+        {"disk-no-authorized-key"},
+    ),
+    ("history", {"root/.bash_history": b"passwd\n"}, {"disk-no-authorized-key"}),
+    ("machine id", {"etc/machine-id": b"0123456789abcdef" * 2 + b"\n"}, {"disk-machine-id"}),
+    ("no machine id file", {"etc/machine-id": None}, {"disk-machine-id"}),
+    (
+        "D-Bus's machine id",
+        {"var/lib/dbus/machine-id": b"0123456789abcdef" * 2 + b"\n"},
+        {"disk-machine-id"},
+    ),
+    ("random seed", {"var/lib/systemd/random-seed": b"\1" * 32}, {"disk-no-state"}),
+    (
+        "cloud-init's user-data",
+        {"var/lib/cloud/instances/bake/user-data.txt": b"#cloud-config\n"},
+        {"disk-no-state"},
+    ),
+    ("no kernel", {"boot/vmlinuz-6.12-amd64": None}, {"disk-root"}),
+    ("no initrd", {"boot/initrd.img-6.12-amd64": None}, {"disk-root"}),
+    ("no menu", {"boot/grub/grub.cfg": None}, {"disk-root"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"), [case[1:] for case in TREES], ids=[case[0] for case in TREES]
+)
+def test_a_secret_or_a_missing_file_is_found(
+    tmp_path: Path, changes: dict[str, bytes | None], expected: set[str]
+) -> None:
+    merged = {**GOOD_TREE, **changes}
+    tree = {name: content for name, content in merged.items() if content is not None}
+    assert failing(make_disk(tmp_path / "disk", tree), tmp_path) == expected
+
+
+Change = Callable[[bytearray], None]
+
+
+def blank(start: int, count: int) -> Change:
+    def change(disk: bytearray) -> None:
+        disk[start : start + count] = bytes(count)
+
+    return change
+
+
+def put(offset: int, form: str, value: int) -> Change:
+    return lambda disk: struct.pack_into(form, disk, offset, value)
+
+
+def no_partition(kind_at: int) -> Change:
+    """Take an entry out of both tables, with right CRCs."""
+
+    def change(disk: bytearray) -> None:
+        last = len(disk) // SECTOR - 1
+        for header in (1, last):
+            start = struct.unpack_from("<Q", disk, header * SECTOR + 72)[0] * SECTOR
+            disk[start + kind_at * 128 : start + kind_at * 128 + 128] = bytes(128)
+            table = zlib.crc32(disk[start : start + 128 * 128])
+            struct.pack_into("<I", disk, header * SECTOR + 88, table)
+            struct.pack_into("<I", disk, header * SECTOR + 16, 0)
+            crc = zlib.crc32(disk[header * SECTOR : header * SECTOR + 92])
+            struct.pack_into("<I", disk, header * SECTOR + 16, crc)
+
+    return change
+
+
+BIOS = BIOS_START * SECTOR
+RAW: list[tuple[str, Change, set[str]]] = [
+    ("no boot code", blank(0, 440), {"disk-mbr", "disk-bios-loader"}),
+    ("no signature", blank(510, 2), {"disk-mbr"}),
+    ("no protective partition", put(450, "B", 0x83), {"disk-mbr"}),
+    ("no GPT", blank(SECTOR, SECTOR), {"disk-gpt"}),
+    ("wrong CRC of the header", put(SECTOR + 56, "<I", 1), {"disk-gpt"}),
+    ("wrong CRC of the table", put(2 * SECTOR + 56, "<I", 1), {"disk-gpt"}),
+    ("no second GPT", blank(12 * 1024 * 1024 - SECTOR, SECTOR), {"disk-gpt"}),
+    ("boot code loads another sector", put(0x5C, "<Q", 63), {"disk-bios-loader"}),
+    ("no core image", blank(BIOS, 4 * SECTOR), {"disk-bios-loader"}),
+    ("core goes on elsewhere", put(BIOS + 0x1F4, "<Q", 1), {"disk-bios-loader"}),
+    ("no BIOS boot partition", no_partition(0), {"disk-bios-loader"}),
+    ("no EFI system partition", no_partition(1), {"disk-uefi-loader"}),
+    ("no root file system", blank(ROOT_START * SECTOR, 4096), {"disk-root"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"), [case[1:] for case in RAW], ids=[case[0] for case in RAW]
+)
+def test_a_disk_that_does_not_boot_is_found(
+    good: bytes, tmp_path: Path, change: Change, expected: set[str]
+) -> None:
+    disk = bytearray(good)
+    change(disk)
+    assert failing(bytes(disk), tmp_path) == expected
+
+
+def test_the_uefi_loader_is_asked_for(tmp_path: Path) -> None:
+    without = make_disk(tmp_path / "without", loader=None)
+    assert failing(without, tmp_path) == {"disk-uefi-loader"}
+    other = make_disk(tmp_path / "other", loader_bytes=b"#!/bin/sh\n")
+    assert failing(other, tmp_path) == {"disk-uefi-loader"}
+
+
+def test_every_rule_of_a_disk_is_broken_by_a_case() -> None:
+    broken = set().union(*(case[2] for case in TREES), *(case[2] for case in RAW))
+    assert {rule for rule in RULES if rule.startswith("disk-")} - broken == set()
+
+
+def sparse_file(good: bytes, folder: Path) -> Path:
+    (folder / "raw").write_bytes(good)
+    vmdk.write_monolithic_sparse(folder / "raw", folder / "disk.vmdk")
+    return folder / "disk.vmdk"
+
+
+SPARSE: list[tuple[str, int, str, int, set[str]]] = [
+    ("stream's version", 4, "<I", 3, {"sparse-header"}),
+    ("not closed", 72, "B", 1, {"sparse-header"}),
+    ("tables differ", 22 * SECTOR, "<I", 0, {"sparse-redundant"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("offset", "form", "value", "expected"),
+    [case[1:] for case in SPARSE],
+    ids=[case[0] for case in SPARSE],
+)
+def test_a_broken_sparse_disk_is_refused(
+    good: bytes, tmp_path: Path, offset: int, form: str, value: int, expected: set[str]
+) -> None:
+    file = sparse_file(good, tmp_path)
+    data = bytearray(file.read_bytes())
+    struct.pack_into(form, data, offset, value)
+    file.write_bytes(data)
+    assert failed(verify(file)) == expected
+
+
+def test_a_sparse_disk_that_is_cut_off_is_refused(good: bytes, tmp_path: Path) -> None:
+    file = sparse_file(good, tmp_path)
+    file.write_bytes(file.read_bytes()[:-SECTOR])
+    assert "sparse-grains" in failed(verify(file))
+
+
+def test_a_sparse_disk_of_another_adapter_is_refused(good: bytes, tmp_path: Path) -> None:
+    file = sparse_file(good, tmp_path)
+    data = file.read_bytes().replace(b'= "lsilogic"', b'= "buslogic"', 1)
+    file.write_bytes(data)
+    assert failed(verify(file)) == {"sparse-descriptor"}
+
+
+def test_qemu_imgs_sparse_disk_can_be_verified(good: bytes, tmp_path: Path) -> None:
+    """Others' files too: QEMU's differ from ours in the adapter and the table flag at most."""
+    (tmp_path / "raw").write_bytes(good)
+    run("qemu-img", "convert", "-O", "vmdk", tmp_path / "raw", tmp_path / "qemu.vmdk")
+    found = {f.rule.id: f for f in verify(tmp_path / "qemu.vmdk")}
+    assert found["sparse-redundant"].outcome is Outcome.PASS
+    assert found["disk-root"].outcome is Outcome.PASS

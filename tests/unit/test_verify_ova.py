@@ -1,0 +1,540 @@
+"""Every way in which an OVA can be broken is found by the rule that is there for it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import random
+import struct
+import subprocess
+import tarfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lvslab.check.verify import RULES, Outcome, verify
+from lvslab.core.errors import InputError
+from lvslab.core.procs import program
+from lvslab.export.vmdk import Reader
+from lvslab.export.vmdk.layout import GRAIN_SECTORS, TABLE_ENTRIES, ceiling
+from lvslab.model.lab import Lab
+from tests.appliance import SECTOR, Appliance, appliance, make_disk
+
+Break = Callable[[Appliance], Appliance]
+
+
+@pytest.fixture(scope="module")
+def good(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Appliance:
+    folder = tmp_path_factory.mktemp("appliance")
+    return appliance(lab, folder, make_disk(folder / "disk"))
+
+
+def failing(path: Path) -> set[str]:
+    return {f.rule.id for f in verify(path) if f.outcome is Outcome.FAIL}
+
+
+def test_a_right_ova_passes_every_rule(good: Appliance, tmp_path: Path) -> None:
+    findings = verify(good.write(tmp_path / "director.ova"))
+    assert [f for f in findings if f.outcome is not Outcome.PASS] == []
+    prefixes = ("tar-", "manifest-", "ovf-", "vmdk-", "disk-")
+    expected = {rule for rule in RULES if rule.startswith(prefixes)}
+    assert {f.rule.id for f in findings} == expected
+
+
+# --- the descriptor -----------------------------------------------------------------------
+
+
+def text(old: str, new: str, count: int = 1) -> Break:
+    def change(this: Appliance) -> Appliance:
+        assert old in this.ovf, old
+        return dataclasses.replace(this, ovf=this.ovf.replace(old, new, count))
+
+    return change
+
+
+def move(start: str, end: str, before: str) -> Break:
+    """Move the text from `start` to `end` in front of `before`."""
+
+    def change(this: Appliance) -> Appliance:
+        first = this.ovf.index(start)
+        last = this.ovf.index(end, first) + len(end)
+        part = this.ovf[first:last]
+        rest = this.ovf[:first] + this.ovf[last:]
+        place = rest.index(before)
+        return dataclasses.replace(this, ovf=rest[:place] + part + rest[place:])
+
+    return change
+
+
+DISK_ITEM = "<rasd:HostResource>ovf:/disk/vmdisk1</rasd:HostResource>"
+NIC_1 = "<rasd:ElementName>Ethernet 1</rasd:ElementName>"
+FILE_1 = '<File ovf:href="director-disk1.vmdk" ovf:id="file1"'
+
+ENVELOPE_CASES: list[tuple[str, Break, set[str]]] = [
+    ("not well-formed", text("</Envelope>", ""), {"ovf-xml"}),
+    ("doctype", text("<Envelope", "<!DOCTYPE Envelope><Envelope"), {"ovf-xml"}),
+    (
+        "OVF 2.0",
+        text("ovf/envelope/1", "ovf/envelope/2", 2),
+        {"ovf-xml", "tar-order"},
+    ),
+    (
+        "networks before disks",
+        move("<NetworkSection>", "</NetworkSection>", "<DiskSection>"),
+        {"ovf-section-order"},
+    ),
+    (
+        "setting before devices",
+        move('<vmw:Config ovf:required="false" vmw:key="firmware"', "/>", "<Item>"),
+        {"ovf-hardware-order"},
+    ),
+    (
+        "Connection after Description",
+        move("<rasd:Connection>nat<", "/rasd:Connection>", NIC_1),
+        {"ovf-child-order"},
+    ),
+    (
+        "System out of order",
+        move("<vssd:VirtualSystemType>", "</vssd:VirtualSystemType>", "<vssd:ElementName>"),
+        {"ovf-child-order"},
+    ),
+    ("wrong file size", text('ovf:size="', 'ovf:size="1'), {"ovf-references"}),
+    (
+        "file that is not there",
+        text(FILE_1, '<File ovf:href="absent.vmdk" ovf:id="file1"'),
+        {"ovf-references", "tar-order", "ovf-capacity"},
+    ),
+    (
+        "file that is not used",
+        text(FILE_1, FILE_1.replace("file1", "file9") + ' ovf:size="0"/>' + FILE_1),
+        {"ovf-references", "tar-order"},
+    ),
+    (
+        "undefined fileRef",
+        text('fileRef="file1"', 'fileRef="file9"'),
+        {"ovf-references", "ovf-capacity"},
+    ),
+    ("undefined disk", text("ovf:/disk/vmdisk1", "ovf:/disk/vmdisk9"), {"ovf-disk-items"}),
+    ("unused disk", text(DISK_ITEM, ""), {"ovf-disk-items"}),
+    (
+        "other capacity",
+        text('ovf:capacity="12582912"', 'ovf:capacity="12582400"'),
+        {"ovf-capacity"},
+    ),
+    ("capacity in MiB", text('Units="byte"', 'Units="byte * 2^20"'), {"ovf-capacity"}),
+    (
+        "more populated than there is",
+        text('populatedSize="', 'populatedSize="99'),
+        {"ovf-capacity"},
+    ),
+    ("disk format", text("#streamOptimized", "#sparse"), {"ovf-disk-format"}),
+    ("new hardware", text("vmx-14", "vmx-19"), {"ovf-hardware-version"}),
+    ("VirtualBox's hardware", text("vmx-14", "virtualbox-2.2"), {"ovf-hardware-version"}),
+    ("new guest", text("debian10_64Guest", "debian12_64Guest"), {"ovf-guest-os"}),
+    ("other OS id", text('ovf:id="96"', 'ovf:id="100"'), {"ovf-guest-os"}),
+    ("PVSCSI", text(">lsilogic<", ">VirtualSCSI<"), {"ovf-controller"}),
+    (
+        "disk on IDE, where the CD-ROM is",
+        text("<rasd:Parent>3<", "<rasd:Parent>4<"),
+        {"ovf-controller", "ovf-address-on-parent"},
+    ),
+    (
+        "disk without address",
+        text(
+            "<rasd:AddressOnParent>0</rasd:AddressOnParent>\n        <rasd:ElementName>Hard",
+            "<rasd:ElementName>Hard",
+        ),
+        {"ovf-address-on-parent"},
+    ),
+    (
+        "disk at the controller's id",
+        text(
+            "<rasd:AddressOnParent>0</rasd:AddressOnParent>\n        <rasd:ElementName>Hard",
+            "<rasd:AddressOnParent>7</rasd:AddressOnParent>\n        <rasd:ElementName>Hard",
+        ),
+        {"ovf-address-on-parent"},
+    ),
+    (
+        "same InstanceID",
+        text("<rasd:InstanceID>2<", "<rasd:InstanceID>1<"),
+        {"ovf-instance-ids"},
+    ),
+    (
+        "no such parent",
+        text("<rasd:Parent>4<", "<rasd:Parent>44<"),
+        {"ovf-instance-ids"},
+    ),
+    ("vmxnet3", text(">E1000<", ">VmxNet3<"), {"ovf-nic"}),
+    (
+        "undefined network",
+        text("<rasd:Connection>hostonly<", "<rasd:Connection>VMnet12<"),
+        {"ovf-connection"},
+    ),
+    ("unsafe network", text("hostonly", "VM Network", 9), {"ovf-safe-network"}),
+    ("memory in MegaBytes", text("byte * 2^20<", "MegaBytes<"), {"ovf-memory"}),
+    ("odd memory", text("Quantity>512<", "Quantity>511<"), {"ovf-memory"}),
+    (
+        "required setting",
+        text('vmw:Config ovf:required="false"', 'vmw:Config ovf:required="true"'),
+        {"ovf-config-optional"},
+    ),
+    (
+        "setting required by default",
+        text('vmw:Config ovf:required="false"', "vmw:Config"),
+        {"ovf-config-optional"},
+    ),
+    ("no firmware", text('vmw:key="firmware"', 'vmw:key="firmwar"'), {"ovf-firmware"}),
+    (
+        "ExtraConfig",
+        text(
+            "    </VirtualHardware", '<vmw:ExtraConfig vmw:key="a" vmw:value="b"/></VirtualHardware'
+        ),
+        {"ovf-no-extra-config"},
+    ),
+    (
+        "StartupSection",
+        text("<VirtualSystem ", "<StartupSection><Info/></StartupSection><VirtualSystem "),
+        {"ovf-no-startup"},
+    ),
+]
+
+
+# --- the tar ------------------------------------------------------------------------------
+
+
+def with_(**changes: object) -> Break:
+    return lambda this: dataclasses.replace(this, **changes)  # type: ignore[arg-type]
+
+
+def member(name: str, value: object, only: str = "") -> Break:
+    def change(info: tarfile.TarInfo) -> None:
+        if info.name.endswith(only):
+            setattr(info, name, value)
+
+    return with_(member=change)
+
+
+def pax(info: tarfile.TarInfo) -> None:
+    info.pax_headers = {"comment": "made by hand"}
+
+
+def sums(change: Callable[[str], str]) -> Break:
+    return lambda this: dataclasses.replace(this, manifest=change(this.sums()))
+
+
+ARCHIVE_CASES: list[tuple[str, Break, set[str]]] = [
+    ("not a tar", with_(packed=lambda data: b"PK\3\4" * 999), {"tar-format"}),
+    ("empty", with_(packed=lambda data: b""), {"tar-format"}),
+    ("GNU headers", with_(tar_format=tarfile.GNU_FORMAT), {"tar-format"}),
+    (
+        "pax headers",
+        with_(tar_format=tarfile.PAX_FORMAT, member=pax),
+        {"tar-format", "tar-names", "tar-order", "tar-owner", "manifest-complete"},
+    ),
+    ("a link", member("type", tarfile.SYMTYPE, ".mf"), {"tar-format"}),
+    ("manifest last", with_(order=("ovf", "vmdk", "mf")), {"tar-order"}),
+    ("disk first", with_(order=("vmdk", "ovf", "mf")), {"tar-order"}),
+    (
+        "no manifest",
+        with_(order=("ovf", "vmdk")),
+        {"tar-order", "manifest-form"},
+    ),
+    (
+        "twice the same name",
+        with_(order=("ovf", "mf", "vmdk", "mf")),
+        {"tar-names", "tar-order"},
+    ),
+    ("user id", member("uid", 1000), {"tar-owner"}),
+    ("user name", member("uname", "teacher"), {"tar-owner"}),
+    ("mode", member("mode", 0o600, ".ovf"), {"tar-owner"}),
+    ("times", member("mtime", 1, ".vmdk"), {"tar-owner"}),
+    (
+        "no end",
+        with_(packed=lambda data: data.rstrip(b"\0") + bytes(-len(data.rstrip(b"\0")) % 512)),
+        {"tar-end", "vmdk-end-of-stream", "manifest-digest"},
+    ),
+    (
+        "something in the padding",
+        with_(packed=lambda data: data.replace(b"\0director.mf", b"xdirector.mf", 1)),
+        {"tar-end"},
+    ),
+    ("something behind the end", with_(packed=lambda data: data + b"x" * 512), {"tar-end"}),
+    (
+        "ISO inside",
+        with_(extra=(("lvs1.iso", b"CD001"),)),
+        {"tar-no-iso", "tar-order", "manifest-complete"},
+    ),
+    (
+        "name with a blank",
+        with_(extra=(("read me.txt", b"hello"),)),
+        {"tar-names", "tar-order", "manifest-complete"},
+    ),
+    (
+        "name with a folder",
+        with_(extra=(("docs/readme", b"hello"),)),
+        {"tar-names", "tar-order", "manifest-complete"},
+    ),
+    ("blank before the bracket", sums(lambda t: t.replace("6(", "6 (")), {"manifest-form"}),
+    ("blank line", sums(lambda t: t + "\n"), {"manifest-form"}),
+    ("sha256sum's form", sums(lambda t: "0" * 64 + "  director.ovf\n"), {"manifest-form"}),
+    ("disk not in the manifest", sums(lambda t: t.splitlines(True)[0]), {"manifest-complete"}),
+    (
+        "file that is not there in the manifest",
+        sums(lambda t: t + t.splitlines(True)[0].replace("director.ovf", "absent.ovf")),
+        {"manifest-complete"},
+    ),
+    (
+        "wrong digest",
+        sums(lambda t: t[:-3] + ("00\n" if t[-3:-1] != "00" else "11\n")),
+        {"manifest-digest"},
+    ),
+    (
+        "SHA1",
+        lambda this: dataclasses.replace(
+            this,
+            manifest="".join(
+                f"SHA1({name})= {hashlib.sha1(data).hexdigest()}\n"
+                for name, data in (
+                    ("director.ovf", this.ovf.encode()),
+                    (this.vmdk_name, this.disk_vmdk),
+                )
+            ),
+        ),
+        {"manifest-algorithm"},
+    ),
+]
+
+
+# --- the disk's format --------------------------------------------------------------------
+
+
+def with_vmdk(this: Appliance, data: bytes) -> Appliance:
+    """The appliance with other bytes of the VMDK, and their number in the OVF."""
+    described = this.ovf.replace(f'ovf:size="{len(this.disk_vmdk)}"', f'ovf:size="{len(data)}"')
+    return dataclasses.replace(this, disk_vmdk=data, ovf=described)
+
+
+def vmdk(change: Callable[[bytearray], bytes | bytearray | None]) -> Break:
+    def apply(this: Appliance) -> Appliance:
+        data = bytearray(this.disk_vmdk)
+        return with_vmdk(this, bytes(change(data) or data))
+
+    return apply
+
+
+def put(offset: int, form: str, value: int) -> Break:
+    def change(data: bytearray) -> None:
+        struct.pack_into(form, data, offset, value)
+
+    return vmdk(change)
+
+
+def describe(old: str, new: str) -> Break:
+    """Change the descriptor, keep its length."""
+    assert len(old) == len(new)
+
+    def change(data: bytearray) -> bytes:
+        assert old.encode() in data, old
+        return bytes(data).replace(old.encode(), new.encode(), 1)
+
+    return vmdk(change)
+
+
+def change_cid(data: bytearray) -> None:
+    start = data.index(b"CID=") + 4
+    data[start : start + 8] = b"ffffffff"
+
+
+class Grains:
+    """Where things stand in a VMDK with the directory in front."""
+
+    def __init__(self, data: bytearray) -> None:
+        self.data = data
+        capacity = struct.unpack_from("<Q", data, 12)[0]
+        (directory,) = struct.unpack_from("<Q", data, 56)
+        tables = ceiling(ceiling(capacity, GRAIN_SECTORS), TABLE_ENTRIES)
+        self.first_table = struct.unpack_from(f"<{tables}I", data, directory * SECTOR)[0] * SECTOR
+
+    def sector(self, number: int) -> int:
+        return int(struct.unpack_from("<I", self.data, self.first_table + 4 * number)[0])
+
+    def set_sector(self, number: int, sector: int) -> None:
+        struct.pack_into("<I", self.data, self.first_table + 4 * number, sector)
+
+    def size(self, number: int) -> int:
+        return int(struct.unpack_from("<Q I", self.data, self.sector(number) * SECTOR)[1])
+
+    def noise(self) -> list[int]:
+        """Neighbouring grains that do not compress: a file's content, no metadata."""
+        found = [n for n in range(192) if self.sector(n) and self.size(n) > 65000]
+        assert len(found) >= 3 and found[1] == found[0] + 1
+        return found
+
+
+def swap_in_tables(data: bytearray) -> None:
+    grains = Grains(data)
+    a, b = grains.noise()[:2]
+    first, second = grains.sector(a), grains.sector(b)
+    grains.set_sector(a, second)
+    grains.set_sector(b, first)
+
+
+def swap_in_stream(data: bytearray) -> None:
+    grains = Grains(data)
+    a, b = grains.noise()[:2]
+    length = ceiling(12 + grains.size(a), SECTOR) * SECTOR
+    assert ceiling(12 + grains.size(b), SECTOR) * SECTOR == length
+    at_a, at_b = grains.sector(a) * SECTOR, grains.sector(b) * SECTOR
+    first, second = data[at_a : at_a + length], data[at_b : at_b + length]
+    data[at_a : at_a + length], data[at_b : at_b + length] = second, first
+    grains.set_sector(a, at_b // SECTOR)
+    grains.set_sector(b, at_a // SECTOR)
+
+
+def drop_from_tables(data: bytearray) -> None:
+    grains = Grains(data)
+    grains.set_sector(grains.noise()[0], 0)
+
+
+def spoil_grain(data: bytearray) -> None:
+    grains = Grains(data)
+    data[grains.sector(grains.noise()[0]) * SECTOR + 30000] ^= 1
+
+
+def shorten_grain(data: bytearray) -> None:
+    grains = Grains(data)
+    number = grains.noise()[0]
+    start = grains.sector(number) * SECTOR
+    packed = zlib.compress(b"short", 0)
+    packed += bytes(grains.size(number) - len(packed))
+    data[start + 12 : start + 12 + len(packed)] = packed
+
+
+def beyond_capacity(data: bytearray) -> None:
+    grains = Grains(data)
+    grains.set_sector(500, grains.sector(grains.noise()[0]))
+
+
+def marker_beyond_capacity(data: bytearray) -> bytes:
+    grain = zlib.compress(bytes(65536))
+    sector = struct.pack("<QI", 1 << 20, len(grain)) + grain
+    return bytes(data[:-SECTOR]) + sector.ljust(SECTOR, b"\0") + bytes(SECTOR)
+
+
+def tables_in_stream(data: bytearray) -> bytes:
+    """A second directory in the stream, led by its marker, as in a disk with a footer."""
+    marker = struct.pack("<QII", 1, 0, 2).ljust(SECTOR, b"\0")
+    return bytes(data[:-SECTOR]) + marker + bytes(SECTOR) + bytes(SECTOR)
+
+
+STREAM_CASES: list[tuple[str, Break, set[str]]] = [
+    ("no VMDK at all", vmdk(lambda data: bytes(len(data))), {"vmdk-header", "ovf-capacity"}),
+    ("header version 1", put(4, "<I", 1), {"vmdk-header"}),
+    ("no markers flag", put(8, "<I", 0x10001), {"vmdk-header"}),
+    ("text transfer", put(73, "<B", 0x0D), {"vmdk-header"}),
+    ("other compression", put(77, "<H", 2), {"vmdk-header"}),
+    ("unclean", put(72, "<B", 1), {"vmdk-header"}),
+    ("impossible grain", put(20, "<Q", 1 << 40), {"vmdk-header", "ovf-capacity"}),
+    ("directory outside", put(56, "<Q", 1 << 40), {"vmdk-grain-tables", "ovf-capacity"}),
+    ("footer that is not there", put(56, "<Q", (1 << 64) - 1), {"vmdk-header", "ovf-capacity"}),
+    ("no descriptor", put(28, "<Q", 0), {"vmdk-descriptor", "ovf-capacity"}),
+    ("createType", describe("streamOptimized", "vmfsSparse12345"), {"vmdk-descriptor"}),
+    ("with a parent", describe("parentCID=ffffffff", "parentCID=12345678"), {"vmdk-descriptor"}),
+    ("IDE adapter", describe('= "lsilogic"', '= "ide"     '), {"vmdk-descriptor"}),
+    ("extent of other size", describe("RW 24576 ", "RW 24577 "), {"vmdk-descriptor"}),
+    ("reserved CID", vmdk(change_cid), {"vmdk-descriptor"}),
+    ("VMware's tools", describe('InstallType = "4"', 'InstallType = "1"'), {"vmdk-tools"}),
+    ("zeros after the end", vmdk(lambda data: data + bytes(63 << 10)), {"vmdk-end-of-stream"}),
+    ("no end-of-stream", vmdk(lambda data: data[:-SECTOR]), {"vmdk-end-of-stream"}),
+    (
+        "two ends",
+        vmdk(lambda data: data + bytes(SECTOR)),
+        {"vmdk-end-of-stream"},
+    ),
+    (
+        "unknown marker",
+        vmdk(lambda data: data[:-SECTOR] + struct.pack("<QII", 0, 0, 9).ljust(512, b"\0")),
+        {"vmdk-end-of-stream"},
+    ),
+    ("tables that lie", vmdk(swap_in_tables), {"vmdk-grain-tables"}),
+    ("grain not in the tables", vmdk(drop_from_tables), {"vmdk-grain-tables"}),
+    ("grains out of order", vmdk(swap_in_stream), {"vmdk-grain-order"}),
+    ("grain beyond the end", vmdk(beyond_capacity), {"vmdk-grain-tables", "ovf-capacity"}),
+    (
+        "marker beyond the end",
+        vmdk(marker_beyond_capacity),
+        {"vmdk-grain-order", "vmdk-grain-tables"},
+    ),
+    ("tables in the stream", vmdk(tables_in_stream), {"vmdk-front"}),
+    ("flipped bit in a grain", vmdk(spoil_grain), {"vmdk-inflate"}),
+    ("short grain", vmdk(shorten_grain), {"vmdk-inflate"}),
+]
+
+
+CASES = ENVELOPE_CASES + ARCHIVE_CASES + STREAM_CASES
+
+
+@pytest.mark.parametrize(
+    ("broken", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_a_broken_ova_is_refused_by_its_rule(
+    good: Appliance, tmp_path: Path, broken: Break, expected: set[str]
+) -> None:
+    assert failing(broken(good).write(tmp_path / "director.ova")) == expected
+
+
+def test_every_rule_of_an_ova_is_broken_by_a_case() -> None:
+    broken = set().union(*(case[2] for case in CASES))
+    rules = {rule for rule in RULES if rule.startswith(("tar-", "manifest-", "ovf-", "vmdk-"))}
+    assert rules - broken == set()
+
+
+def test_a_cut_download_is_refused(good: Appliance, tmp_path: Path) -> None:
+    whole = good.write(tmp_path / "director.ova").read_bytes()
+    (tmp_path / "cut.ova").write_bytes(whole[: len(whole) * 2 // 3])
+    found = failing(tmp_path / "cut.ova")
+    assert {"tar-end", "manifest-digest", "vmdk-inflate", "vmdk-end-of-stream"} <= found
+
+
+def test_qemu_imgs_own_disk_is_refused_for_its_end(good: Appliance, tmp_path: Path) -> None:
+    """The defect that this project's writer exists for."""
+    (tmp_path / "good.vmdk").write_bytes(good.disk_vmdk)
+    with Reader(tmp_path / "good.vmdk") as reader:
+        reader.extract(tmp_path / "raw")
+    subprocess.run(
+        [program("qemu-img"), "convert", "-O", "vmdk", "-o", "subformat=streamOptimized",
+         tmp_path / "raw", tmp_path / "qemu.vmdk"],
+        check=True,
+        timeout=120,
+    )  # fmt: skip
+    assert "vmdk-end-of-stream" in failing(tmp_path / "qemu.vmdk")
+
+
+def test_random_damage_never_ends_in_a_traceback(good: Appliance, tmp_path: Path) -> None:
+    whole = good.write(tmp_path / "director.ova").read_bytes()
+    chance = random.Random(20)
+    for round_ in range(60):
+        data = bytearray(whole)
+        limit = len(data) if round_ % 2 else 20000
+        for _ in range(chance.choice((1, 8, 64))):
+            data[chance.randrange(limit)] = chance.randrange(256)
+        (tmp_path / "damaged.ova").write_bytes(data)
+        if bytes(data) != whole:
+            assert failing(tmp_path / "damaged.ova"), f"round {round_}"
+
+
+def test_what_cannot_be_verified_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(InputError, match="not one of .ova, .vmdk, .iso, .vmx"):
+        verify(tmp_path / "notes.txt")
+    with pytest.raises(InputError, match="there is no such file"):
+        verify(tmp_path / "absent.ova")
+    with pytest.raises(InputError, match="there is no .ova"):
+        verify(tmp_path)
+
+
+def test_every_rule_says_who_refuses() -> None:
+    for rule in RULES.values():
+        assert len(rule.what) > 10 and len(rule.refused_by) > 5, rule

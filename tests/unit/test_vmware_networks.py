@@ -1,0 +1,348 @@
+"""networks.sh and `vmware networks`, against a fake of /etc/vmware/networking.
+
+VMware's own vmware-networks cannot run here. A stand-in does what VMware's documentation
+says of it: at --start it gives the host the addresses that the file names. So this shows
+what the script does to the file and with what it finds, not that VMware likes the result.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from lvslab.cli import main
+from lvslab.model.lab import Lab
+from lvslab.render.handout import NETWORKS_PS1, NETWORKS_SH, PATCH_PS1, PATCH_SH, answers, handout
+
+AS_INSTALLED = """VERSION=1,0
+answer VNET_1_DHCP yes
+answer VNET_1_DHCP_CFG_HASH 1DD36CDD8B6E5ED6A0B3B8B7B3C1D1A7D6F3E3F7
+answer VNET_1_HOSTONLY_NETMASK 255.255.255.0
+answer VNET_1_HOSTONLY_SUBNET 172.16.77.0
+answer VNET_1_VIRTUAL_ADAPTER yes
+answer VNET_5_DHCP yes
+answer VNET_5_HOSTONLY_NETMASK 255.255.255.0
+answer VNET_5_HOSTONLY_SUBNET 172.16.55.0
+answer VNET_5_VIRTUAL_ADAPTER yes
+answer VNET_8_DHCP yes
+answer VNET_8_HOSTONLY_NETMASK 255.255.255.0
+answer VNET_8_HOSTONLY_SUBNET 172.16.88.0
+answer VNET_8_NAT yes
+answer VNET_8_VIRTUAL_ADAPTER yes
+add_nat_portfwd 8 tcp 2022 172.16.88.128 22
+add_bridge_mapping eth0 0
+"""
+
+# What VMware's program does to the host, for the fakes: an address is the file's, or .1.
+FAKE_VMWARE_NETWORKS = r"""#!/bin/sh
+echo "$1" >> "$FAKE/calls"
+case $1 in
+--stop) rm -f "$FAKE"/up-* ;;
+--start)
+    awk -v up="$FAKE/up-vmnet" '
+        $1 == "answer" { split($2, p, "_"); have[$2] = $3; nets[p[2]] = 1 }
+        END {
+            for (n in nets) {
+                if (have["VNET_" n "_VIRTUAL_ADAPTER"] != "yes") continue
+                address = have["VNET_" n "_VIRTUAL_ADAPTER_ADDR"]
+                subnet = have["VNET_" n "_HOSTONLY_SUBNET"]
+                if (address == "") { address = subnet; sub(/0$/, 1, address) }
+                print address "/24" > (up n)
+            }
+        }' "$FAKE/networking" ;;
+esac
+exit ${FAKE_STATUS:-0}
+"""
+FAKE_IP = r"""#!/bin/sh
+for device; do :; done
+[ -f "$FAKE/up-$device" ] && echo "7: $device    inet $(cat "$FAKE/up-$device") scope global"
+exit 0
+"""
+FAKE_PS = '#!/bin/sh\necho bash\n[ ! -e "$FAKE/running" ] || echo vmware-vmx\n'
+
+
+@dataclass
+class Host:
+    """A host with a VMware that is not real; `shell` runs the script."""
+
+    folder: Path
+    shell: str
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "networking"
+
+    def environment(self) -> dict[str, str]:
+        path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
+        return {**os.environ, "PATH": path, "FAKE": str(self.folder)}
+
+    def run(self, *words: str, **more: str) -> tuple[int, str]:
+        script = self.folder / "lab" / NETWORKS_SH
+        done = subprocess.run(
+            [self.shell, script, "--file", self.file, *words],
+            capture_output=True,
+            text=True,
+            env=self.environment() | more,
+            timeout=60,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def calls(self) -> list[str]:
+        log = self.folder / "calls"
+        return log.read_text().split() if log.exists() else []
+
+    def backups(self) -> list[Path]:
+        return sorted(self.folder.glob("networking.before-lvslab-*"))
+
+
+@pytest.fixture(params=["dash", "bash"])
+def host(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Host:
+    shell = shutil.which(request.param)
+    assert shell
+    programs = {"vmware-networks": FAKE_VMWARE_NETWORKS, "ip": FAKE_IP, "ps": FAKE_PS}
+    (tmp_path / "bin").mkdir()
+    for name, text in programs.items():
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    for name, text in handout(lab).items():
+        (tmp_path / "lab" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "lab" / name).write_text(text)
+    made = Host(tmp_path, shell)
+    made.file.write_text(AS_INSTALLED)
+    return made
+
+
+def test_the_answers_of_the_articles_lab(lab: Lab) -> None:
+    assert answers(lab) == {
+        "VNET_1_DHCP": "no",
+        "VNET_1_HOSTONLY_NETMASK": "255.255.255.0",
+        "VNET_1_HOSTONLY_SUBNET": "192.168.50.0",
+        "VNET_1_NAT": "no",
+        "VNET_1_VIRTUAL_ADAPTER": "yes",
+        "VNET_1_VIRTUAL_ADAPTER_ADDR": "192.168.50.100",
+        "VNET_12_DHCP": "no",
+        "VNET_12_HOSTONLY_NETMASK": "255.255.255.0",
+        "VNET_12_HOSTONLY_SUBNET": "192.168.100.0",
+        "VNET_12_NAT": "no",
+        "VNET_12_VIRTUAL_ADAPTER": "no",
+        "VNET_13_DHCP": "no",
+        "VNET_13_HOSTONLY_NETMASK": "255.255.255.0",
+        "VNET_13_HOSTONLY_SUBNET": "192.168.200.0",
+        "VNET_13_NAT": "no",
+        "VNET_13_VIRTUAL_ADAPTER": "no",
+    }
+
+
+def test_check_says_what_is_missing_and_changes_nothing(host: Host) -> None:
+    status, said = host.run("--check")
+    assert status == 1
+    assert "VMnet1: VNET_1_DHCP is yes, should be no\n" in said
+    assert "VMnet1: VNET_1_HOSTONLY_SUBNET is 172.16.77.0, should be 192.168.50.0\n" in said
+    assert "VMnet12: VNET_12_HOSTONLY_SUBNET is not set, should be 192.168.100.0\n" in said
+    assert "vmnet1: this host has no address there, should have 192.168.50.100/24\n" in said
+    assert host.file.read_text() == AS_INSTALLED
+    assert host.calls() == []
+    assert host.backups() == []
+
+
+def test_it_makes_them_and_reads_them_back(host: Host, lab: Lab) -> None:
+    status, said = host.run()
+    assert status == 0, said
+    assert said.endswith("all networks of the lab are there\n")
+    assert host.calls() == ["--stop", "--start"]
+    after = host.file.read_text().splitlines()
+    assert {f"answer {key} {value}" for key, value in answers(lab).items()} <= set(after)
+    ours = re.compile(r"answer VNET_(1|12|13)_")
+    others = [line for line in AS_INSTALLED.splitlines() if not ours.match(line)]
+    assert [line for line in after if not ours.match(line)] == others
+    keys = [line.split()[1] for line in after if line.startswith("answer ")]
+    assert len(keys) == len(set(keys))
+    [backup] = host.backups()
+    assert backup.read_text() == AS_INSTALLED
+    assert host.run("--check") == (0, "all networks of the lab are there\n")
+
+
+def test_twice_is_once(host: Host) -> None:
+    assert host.run()[0] == 0
+    before = host.file.read_text()
+    assert host.run() == (0, "all networks of the lab are there\n")
+    assert host.file.read_text() == before
+    assert host.calls() == ["--stop", "--start"]
+    assert len(host.backups()) == 1
+
+
+def test_the_status_of_vmwares_program_is_no_guide(host: Host) -> None:
+    assert host.run(FAKE_STATUS="1")[0] == 0
+
+
+def test_a_program_that_does_nothing_is_found_out(host: Host) -> None:
+    (host.folder / "bin" / "vmware-networks").write_text("#!/bin/sh\nexit 0\n")
+    status, said = host.run()
+    assert status == 1
+    assert "vmnet1: this host has no address there, should have 192.168.50.100/24" in said
+
+
+@pytest.mark.parametrize(
+    ("device", "address", "sentence"),
+    [
+        # what VMware itself would choose: the place of VIP1, and of DIP1
+        ("vmnet1", "192.168.50.1/24", "vmnet1: this host has 192.168.50.1/24 there, should have"),
+        ("vmnet12", "192.168.100.1/24", "vmnet12: this host has 192.168.100.1/24 there"),
+    ],
+)
+def test_a_host_with_a_place_of_the_cluster_is_found_and_mended(
+    host: Host, device: str, address: str, sentence: str
+) -> None:
+    assert host.run()[0] == 0
+    (host.folder / f"up-{device}").write_text(address)
+    status, said = host.run("--check")
+    assert status == 1
+    assert sentence in said
+    assert host.run()[0] == 0
+    assert len(host.backups()) == 1  # the file was right: only the networks were restarted
+
+
+def test_another_network_with_our_subnet_stops_it(host: Host) -> None:
+    text = AS_INSTALLED.replace("172.16.55.0", "192.168.100.0")
+    host.file.write_text(text)
+    for words in ([], ["--check"]):
+        status, said = host.run(*words)
+        assert status == 1
+        assert "VMnet5 has 192.168.100.0 too, which the lab needs" in said
+    assert host.file.read_text() == text
+    assert host.calls() == []
+
+
+def test_running_machines_stop_it(host: Host) -> None:
+    (host.folder / "running").touch()
+    status, said = host.run()
+    assert status == 1
+    assert "virtual machines are running: power them off first" in said
+    assert host.file.read_text() == AS_INSTALLED
+    assert host.calls() == []
+
+
+def test_a_host_without_vmware(host: Host) -> None:
+    host.file.unlink()
+    for words in ([], ["--check"]):
+        status, said = host.run(*words)
+        assert status == 3
+        assert "is VMware Workstation installed" in said
+
+
+def test_a_host_without_its_program(host: Host) -> None:
+    (host.folder / "bin" / "vmware-networks").unlink()
+    status, said = host.run()
+    assert status == 3
+    assert "the program vmware-networks is not there" in said
+    assert host.file.read_text() == AS_INSTALLED
+
+
+@pytest.mark.parametrize("words", [["--chek"], ["--file"], ["now"]])
+def test_wrong_usage(host: Host, words: list[str]) -> None:
+    assert host.run(*words)[0] == 2
+    assert host.file.read_text() == AS_INSTALLED
+
+
+def test_on_linux_the_vmx_files_name_devices(host: Host) -> None:
+    assert host.run()[0] == 0
+    for node in ("lvs1", "rs1"):
+        text = (host.folder / "lab" / node / f"{node}.vmx").read_text()
+        assert 'VMnet12"' not in text
+        assert '.vnet = "/dev/vmnet12"\n' in text
+        assert text.replace("/dev/vmnet", "VMnet").count("\n") == text.count("\n")
+    open_one = host.folder / "lab" / "rs2" / "rs2.vmx"
+    open_one.write_text('ethernet1.vnet = "VMnet12"\n')
+    open_one.with_name("rs2.vmx.lck").mkdir()
+    assert host.run()[0] == 0
+    assert open_one.read_text() == 'ethernet1.vnet = "VMnet12"\n'
+
+
+def test_the_verb_runs_the_same_script(
+    host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for key, value in host.environment().items():
+        monkeypatch.setenv(key, value)
+    words = ["vmware", "networks", "--file", str(host.file)]
+    assert main.main([*words, "--check"]) == 1
+    shown = capsys.readouterr()
+    assert "VMnet1: VNET_1_DHCP is yes, should be no" in shown.err
+    assert "to mend it: as root, without --check, makes them" in shown.err
+    assert main.main(words) == 0
+    assert main.main([*words, "--check"]) == 0
+    assert capsys.readouterr().out.endswith("all networks of the lab are there\n")
+    host.file.unlink()
+    assert main.main([*words, "--check"]) == 3
+
+
+@pytest.mark.parametrize("name", [NETWORKS_SH, PATCH_SH])
+def test_shellcheck(lab: Lab, wide_lab: Lab, name: str, tmp_path: Path) -> None:
+    for number, this in enumerate((lab, wide_lab)):
+        script = tmp_path / f"{number}-{name}"
+        script.write_text(handout(this)[name])
+        done = subprocess.run(["shellcheck", "-s", "sh", script], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout
+
+
+def powershell_errors(text: str) -> list[str]:
+    """What a real parser of PowerShell's grammar does not understand."""
+    import tree_sitter_powershell
+    from tree_sitter import Language, Node, Parser
+
+    def errors(node: Node) -> list[str]:
+        own = [f"{node.start_point}: {node.text!r}"] if node.is_error or node.is_missing else []
+        return own + [error for child in node.children for error in errors(child)]
+
+    parser = Parser(Language(tree_sitter_powershell.language()))
+    return errors(parser.parse(text.encode()).root_node)
+
+
+@pytest.mark.parametrize("name", [NETWORKS_PS1, PATCH_PS1])
+def test_powershell_is_well_formed(lab: Lab, wide_lab: Lab, name: str) -> None:
+    """There is no PowerShell to run it here: parsed, and its commands looked up."""
+    for this in (lab, wide_lab):
+        text = handout(this)[name]
+        assert powershell_errors(text) == []
+        assert text.isascii()  # Windows PowerShell reads a file without BOM in its code page
+        own = set(re.findall(r"^function ([A-Za-z]+-[A-Za-z]+)", text, re.M))
+        used = set(
+            re.findall(r"\b([A-Z][a-z]+-[A-Z][A-Za-z]+)\b", re.sub(r"(?s)<#.*?#>", "", text))
+        )
+        assert used - own <= CMDLETS
+        assert "{{" not in text
+        assert "{%" not in text
+
+
+# The cmdlets of Windows PowerShell 5.1 that the scripts use (Windows 10 and 11 have them all).
+CMDLETS = {
+    *("Copy-Item", "New-Item", "Join-Path", "Split-Path", "Test-Path", "Resolve-Path"),
+    *("ForEach-Object", "Where-Object", "Select-Object", "New-Object", "Select-String"),
+    *("Get-ChildItem", "Get-Date", "Get-ItemProperty", "Get-Process", "Start-Process"),
+    *("Get-NetAdapter", "Get-NetIPAddress", "New-NetIPAddress", "Remove-NetIPAddress"),
+    *("Set-NetIPInterface", "Set-StrictMode", "Out-Null", "Write-Output", "Write-Verbose"),
+}
+
+
+@pytest.mark.parametrize("broken", ["if ($a) {", "if $a { }", "@('a', 'b'", 'Write-Output "a'])
+def test_the_parser_of_powershell_finds_errors(broken: str) -> None:
+    assert powershell_errors(broken + "\n")
+
+
+def test_the_windows_script_wants_what_the_linux_one_wants(lab: Lab) -> None:
+    text = handout(lab)[NETWORKS_PS1]
+    rows = re.findall(
+        r"Name = '(\w+)'; Subnet = '([\d.]+)'; Mask = '([\d.]+)'; Prefix = (\d+); "
+        r"HostAddress = '([\d.]*)'",
+        text,
+    )
+    assert rows == [
+        ("VMnet1", "192.168.50.0", "255.255.255.0", "24", "192.168.50.100"),
+        ("VMnet12", "192.168.100.0", "255.255.255.0", "24", ""),
+        ("VMnet13", "192.168.200.0", "255.255.255.0", "24", ""),
+    ]

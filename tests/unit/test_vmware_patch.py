@@ -1,0 +1,251 @@
+"""An imported .vmx is put on the lab's networks: by Python and by the script without Python."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from dissect.hypervisor.descriptor.vmx import VMX
+
+from lvslab.cli import main
+from lvslab.core.errors import CheckFailed, InputError
+from lvslab.model.lab import Lab, Role
+from lvslab.render.handout import PATCH_SH, handout
+from lvslab.vmware.patch import Change, patch
+
+# As Workstation leaves it after the import of director.ova: written by hand from the keys that
+# an import is known to write, since Workstation cannot run here.
+IMPORTED = """.encoding = "windows-1252"
+displayName = "director \xe9"
+config.version = "8"
+virtualHW.version = "14"
+memsize = "512"
+scsi0.present = "TRUE"
+scsi0:0.present = "TRUE"
+scsi0:0.fileName = "director-disk1.vmdk"
+ethernet0.present = "TRUE"
+ethernet0.connectionType = "nat"
+ethernet0.virtualDev = "e1000"
+ethernet0.addressType = "generated"
+Ethernet1.Present = "TRUE"
+Ethernet1.ConnectionType = "hostonly"
+ethernet1.virtualDev = "e1000"
+ethernet2.present = "TRUE"
+ethernet2.connectionType = "hostonly"
+ethernet3.present = "TRUE"
+ethernet3.vnet = "VMnet0"
+ethernet3.connectionType = "bridged"
+ethernet4.present = "FALSE"
+ethernet4.connectionType = "bridged"
+"""
+
+
+def write(folder: Path, text: str = IMPORTED, name: str = "director.vmx") -> Path:
+    path = folder / name
+    path.write_bytes(text.encode("latin-1"))
+    return path
+
+
+def networks(path: Path) -> list[tuple[str, str | None]]:
+    """Kind and VMnet of each card, read by dissect's parser."""
+    values = VMX.parse(path.read_bytes().decode("latin-1").replace("\r\n", "\n")).attr
+    cards = [n for n in range(10) if values.get(f"ethernet{n}.present", "").upper() == "TRUE"]
+    return [(values[f"ethernet{n}.connectiontype"], values.get(f"ethernet{n}.vnet")) for n in cards]
+
+
+WANTED = [("nat", None), ("custom", "VMnet1"), ("custom", "VMnet12"), ("custom", "VMnet13")]
+
+
+def test_an_imported_director_is_connected(lab: Lab, tmp_path: Path) -> None:
+    path = write(tmp_path)
+    path.chmod(0o755)
+    done = patch(path, lab, "windows")
+    assert path.stat().st_mode & 0o777 == 0o755
+    assert done.role == Role.DIRECTOR
+    assert networks(path) == WANTED
+    assert Change("ethernet1.connectionType", "hostonly", "custom") in done.changes
+    assert Change("ethernet3.vnet", "VMnet0", "VMnet13") in done.changes
+    assert Change("ethernet2.vnet", None, "VMnet12") in done.changes
+    assert done.backup is not None
+    assert done.backup.read_bytes() == IMPORTED.encode("latin-1")
+
+
+def test_other_lines_stay_byte_for_byte(lab: Lab, tmp_path: Path) -> None:
+    path = write(tmp_path)
+    patch(path, lab, "windows")
+
+    def others(data: bytes) -> list[bytes]:
+        mine = (b".connectiontype", b".vnet")
+        return [line for line in data.split(b"\n") if not any(m in line.lower() for m in mine)]
+
+    assert others(path.read_bytes()) == others(IMPORTED.encode("latin-1"))
+    assert b'ethernet4.connectionType = "bridged"' in path.read_bytes()
+
+
+def test_a_second_time_changes_nothing(lab: Lab, tmp_path: Path) -> None:
+    path = write(tmp_path)
+    patch(path, lab, "windows")
+    before, stamp = path.read_bytes(), path.stat().st_mtime_ns
+    again = patch(path, lab, "windows")
+    assert again.changes == ()
+    assert again.backup is None
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == (before, stamp)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_changed_machine_gets_another_backup(lab: Lab, tmp_path: Path) -> None:
+    path = write(tmp_path)
+    patch(path, lab, "windows")
+    assert patch(path, lab, "linux").backup == tmp_path / "director.vmx.before-lvslab-2"
+    assert [vnet for _, vnet in networks(path)] == [
+        None,
+        "/dev/vmnet1",
+        "/dev/vmnet12",
+        "/dev/vmnet13",
+    ]
+
+
+def test_windows_line_ends_stay(lab: Lab, tmp_path: Path) -> None:
+    path = write(tmp_path, IMPORTED.replace("\n", "\r\n"))
+    patch(path, lab, "windows")
+    assert networks(path) == WANTED
+    assert path.read_bytes().count(b"\n") == path.read_bytes().count(b"\r\n")
+
+
+@pytest.mark.parametrize("name", ["director.vmx.lck", "564d-1.vmem", "director.vmss"])
+def test_a_machine_that_is_not_off_is_left_alone(lab: Lab, tmp_path: Path, name: str) -> None:
+    path = write(tmp_path)
+    (tmp_path / name).touch()
+    with pytest.raises(CheckFailed, match=r"VMware has it open|runs or is suspended"):
+        patch(path, lab, "windows")
+    assert path.read_bytes() == IMPORTED.encode("latin-1")
+
+
+def test_what_cannot_be_told_is_asked(lab: Lab, tmp_path: Path) -> None:
+    two = IMPORTED.replace('ethernet2.present = "TRUE"', 'ethernet2.present = "FALSE"')
+    two = two.replace('ethernet3.present = "TRUE"', 'ethernet3.present = "FALSE"')
+    with pytest.raises(InputError, match="2 network cards, no role of the lab has so many"):
+        patch(write(tmp_path, two), lab, "windows")
+    with pytest.raises(InputError, match="4 network cards, a real-server has 3"):
+        patch(write(tmp_path), lab, "windows", Role.REAL_SERVER)
+    with pytest.raises(InputError, match=r"there is no such \.vmx"):
+        patch(tmp_path / "other.vmx", lab, "windows")
+    wired_alike = lab.model_copy(
+        update={
+            "nodes": {
+                name: node.model_copy(update={"interfaces": lab.nodes["lvs1"].interfaces})
+                for name, node in lab.nodes.items()
+            }
+        }
+    )
+    with pytest.raises(InputError, match="more than one role has 4 cards"):
+        patch(write(tmp_path), wired_alike, "windows")
+    assert patch(write(tmp_path), wired_alike, "windows", Role.DIRECTOR).changes
+
+
+def test_the_verb(lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(write(tmp_path))
+    words = ["vmware", "patch", "--host", "windows", path]
+    assert main.main([*words, "--check"]) == 1
+    assert "ethernet2.vnet: not set -> VMnet12" in capsys.readouterr().out
+    assert networks(Path(path)) != WANTED
+    assert main.main([*words, "--json"]) == 0
+    event = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert event["role"] == "director"
+    assert event["backup"] == f"{path}.before-lvslab"
+    assert main.main([*words, "--check"]) == 0
+    assert capsys.readouterr().out == f"{path}: a director, connected as the lab wants it\n"
+
+
+# --- the same without Python
+
+
+def script(lab: Lab, path: Path, *words: str, shell: str = "dash") -> tuple[int, str]:
+    file = path.parent.parent / PATCH_SH
+    file.write_text(handout(lab)[PATCH_SH])
+    program = shutil.which(shell)
+    assert program
+    done = subprocess.run(
+        [program, file, path, *words], capture_output=True, text=True, timeout=60, errors="replace"
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    (tmp_path / "a machine").mkdir()
+    return write(tmp_path / "a machine")
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+def test_the_script_does_what_python_does(
+    lab: Lab, machine: Path, tmp_path: Path, shell: str
+) -> None:
+    (tmp_path / "python").mkdir()
+    ours = write(tmp_path / "python")
+    patch(ours, lab, "linux")
+    status, said = script(lab, machine, shell=shell)
+    assert status == 0, said
+    assert machine.read_bytes() == ours.read_bytes()
+    assert '  is now: ethernet2.vnet = "/dev/vmnet12"' in said
+    backup = machine.with_name("director.vmx.before-lvslab")
+    assert backup.read_bytes() == IMPORTED.encode("latin-1")
+    status, said = script(lab, machine, shell=shell)
+    assert (status, said) == (0, f"{machine}: a director, connected as the lab wants it\n")
+    assert len(list(machine.parent.iterdir())) == 2
+
+
+def random_vmx(seed: int) -> str:
+    """Cards in any order, spelled in any way, with or without settings, either line end."""
+    dice = random.Random(seed)
+    lines = ['.encoding = "UTF-8"', "# a comment", "", 'ethernet9.present = "FALSE"']
+    for n in range(dice.choice([3, 4])):
+        lines.append(f'ethernet{n}.present = "TRUE"')
+        if dice.random() < 0.7:
+            key = dice.choice(["connectionType", "connectiontype", "CONNECTIONTYPE"])
+            lines.append(f'{dice.choice(["e", "E"])}thernet{n}.{key}="{dice.choice("abc")}"')
+        for _ in range(dice.choice([0, 1, 1, 2])):
+            vnet = dice.choice(["VMnet1", "/dev/vmnet12", "VMnet13", ""])
+            lines.append(f'  ethernet{n}.vnet = "{vnet}"')
+    dice.shuffle(lines)
+    end = dice.choice(["\n", "\r\n"])
+    return end.join(lines) + dice.choice([end, ""])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_script_and_python_agree_on_any_file(lab: Lab, tmp_path: Path, seed: int) -> None:
+    text = random_vmx(seed)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first, second = write(tmp_path / "a", text), write(tmp_path / "b", text)
+    patch(first, lab, "linux")
+    assert script(lab, second)[0] == 0
+    same = (first.read_bytes().replace(b"\r", b""), second.read_bytes().replace(b"\r", b""))
+    assert same[0] == same[1]
+
+
+@pytest.mark.parametrize("name", ["director.vmx.lck", "564d-1.vmem", "director.vmss"])
+def test_the_script_leaves_a_running_machine_alone(lab: Lab, machine: Path, name: str) -> None:
+    machine.with_name(name).touch()
+    status, said = script(lab, machine)
+    assert status == 1
+    assert "VMware has it open" in said or "runs or is suspended" in said
+    assert machine.read_bytes() == IMPORTED.encode("latin-1")
+
+
+def test_the_script_s_check_and_wrong_usage(lab: Lab, machine: Path) -> None:
+    status, said = script(lab, machine, "--check")
+    assert status == 1
+    assert "nothing was changed (--check)" in said
+    assert script(lab, machine, "--role", "real-server")[0] == 1
+    assert script(lab, machine, "--role", "director", "--check")[0] == 1
+    for words in (["--role", "nobody"], ["--role"], ["--chek"], ["other.vmx"]):
+        assert script(lab, machine, *words)[0] == 2
+    assert script(lab, machine.with_name("none.vmx"))[0] == 2
+    assert machine.read_bytes() == IMPORTED.encode("latin-1")
+    assert os.listdir(machine.parent) == ["director.vmx"]  # noqa: PTH208

@@ -1,0 +1,171 @@
+"""The .vmx that VMware opens, read back as the machine that QEMU is given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lvslab.core.errors import InputError
+from lvslab.model.lab import Lab
+from lvslab.render.vmx import vmx
+from lvslab.run import hardware, vmware
+from lvslab.run.vmx import VmxMachine, VmxNic, read
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "machine.vmx"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("which", ["lab", "wide_lab"])
+def test_what_is_rendered_is_read_back(
+    which: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    lab: Lab = request.getfixturevalue(which)
+    for name, node in lab.nodes.items():
+        machine = read(written(tmp_path, vmx(lab, name)))
+        assert (machine.memory_mib, machine.cpus) == (node.memory_mib, node.cpus)
+        assert machine.firmware == "bios"
+        assert machine.disks == (tmp_path / f"{name}.vmdk",)
+        assert machine.controllers == ("lsilogic",)
+        assert machine.cdrom == tmp_path / f"{name}.iso"
+        assert {nic.interface: nic.vnet for nic in machine.nics} == node.interfaces
+        assert {nic.interface: nic.mac for nic in machine.nics} == {
+            interface: lab.mac(name, interface) for interface in node.interfaces
+        }
+        assert [nic.slot for nic in machine.nics] == list(range(32, 32 + len(machine.nics)))
+        assert {nic.model for nic in machine.nics} == {"e1000"}
+
+
+def test_the_guest_counts_cards_by_slot_and_not_by_number(lab: Lab, tmp_path: Path) -> None:
+    """So a .vmx with its slots swapped gives QEMU a machine with its networks swapped."""
+    text = vmx(lab, "rs1").replace('"33"', '"x"').replace('"34"', '"33"').replace('"x"', '"34"')
+    machine = read(written(tmp_path, text))
+    assert [nic.vnet for nic in machine.nics] == ["VMnet8", "VMnet13", "VMnet12"]
+    assert machine.nics[1] == VmxNic("eth1", "VMnet13", lab.mac("rs1", "eth2"), 33, "e1000")
+
+
+@pytest.mark.parametrize("spelling", ["vmnet12", "VMnet12", "/dev/vmnet12"])
+def test_every_host_s_spelling_of_a_vmnet(lab: Lab, tmp_path: Path, spelling: str) -> None:
+    text = vmx(lab, "rs1").replace('"VMnet12"', f'"{spelling}"')
+    assert read(written(tmp_path, text)).nics[1].vnet == "VMnet12"
+
+
+@pytest.mark.parametrize(
+    ("kind", "vnet"), [("nat", "VMnet8"), ("hostonly", "VMnet1"), ("bridged", "VMnet0")]
+)
+def test_connection_types_without_a_vmnet(lab: Lab, tmp_path: Path, kind: str, vnet: str) -> None:
+    text = vmx(lab, "rs1").replace('connectionType = "custom"', f'connectionType = "{kind}"')
+    assert [nic.vnet for nic in read(written(tmp_path, text)).nics] == ["VMnet8", vnet, vnet]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('memsize = "512"', "", "memsize is '', not a number"),
+        ('memsize = "512"', 'memsize = "much"', "memsize is 'much', not a number"),
+        ('scsi0:0.present = "TRUE"', "", "this machine has no disk"),
+        ('vnet = "VMnet12"', 'vnet = "office"', "ethernet1.vnet is 'office', not a VMnet"),
+        ('vnet = "VMnet12"', "", "ethernet1.vnet is '', not a VMnet"),
+        ('pciSlotNumber = "33"', 'pciSlotNumber = "-1"', "ethernet1.pcislotnumber is '-1'"),
+    ],
+)
+def test_a_machine_that_cannot_be_had(
+    lab: Lab, tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    text = vmx(lab, "rs1")
+    assert old in text
+    with pytest.raises(InputError) as caught:
+        read(written(tmp_path, text.replace(old, new, 1)))
+    assert message in caught.value.message
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"there is no such \.vmx"):
+        read(tmp_path / "none.vmx")
+
+
+# --- what QEMU is given
+
+
+def machines(lab: Lab, folder: Path) -> dict[str, VmxMachine]:
+    for node in lab.nodes:
+        here = folder / "vmware" / node
+        here.mkdir(parents=True, exist_ok=True)
+        (here / f"{node}.vmx").write_text(vmx(lab, node))
+        (here / f"{node}.iso").touch()
+    return {node: vmware.machine_of(folder, node) for node in lab.nodes}
+
+
+@pytest.mark.parametrize("which", ["lab", "wide_lab"])
+def test_qemu_gets_from_the_vmx_what_it_gets_from_lab_yaml(
+    which: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    lab: Lab = request.getfixturevalue(which)
+    found = machines(lab, tmp_path)
+    wires = vmware.rewired(lab, found)
+    assert wires == lab
+    for node in lab.nodes:
+        disk, seed = tmp_path / "vmware" / node / f"{node}.vmdk", tmp_path / "seed.iso"
+        assert vmware.machine(wires, node, found[node], seed, 2201) == hardware.machine(
+            lab, node, disk, seed, 2201
+        )
+        assert vmware.seed(found[node], node) == disk.with_suffix(".iso")
+
+
+def test_a_wrong_vmx_gives_wrong_wires(lab: Lab, tmp_path: Path) -> None:
+    """Not lab.yaml's: else the checklist would pass although the .vmx is wrong."""
+    found = machines(lab, tmp_path)
+    path = tmp_path / "vmware" / "rs1" / "rs1.vmx"
+    swapped = path.read_text().replace("VMnet12", "x").replace("VMnet13", "VMnet12")
+    path.write_text(
+        swapped.replace('"x"', '"VMnet13"')
+        .replace("00:50:56:01:03:02", "00:50:56:01:3f:02")
+        .replace('memsize = "512"', 'memsize = "300"')
+        .replace('firmware = "bios"', 'firmware = "efi"')
+    )
+    found["rs1"] = vmware.machine_of(tmp_path, "rs1")
+    wires = vmware.rewired(lab, found)
+    assert wires.nodes["rs1"].interfaces == {"eth0": "VMnet8", "eth1": "VMnet13", "eth2": "VMnet12"}
+    assert wires.nodes["rs2"] == lab.nodes["rs2"]
+    machine = vmware.machine(wires, "rs1", found["rs1"], tmp_path / "seed.iso", 2201)
+    assert machine.memory_mib == 300
+    assert machine.firmware == "uefi"
+    assert [nic.mac for nic in machine.nics][2] == "00:50:56:01:3f:02"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('vnet = "VMnet12"', 'vnet = "VMnet7"', "eth1 is on VMnet7, which is no network of the"),
+        ('Type = "nat"', 'Type = "bridged"', "eth0 is on VMnet0, which is no network of the lab"),
+        ('firmware = "bios"', 'firmware = "coreboot"', "this one has 1 and coreboot"),
+        (
+            'scsi0:0.present = "TRUE"',
+            'scsi0:0.present = "TRUE"\nscsi0:1.present = "TRUE"\nscsi0:1.fileName = "b.vmdk"',
+            "this one has 2 and bios",
+        ),
+    ],
+)
+def test_a_machine_that_is_none_of_the_lab_s(
+    lab: Lab, tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    found = machines(lab, tmp_path)
+    path = tmp_path / "vmware" / "rs1" / "rs1.vmx"
+    path.write_text(path.read_text().replace(old, new, 1))
+    found["rs1"] = vmware.machine_of(tmp_path, "rs1")
+    with pytest.raises(InputError) as caught:
+        wires = vmware.rewired(lab, found)
+        vmware.machine(wires, "rs1", found["rs1"], tmp_path / "seed.iso", 2201)
+    assert message in caught.value.message
+
+
+def test_missing_folders_and_seeds(lab: Lab, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no such machine"):
+        vmware.machine_of(tmp_path, "rs1")
+    found = machines(lab, tmp_path)
+    (tmp_path / "vmware" / "rs1" / "rs1.iso").unlink()
+    with pytest.raises(InputError, match=r"there is no CD-ROM image \(.*rs1\.iso\)"):
+        vmware.seed(found["rs1"], "rs1")

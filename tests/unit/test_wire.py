@@ -1,0 +1,109 @@
+"""What the wire decoder makes of frames: VRRP 2 and 3, gratuitous ARP, and everything else."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from ipaddress import IPv4Address
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lvslab.check import wire
+from lvslab.check.wire import Advert, Announcement
+from lvslab.model.lab import Lab
+
+MAC = bytes.fromhex("005056010101")
+GROUP = bytes.fromhex("01005e000012")
+
+
+def ip(protocol: int, source: str, body: bytes) -> bytes:
+    head = struct.pack(
+        "!BBHHHBBH4s4s", 0x45, 0, 20 + len(body), 0, 0, 255, protocol, 0,
+        socket.inet_aton(source), socket.inet_aton("224.0.0.18"),
+    )  # fmt: skip
+    return GROUP + MAC + b"\x08\x00" + head + body
+
+
+def vrrp3(router: int, priority: int, centiseconds: int, *addresses: str) -> bytes:
+    body = struct.pack("!BBBBHH", 0x31, router, priority, len(addresses), centiseconds, 0)
+    return body + b"".join(socket.inet_aton(address) for address in addresses)
+
+
+def arp(operation: int, sender: str, target: str) -> bytes:
+    packet = struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation)
+    packet += MAC + socket.inet_aton(sender) + bytes(6) + socket.inet_aton(target)
+    return b"\xff" * 6 + MAC + b"\x08\x06" + packet
+
+
+def test_an_advert_of_version_3() -> None:
+    frame = ip(112, "192.168.50.251", vrrp3(51, 150, 20, "192.168.50.1"))
+    assert wire.decode(frame, "VMnet1", 7.5) == Advert(
+        7.5, "VMnet1", "00:50:56:01:01:01",
+        IPv4Address("192.168.50.251"), 3, 51, 150, 0.2, (IPv4Address("192.168.50.1"),),
+    )  # fmt: skip
+
+
+def test_an_advert_of_version_2() -> None:
+    body = struct.pack("!BBBBBBH", 0x21, 52, 100, 1, 0, 1, 0) + socket.inet_aton("192.168.100.1")
+    found = wire.decode(ip(112, "192.168.100.252", body + bytes(8)), "VMnet12", 0)
+    assert isinstance(found, Advert)
+    assert (found.version, found.interval, found.router_id) == (2, 1.0, 52)
+
+
+@pytest.mark.parametrize("operation", [1, 2])
+def test_a_gratuitous_arp(operation: int) -> None:
+    found = wire.decode(arp(operation, "192.168.50.1", "192.168.50.1"), "VMnet1", 3)
+    assert found == Announcement(3, "VMnet1", "00:50:56:01:01:01", IPv4Address("192.168.50.1"))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        arp(1, "192.168.50.100", "192.168.50.1"),  # a question
+        arp(1, "0.0.0.0", "0.0.0.0"),
+        ip(6, "192.168.50.100", bytes(40)),  # TCP
+        ip(112, "192.168.50.251", b"\x32" + bytes(11)),  # VRRP, but no advertisement
+        ip(112, "192.168.50.251", vrrp3(51, 150, 20, "192.168.50.1")[:-2]),  # cut off
+    ],
+)
+def test_everything_else_is_nothing(frame: bytes) -> None:
+    assert wire.decode(frame, "VMnet1", 0) is None
+
+
+@given(st.binary(max_size=256))
+def test_no_frame_breaks_the_decoder(frame: bytes) -> None:
+    wire.decode(frame, "VMnet1", 0)
+
+
+@given(st.binary(min_size=20, max_size=120), st.sampled_from([b"\x08\x00", b"\x08\x06"]))
+def test_no_packet_breaks_the_decoder(packet: bytes, kind: bytes) -> None:
+    wire.decode(GROUP + MAC + kind + packet[:9] + b"\x70" + packet[9:], "VMnet1", 0)
+
+
+def advert(lab: Lab, seconds: float, node: str, instance: str, priority: int = 100) -> Advert:
+    this = lab.vrrp_instances[instance]
+    interface = next(i for i, n in lab.nodes[node].interfaces.items() if n == this.network)
+    mac = lab.mac(node, interface)
+    return Advert(
+        seconds, this.network, mac, IPv4Address("192.168.50.9"), 3, this.router_id,
+        priority, 0.2, (this.address,),
+    )  # fmt: skip
+
+
+def test_owners_are_known_by_their_mac(lab: Lab) -> None:
+    heard = [
+        advert(lab, 1, "lvs1", "VI_1"),
+        advert(lab, 2, "lvs2", "VI_3"),
+        advert(lab, 3, "lvs1", "VI_1", priority=0),  # gives it up
+        advert(lab, 3.1, "lvs2", "VI_1"),
+    ]
+    assert wire.owners(lab, heard, 0)["VI_1"] == ["lvs1", "lvs2"]
+    assert wire.owners(lab, heard, 2.5)["VI_1"] == ["lvs2"]
+    assert wire.owners(lab, heard, 2.5)["VI_3"] == []
+    assert [node for _, name, node in wire.timeline(lab, heard) if name == "VI_1"] == [
+        "lvs1",
+        "lvs2",
+    ]

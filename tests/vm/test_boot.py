@@ -1,0 +1,170 @@
+"""The artifacts boot: from the OVA's own disk, with UEFI and SATA, under their names and addresses.
+
+The whole cluster (BIOS, LSI SAS) is in test_cluster.py; here a director and a real server
+start with the other firmware and the other controller, and one machine without a seed.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lvslab.core.stages import default_cache
+from lvslab.model.lab import Lab
+from lvslab.run.cluster import Cluster, Settings
+
+pytestmark = pytest.mark.vm
+BOOT_SECONDS = 600
+
+
+@pytest.fixture(scope="module")
+def pair(lab: Lab, built: Path) -> Iterator[Cluster]:
+    """lvs1 and rs1, started with UEFI, an AHCI disk and E1000 cards."""
+    nodes = {name: node for name, node in lab.nodes.items() if name in ("lvs1", "rs1")}
+    cluster = Cluster(lab.model_copy(update={"name": "boot-test", "nodes": nodes}))
+    with cluster.changing():
+        cluster.boot(built, default_cache(), Settings(hardware="vmware-sata", firmware="uefi"))
+    try:
+        cluster.wait_for_agents(list(nodes), BOOT_SECONDS)
+        for node in nodes:
+            cluster.run(node, ["cloud-init", "status", "--wait"], timeout=BOOT_SECONDS)
+        yield cluster
+    finally:
+        cluster.down()
+
+
+def until(true: Callable[[], bool], seconds: float = 60) -> bool:
+    """Whether a condition becomes true in time."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(1)
+    return True
+
+
+def addresses(cluster: Cluster, node: str) -> dict[str, list[str]]:
+    links = json.loads(cluster.run(node, ["ip", "-json", "-4", "address"]))
+    return {
+        link["ifname"]: [f"{a['local']}/{a['prefixlen']}" for a in link["addr_info"]]
+        for link in links
+        if link["ifname"] != "lo"
+    }
+
+
+def test_the_machine_runs_on_uefi_with_vmwares_devices(pair: Cluster) -> None:
+    pair.run("lvs1", ["test", "-d", "/sys/firmware/efi"])
+    drivers = pair.run("lvs1", ["sh", "-c", "readlink /sys/class/net/eth*/device/driver"])
+    assert [line.rpartition("/")[2] for line in drivers.splitlines()] == ["e1000"] * 4
+    disk = pair.run("lvs1", ["sh", "-c", "readlink -f /sys/block/sda"])
+    assert "/ata" in disk
+
+
+@pytest.mark.parametrize("node", ["lvs1", "rs1"])
+def test_a_node_has_the_name_of_its_seed(pair: Cluster, node: str) -> None:
+    assert pair.run(node, ["hostname"]).strip() == node
+
+
+def test_a_real_server_has_just_the_addresses_of_lab_yaml(pair: Cluster) -> None:
+    found = addresses(pair, "rs1")
+    assert found["eth1"] == ["192.168.100.10/24"]
+    assert found["eth2"] == ["192.168.200.10/24"]
+
+
+def test_a_director_has_no_address_but_keepalived_s(pair: Cluster) -> None:
+    assert pair.run("lvs1", ["sysctl", "-n", "net.ipv4.ip_forward"]).strip() == "1"
+    assert pair.run("lvs1", ["systemctl", "is-active", "keepalived"]).strip() == "active"
+    # Alone, lvs1 holds every address of the cluster, and its own sources.
+    wanted = {
+        "eth1": {"192.168.50.251/24", "192.168.50.1/24", "192.168.50.2/24"},
+        "eth2": {"192.168.100.251/24", "192.168.100.1/24"},
+        "eth3": {"192.168.200.251/24", "192.168.200.1/24"},
+    }
+
+    def held() -> bool:
+        found = addresses(pair, "lvs1")
+        return all(set(found[interface]) == those for interface, those in wanted.items())
+
+    assert until(held), addresses(pair, "lvs1")
+    pair.run("lvs1", ["systemctl", "stop", "keepalived"], timeout=60)
+    assert {i: a for i, a in addresses(pair, "lvs1").items() if i != "eth0" and a} == {}
+    pair.run("lvs1", ["systemctl", "start", "keepalived"], timeout=60)
+    assert until(held), addresses(pair, "lvs1")
+
+
+def table(cluster: Cluster, name: str) -> str:
+    """The routes of a table of rs1; a table without a route does not exist."""
+    return cluster.ask("rs1", ["ip", "route", "show", "table", name]).out
+
+
+def demand_policy_routing(cluster: Cluster) -> None:
+    def right() -> bool:
+        rules = cluster.run("rs1", ["ip", "rule"])
+        tables = [table(cluster, name) for name in ("LVS1", "LVS2")]
+        return (
+            "from 192.168.100.0/24 lookup LVS1" in rules
+            and "from 192.168.200.0/24 lookup LVS2" in rules
+            and [len(routes.strip().splitlines()) for routes in tables] == [2, 2]
+            and "default via 192.168.100.1 dev eth1" in tables[0]
+            and "default via 192.168.200.1 dev eth2" in tables[1]
+        )
+
+    assert until(right), cluster.run("rs1", ["ip", "route", "show", "table", "all"])
+
+
+def test_a_real_server_answers_and_names_itself(pair: Cluster) -> None:
+    answer = pair.run("rs1", ["curl", "-si", "http://192.168.100.10/"], timeout=60)
+    assert "200 OK" in answer
+    assert "x-real-server: rs1" in answer.lower()
+
+
+def test_policy_routing_survives_a_link_flap_and_a_reboot(pair: Cluster) -> None:
+    demand_policy_routing(pair)
+    pair.run("rs1", ["ip", "link", "set", "eth1", "down"])
+    assert "default" not in table(pair, "LVS1")
+    pair.run("rs1", ["ip", "link", "set", "eth1", "up"])
+    demand_policy_routing(pair)
+    pair.ask("rs1", ["systemctl", "reboot"])
+    time.sleep(10)
+    pair.wait_for_agents(["rs1"], BOOT_SECONDS)
+    demand_policy_routing(pair)
+
+
+def test_no_credential_of_the_build_is_on_a_node(pair: Cluster) -> None:
+    users = pair.run("lvs1", ["sh", "-c", "getent passwd | cut -d: -f1"]).split()
+    assert "bake" not in users
+    assert "student" in users
+    shadow = pair.run("lvs1", ["getent", "shadow", "root"])
+    assert shadow.split(":")[1] in ("*", "!", "!*")
+
+
+def says_that_it_has_no_seed(cluster: Cluster, node: str) -> bool:
+    return "it has no seed" in cluster.run(node, ["fold", "-w", "80", "/dev/vcs1"])
+
+
+def test_without_a_seed_a_machine_joins_nothing_and_says_so_on_its_console(
+    lab: Lab, built: Path, tmp_path: Path
+) -> None:
+    """A director and a real server with a blank disc in the drive."""
+    nodes = {name: node for name, node in lab.nodes.items() if name in ("lvs2", "rs2")}
+    (tmp_path / "ova").symlink_to(built / "ova")
+    (tmp_path / "seeds").mkdir()
+    for node in nodes:
+        (tmp_path / f"seeds/{node}.iso").write_bytes(bytes(1 << 16))
+    cluster = Cluster(lab.model_copy(update={"name": "blank-test", "nodes": nodes}))
+    with cluster.changing():
+        cluster.boot(tmp_path, default_cache(), Settings())
+    try:
+        cluster.wait_for_agents(list(nodes), BOOT_SECONDS)
+        for node in nodes:
+            assert until(functools.partial(says_that_it_has_no_seed, cluster, node), 120)
+            assert not any(addresses(cluster, node).values())
+        assert cluster.ask("lvs2", ["systemctl", "is-active", "keepalived"]).out == "inactive\n"
+    finally:
+        with cluster.changing():
+            cluster.down()

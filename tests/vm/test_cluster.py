@@ -1,0 +1,348 @@
+"""The whole lab from the artifacts: checklist, failover, connections, and negative controls.
+
+One boot, many experiments: each starts from a checkpoint. An emulated node can be held up
+by a busy host for longer than an advert, so an experiment may be tried three times; a
+negative control must be red every time.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from lvslab.check import bringup, checklist, experiments, failover, status, wire
+from lvslab.check.connections import ECHO_SERVER, Connections
+from lvslab.core.stages import default_cache
+from lvslab.model.lab import Lab, Role
+from lvslab.model.role import RoleSpec
+from lvslab.render.files import role_files
+from lvslab.run import checkpoint, faults
+from lvslab.run.cluster import Cluster, Settings
+
+pytestmark = pytest.mark.vm
+
+ROOT = Path(__file__).resolve().parents[2]
+LIMITS = bringup.Limits(boot_seconds=1500, settle_seconds=300)
+START = failover.CHECKPOINT
+CONF = "/etc/keepalived/keepalived.conf"
+ATTEMPTS = 3
+
+
+@pytest.fixture(scope="module")
+def booted(lab: Lab, built: Path) -> Iterator[Cluster]:
+    """The lab, up: its checklist has passed, and the checkpoint is saved."""
+    cluster = Cluster(lab.model_copy(update={"name": "cluster-test"}))
+    try:
+        bringup.up(cluster, built, default_cache(), Settings(), limits=LIMITS)
+        checkpoint.save(cluster, START)
+        yield cluster
+    finally:
+        with cluster.changing():
+            cluster.down()
+
+
+@pytest.fixture
+def cluster(booted: Cluster) -> Cluster:
+    """The lab as it was when its checklist first passed."""
+    checkpoint.restore(booted, START)
+    return booted
+
+
+def run(cluster: Cluster, name: str, start: str = START) -> failover.Run:
+    """The first run of an experiment that keeps every promise, or the last that does not."""
+    for _ in range(ATTEMPTS):
+        found = failover.once(cluster, experiments.everything(cluster.lab)[name], start)
+        if found.ok:
+            break
+    return found
+
+
+def directors(cluster: Cluster) -> list[str]:
+    return list(cluster.lab.nodes_of(Role.DIRECTOR))
+
+
+def test_the_checklist_passes_within_five_seconds_of_a_restore(cluster: Cluster) -> None:
+    checkpoint.restore(cluster, START)
+    findings = checklist.wait(cluster, 60)
+    assert checklist.well(findings), [finding for finding in findings if not finding.ok]
+    assert {finding.item for finding in findings} == set(range(1, 8))
+
+
+def test_labcheck_answers_on_a_node_as_a_student_types_it(cluster: Cluster) -> None:
+    answer = cluster.ask("lvs1", ["runuser", "-u", cluster.lab.login.user, "labcheck"])
+    assert answer.status == 0, answer.out + answer.err
+    assert "✓ 1 VRRP addresses where they belong" in answer.out
+    assert "run with sudo to ask the neighbours, too" in answer.out
+
+
+def test_status_tells_owners_from_nodes_and_from_the_wire(cluster: Cluster) -> None:
+    checklist.wait(cluster, 60)
+    found = status.look(cluster)
+    assert [node.state for node in found.nodes] == ["running"] * 4
+    assert all(instance.held_by == [instance.expected] for instance in found.instances)
+    assert all(instance.adverts > 1 for instance in found.instances)
+    assert found.broken == []
+
+
+def test_ssh_by_the_labs_key(cluster: Cluster) -> None:
+    with cluster.namespace.inside():
+        done = subprocess.run(
+            cluster.ssh_command("rs1", ["hostname"]), capture_output=True, text=True, timeout=120
+        )
+    assert (done.stdout, done.returncode) == ("rs1\n", 0), done.stderr
+
+
+def test_nothing_leaves_the_namespace(cluster: Cluster) -> None:
+    """No route but the client's network; a node's NAT leads nowhere."""
+    with cluster.namespace.inside():
+        routes = json.loads(subprocess.check_output(["ip", "-json", "route"]))
+    assert [route["dst"] for route in routes] == ["192.168.50.0/24"]
+    # without QEMU's restrict=on, 10.0.2.2 is the namespace's own loopback, where SSH's ways in are
+    knock = f"timeout 5 bash -c '</dev/tcp/10.0.2.2/{cluster.ssh_port('rs2')}'"
+    assert cluster.ask("rs1", ["sh", "-c", knock], timeout=60).status != 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "crash",
+        "stop",
+        "reboot",
+        "return",
+        "cut-front",
+        "cut-back",
+        "silent-lvs1-eth2",
+        "server-crash",
+        "server-return",
+    ],
+)
+def test_a_fault_costs_what_is_promised(booted: Cluster, name: str) -> None:
+    found = run(booted, name)
+    assert found.ok, found.problems
+
+
+def echoing(cluster: Cluster) -> None:
+    """Let the real servers echo instead of serving pages."""
+    checklist.wait(cluster, 60)
+    for server in cluster.lab.nodes_of(Role.REAL_SERVER):
+        cluster.run(server, ["systemctl", "stop", "apache2"], timeout=60)
+        echo = ["systemd-run", "--unit=echo", "python3", "-c", ECHO_SERVER, "80"]
+        cluster.run(server, echo, timeout=60)
+    time.sleep(6)  # the directors' checks find the new server
+
+
+def test_established_connections_outlive_their_director(cluster: Cluster) -> None:
+    echoing(cluster)
+    with Connections(cluster.lab, cluster.namespace, "web1", 200) as connections:
+        assert connections.alive(60) == 200
+        time.sleep(3.5)
+        cluster.kill("lvs1")
+        time.sleep(2)
+        assert connections.alive(60) == 200
+
+
+def test_established_connections_outlive_their_directors_return(cluster: Cluster) -> None:
+    """Silent ones, too: no packet of them passes while the director boots."""
+    echoing(cluster)
+    with Connections(cluster.lab, cluster.namespace, "web1", 200) as connections:
+        assert connections.alive(60) == 200
+        time.sleep(3.5)
+        cluster.kill("lvs1")
+        time.sleep(2)
+        assert connections.alive(60) == 200
+        cluster.launch("lvs1")
+        deadline = time.monotonic() + 600
+        while advertisers(cluster, "VI_1") != ["lvs1"]:
+            assert time.monotonic() < deadline, "lvs1 does not take its address back"
+        assert connections.alive(60) == 200
+
+
+def test_without_connection_sync_established_connections_die(cluster: Cluster) -> None:
+    for node in directors(cluster):
+        cluster.run(node, ["systemctl", "stop", "lvslab-sync"], timeout=60)
+        for thread in ("master", "backup"):  # they outlive the service
+            cluster.run(node, ["ipvsadm", "--stop-daemon", thread], timeout=60)
+    echoing(cluster)
+    with Connections(cluster.lab, cluster.namespace, "web1", 20) as connections:
+        assert connections.alive(60) == 20
+        time.sleep(3.5)
+        cluster.kill("lvs1")
+        time.sleep(2)
+        assert connections.alive(60) == 0
+
+
+def advertisers(cluster: Cluster, instance: str) -> list[str]:
+    """Who is heard on the wire for an instance within a second."""
+    with wire.listening(cluster.lab, cluster.namespace) as tap:
+        time.sleep(1)
+    return wire.owners(cluster.lab, tap.adverts(), 0)[instance]
+
+
+def test_every_fault_is_listed_and_mended(cluster: Cluster) -> None:
+    faults.cut(cluster, "lvs1", "eth1")
+    faults.cut(cluster, "lvs2", "eth3", silent=True)
+    faults.stop_service(cluster, "rs1", "apache2")
+    cluster.pause("rs2")
+    assert [str(fault) for fault in faults.broken(cluster)] == [
+        "lvs1 eth1: cable pulled",
+        "rs2 is paused",
+        "rs1: apache2 stopped",
+        "lvs2 eth3: frames dropped, link up",
+    ]
+    faults.heal(cluster)
+    assert faults.broken(cluster) == []
+    findings = checklist.wait(cluster, 60)
+    assert checklist.well(findings), [finding for finding in findings if not finding.ok]
+
+
+def test_directors_that_do_not_hear_each_other_are_both_master(cluster: Cluster) -> None:
+    faults.split(cluster, ("lvs1", "lvs2"))
+    time.sleep(3)
+    found = status.look(cluster)
+    assert [sorted(instance.held_by) for instance in found.instances] == [["lvs1", "lvs2"]] * 4
+    assert not checklist.well(checklist.check(cluster))
+
+
+def to_the_letter(cluster: Cluster, specs: dict[Role, RoleSpec]) -> Cluster:
+    """The running lab with `source_addresses: none`: no address but those that VRRP gives."""
+    none = cluster.lab.directors.model_copy(update={"source_addresses": "none"})
+    letter = Cluster(cluster.lab.model_copy(update={"directors": none}))
+    for role, spec in specs.items():
+        before, files = role_files(cluster.lab, spec), role_files(letter.lab, spec)
+        for node in letter.lab.nodes_of(role):
+            for path, file in files.items():
+                if before.get(path) != file:
+                    letter.run(node, ["tee", path], stdin=file.content)
+    for node in directors(letter):
+        letter.run(node, ["systemctl", "disable", "--now", "lvslab-sync"], timeout=60)
+        letter.run(node, ["systemctl", "restart", "keepalived"], timeout=60)
+    return letter
+
+
+def test_the_articles_letter_passes_the_checklist(
+    cluster: Cluster, specs: dict[Role, RoleSpec]
+) -> None:
+    letter = to_the_letter(cluster, specs)
+    findings = checklist.wait(letter, 60)
+    assert checklist.well(findings), [finding for finding in findings if not finding.ok]
+    assert "inet " not in letter.run("lvs2", ["ip", "address", "show", "dev", "eth2"])
+
+
+# --- negative controls: what the product does is taken away, and the checks turn red
+
+
+def red_items(cluster: Cluster) -> set[int]:
+    """The items of the checklist that fail, once the cluster had time to settle."""
+    time.sleep(8)
+    return {finding.item for finding in checklist.check(cluster) if not finding.ok}
+
+
+def reconfigure(cluster: Cluster, change: Callable[[str], str]) -> None:
+    """Change keepalived.conf on every director, and start keepalived with it."""
+    for node in directors(cluster):
+        before = cluster.run(node, ["cat", CONF])
+        after = change(before)
+        assert after != before
+        cluster.run(node, ["tee", CONF], stdin=after)
+    cluster.each(
+        directors(cluster),
+        lambda node: cluster.run(node, ["systemctl", "restart", "keepalived"], timeout=90),
+    )
+
+
+def without(pattern: str) -> Callable[[str], str]:
+    return lambda text: re.sub(pattern, "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_without_a_rule_the_check_is_red(cluster: Cluster) -> None:
+    cluster.run("rs1", ["ip", "rule", "del", "from", "192.168.100.0/24"])
+    assert 3 in red_items(cluster)
+
+
+def test_without_a_route_the_check_is_red(cluster: Cluster) -> None:
+    cluster.run("rs2", ["ip", "route", "flush", "table", "LVS2"])
+    assert 4 in red_items(cluster)
+
+
+def test_with_a_reverse_path_check_the_check_is_red(cluster: Cluster) -> None:
+    for node in directors(cluster):
+        cluster.run(node, ["sysctl", "-w", "net.ipv4.conf.eth1.rp_filter=1"])
+    assert 5 in red_items(cluster)
+
+
+def test_without_forwarding_checks_are_red(cluster: Cluster) -> None:
+    cluster.run("lvs2", ["sysctl", "-w", "net.ipv4.ip_forward=0"])
+    assert {5, 7} <= red_items(cluster)
+
+
+def test_with_host_prefixes_the_check_is_red(cluster: Cluster) -> None:
+    reconfigure(cluster, lambda text: text.replace(".1/24", ".1/32").replace(".2/24", ".2/32"))
+    assert 1 in red_items(cluster)
+
+
+def test_without_source_addresses_the_check_is_red(cluster: Cluster) -> None:
+    reconfigure(cluster, without(r"^static_ipaddress \{.*?^\}"))
+    assert 6 in red_items(cluster)
+
+
+def test_without_a_source_for_adverts_the_articles_letter_is_red(
+    cluster: Cluster, specs: dict[Role, RoleSpec]
+) -> None:
+    """keepalived puts an instance on an interface without an address into FAULT."""
+    letter = to_the_letter(cluster, specs)
+    reconfigure(letter, without(r"^ *@\w+ mcast_src_ip [^\n]*$"))
+    assert 1 in red_items(letter)
+
+
+def test_without_sync_groups_a_pulled_cable_is_red(cluster: Cluster) -> None:
+    reconfigure(cluster, without(r"^vrrp_sync_group .*?^\}"))
+    checklist.wait(cluster, 60)
+    checkpoint.save(cluster, "control")
+    found = run(cluster, "cut-back", "control")
+    assert not found.ok
+
+
+def test_without_the_watch_a_silent_cut_is_red(cluster: Cluster) -> None:
+    for node in directors(cluster):
+        cluster.run(node, ["systemctl", "stop", "lvslab-track"], timeout=60)
+    checkpoint.save(cluster, "control")
+    found = run(cluster, "silent-lvs1-eth2", "control")
+    assert any("longest gap" in problem for problem in found.problems)
+
+
+# --- power: what a killed `lab up` leaves, and what `lab down` does not leave
+
+
+def test_down_leaves_nothing_behind_even_after_a_killed_up(built: Path, tmp_path: Path) -> None:
+    """`lab up` is killed while its nodes boot; a second one goes on; then nothing is left."""
+    words = [sys.executable, "-m", "lvslab.cli", "lab"]
+    name = ["--name", "kill-test"]
+    up = subprocess.Popen([*words, "up", *name, "--artifacts", str(built)], cwd=ROOT)
+    try:
+        known = None
+        deadline = time.monotonic() + 300
+        while known is None or not all(known.process(node) for node in known.lab.nodes):
+            assert time.monotonic() < deadline and up.poll() is None
+            time.sleep(0.2)
+            known = Cluster.known("kill-test")
+        up.kill()
+        up.wait()
+        machines = {node: known.process(node) for node in known.lab.nodes}
+        assert known.boot(built, default_cache(), known.settings) == []
+        assert {node: known.process(node) for node in known.lab.nodes} == machines
+    finally:
+        up.kill()
+        subprocess.run([*words, "down", *name], cwd=ROOT, check=True, timeout=120)
+    assert not known.namespace.exists()
+    assert not known.state.folder.exists() and not known.state.lock.exists()
+    deadline = time.monotonic() + 10  # init reaps them
+    while any(Path(f"/proc/{pid}").exists() for pid in machines.values()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

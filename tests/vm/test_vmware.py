@@ -1,0 +1,95 @@
+"""The VMware folders boot: QEMU gets what each .vmx says, and the checklist passes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lvslab.check import bringup, checklist
+from lvslab.core.files import sha256_file
+from lvslab.core.stages import default_cache
+from lvslab.model.lab import Lab
+from lvslab.run.cluster import Cluster, Settings
+from tests.documents import ROOT, Example, examples, sheet_commands
+
+pytestmark = pytest.mark.vm
+LIMITS = bringup.Limits(boot_seconds=1500, settle_seconds=300)
+
+
+@pytest.fixture(scope="module")
+def cluster(lab: Lab, built: Path) -> Iterator[Cluster]:
+    """The whole lab, from artifacts/vmware."""
+    made = Cluster(lab.model_copy(update={"name": "vmware-test"}))
+    try:
+        bringup.up(made, built, default_cache(), Settings(origin="vmware"), limits=LIMITS)
+        yield made
+    finally:
+        with made.changing():
+            made.down()
+
+
+def test_the_checklist_passes(cluster: Cluster) -> None:
+    assert checklist.well(checklist.wait(cluster, 60))
+
+
+def test_the_guests_have_the_macs_of_their_vmx(cluster: Cluster) -> None:
+    for node, this in cluster.lab.nodes.items():
+        links = json.loads(cluster.run(node, ["ip", "-json", "link"]))
+        found = {link["ifname"]: link["address"] for link in links if link["ifname"] != "lo"}
+        assert found == {i: cluster.lab.mac(node, i) for i in this.interfaces}
+
+
+def test_base_disks_and_children_are_as_they_were(cluster: Cluster, built: Path) -> None:
+    """While four machines run on them."""
+    sums = dict(
+        reversed(line.split("  ")) for line in (built / "SHA256SUMS").read_text().splitlines()
+    )
+    disks = sorted((built / "vmware").rglob("*.vmdk"))
+    assert len(disks) == 6
+    for disk in disks:
+        assert sha256_file(disk) == sums[disk.relative_to(built).as_posix()]
+
+
+# --- the examples of docs/ that need artifacts or a running lab
+
+
+def build_py(*words: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "lvslab.cli", *words]
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=3000)
+
+
+@pytest.mark.parametrize("example", examples("console node"), ids=str)
+def test_documented_commands_on_a_node(cluster: Cluster, example: Example) -> None:
+    """As root, through the lab's agent."""
+    done = cluster.ask(example.node, ["bash", "-lc", example.command], timeout=120)
+    assert done.status == 0, done
+
+
+@pytest.mark.parametrize("example", sheet_commands(), ids=str)
+def test_the_commands_of_the_student_sheet(cluster: Cluster, example: Example) -> None:
+    done = cluster.ask(example.node, ["bash", "-lc", example.command], timeout=120)
+    assert done.status == 0, done
+
+
+@pytest.mark.parametrize("example", examples("console lab"), ids=str)
+def test_documented_commands_of_the_lab(cluster: Cluster, example: Example) -> None:
+    """In their order: one kills a director, a later one starts it again."""
+    assert example.words[:3] == ["python3", "build.py", "lab"]
+    verb, *words = example.words[3:]
+    done = build_py("lab", verb, "--name", cluster.lab.name, *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("example", examples("console build"), ids=str)
+def test_documented_commands_of_the_build(built: Path, example: Example) -> None:
+    """In their order; the cache has all that `built` needed, so nothing is baked again."""
+    if example.words[:2] == ["python3", "build.py"]:
+        done = build_py(*example.words[2:])
+    else:
+        done = subprocess.run(example.words, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
