@@ -16,6 +16,7 @@ from lvslab.core.events import (
     StageStarted,
     silent,
 )
+from lvslab.run import faults
 from lvslab.run.cluster import Cluster, Settings
 
 _PAUSE = 1.0
@@ -49,7 +50,11 @@ def up(
     limits = limits or Limits()
     with cluster.changing():
         started = cluster.boot(artifacts, cache, settings, listener)
-        cluster.each(started, lambda node: wait_for_boot(cluster, node, limits, listener))
+        for node in started:
+            faults.reapply(cluster, node)
+        # all nodes: one that runs may have been started a moment ago, by an `up` that was killed
+        nodes = list(cluster.lab.nodes)
+        cluster.each(nodes, lambda node: wait_for_boot(cluster, node, limits, listener))
         _wait_for_checklist(cluster, limits, listener)
     return started
 

@@ -17,6 +17,9 @@ from lvslab.model.lab import Lab, Role
 from lvslab.run import faults
 from lvslab.run.cluster import Cluster
 
+_ALLOWANCE = 0.3  # over what the protocols need: the way to the wire, and a client's next request
+_LETTER_SECONDS = 1.0
+
 Measure = Literal["gap", "settled", "back"]
 Action = Callable[[Cluster], None]
 
@@ -47,16 +50,20 @@ class Experiment:
     server: str = ""
 
 
-def skew(lab: Lab, instance: str) -> float:
-    """The skew of the backup of an instance, in seconds."""
-    backup = lab.owners(instance)[1]
-    priority = lab.vrrp_instances[instance].priorities[backup]
-    return (256 - priority) / 256 * lab.directors.vrrp.advert_seconds
-
-
 def master_down(lab: Lab, instance: str) -> float:
     """Master_Down_Interval of the backup of an instance, in seconds."""
-    return 3 * lab.directors.vrrp.advert_seconds + skew(lab, instance)
+    backup = lab.owners(instance)[1]
+    return lab.directors.vrrp.down_seconds(lab.vrrp_instances[instance].priorities[backup])
+
+
+def _promise(lab: Lab, seconds: float, needed: float) -> float:
+    """A promise of `seconds`, or as much more as a lab with other values needs.
+
+    `needed` is what the protocols take at least. A director without addresses of its own
+    finds its servers only once it is master.
+    """
+    alone = 0.0 if lab.directors.source_addresses == "own" else _LETTER_SECONDS
+    return max(seconds, needed + _ALLOWANCE) + alone
 
 
 def everything(lab: Lab) -> dict[str, Experiment]:
@@ -84,7 +91,7 @@ def _director_faults(lab: Lab) -> list[Experiment]:
     return [
         Experiment(
             "crash", f"{victim} loses its power", lambda c: c.kill(victim),
-            hits, 1.2, down, moved, median=0.8,
+            hits, _promise(lab, 1.2, down), down, moved, median=max(0.8, down),
         ),
         Experiment(
             "stop", f"keepalived is stopped on {victim}", stop, hits, 0.3, 0.0, moved,
@@ -96,6 +103,10 @@ def _director_faults(lab: Lab) -> list[Experiment]:
         Experiment(
             "reboot", f"{victim} is shut down by its power button",
             lambda c: c.qmp(victim, "system_powerdown"), hits, 0.3, 0.0, moved, seconds=12,
+        ),
+        Experiment(
+            "comeback", f"{victim} boots again and takes its addresses back",
+            start, hits, 0.2, 0.0, home, prepare=lambda c: c.kill(victim), seconds=120,
         ),
         Experiment(
             "hiccup", f"{victim} stands still for 0.5 s: nothing may move",
@@ -120,11 +131,11 @@ def _network_faults(lab: Lab) -> list[Experiment]:
     return [
         Experiment(
             "cut-front", f"{victim}'s cable to the clients ({front}) is pulled",
-            cut(front), hits, 1.2, down, moved,
+            cut(front), hits, _promise(lab, 1.2, down), down, moved,
         ),
         Experiment(
             "cut-back", f"{victim}'s cable to its servers ({back}) is pulled",
-            cut(back), hits, 1.2, down, moved,
+            cut(back), hits, _promise(lab, 1.2, down), down, moved,
         ),
         Experiment(
             "heal-front", f"{victim}'s cable to the clients is back",
@@ -134,18 +145,24 @@ def _network_faults(lab: Lab) -> list[Experiment]:
 
 
 def _silent_faults(lab: Lab) -> list[Experiment]:
-    """For each virtual server: the way from its director to its servers dies, links stay up."""
+    """For each virtual server: the way from its director to its servers dies, links stay up.
+
+    None without the watch: then nobody notices.
+    """
     track = lab.directors.track
-    bar = track.interval_seconds * track.fall
+    if not track.enabled:
+        return []
     found = {}
     for virtual_server in lab.virtual_servers.values():
         owner = lab.owners(virtual_server.instance)[0]
+        bar = track.interval_seconds * track.fall + master_down(lab, virtual_server.instance)
         interface = lab.interface_on(Role.DIRECTOR, lab.tables[virtual_server.table].network)
         found[owner, interface] = Experiment(
             f"silent-{owner}-{interface}",
             f"{owner}'s network to its servers ({interface}) dies, the link stays up",
             _silent_cut(owner, interface),
-            _services_of(lab, owner), 3.0, bar, _owners_without(lab, owner), seconds=9,
+            _services_of(lab, owner), _promise(lab, 3.0, bar + track.interval_seconds), bar,
+            _owners_without(lab, owner), seconds=9,
         )  # fmt: skip
     return list(found.values())
 
@@ -166,7 +183,7 @@ def _server_faults(lab: Lab) -> list[Experiment]:
     return [
         Experiment(
             "server-crash", f"{server} loses its power", lambda c: c.kill(server),
-            everyone, 2.0, detect, home, "settled", seconds=6,
+            everyone, max(2.0, detect + _ALLOWANCE), detect, home, "settled", seconds=6,
         ),
         Experiment(
             "server-stop", f"the web server of {server} is stopped", stop,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from statistics import median
 
@@ -11,12 +13,14 @@ from lvslab.check.experiments import Experiment
 from lvslab.check.probe import BEAT_SECONDS, Probe, Request, View, view
 from lvslab.core.errors import StageError
 from lvslab.core.events import Listener, StageDone, StageFailed, StageStarted, silent
+from lvslab.model.lab import Lab, Role
 from lvslab.run import checkpoint
 from lvslab.run.cluster import Cluster
 
 CHECKPOINT = "failover"
 _BEFORE = 1.0  # seconds of calm that are probed before the fault
 _CALM_LIMIT = 30.0
+_MEDIAN_RUNS = 10  # the median of a few runs says nothing that their maximum does not
 _LAST = 1.0  # the owners at the end are those heard in the last second
 _SETTLE_SECONDS = 60.0
 # All runs start from one checkpoint, where every timer of the guests stands at one place: without a
@@ -75,14 +79,48 @@ class Verdict:
         values = sorted(run.measured(self.experiment) for run in self.runs)
         return values[0], median(values), values[-1]
 
+    def lost(self, hit: bool) -> int:
+        """Lost requests of all runs: of the virtual servers that were hit, or of the others."""
+        return sum(
+            seen.lost
+            for run in self.runs
+            for name, seen in run.views.items()
+            if (name in self.experiment.hits) == hit
+        )
+
+    @property
+    def servers(self) -> dict[str, int]:
+        """Real server to how many pages it answered, in all runs and for all virtual servers."""
+        found: Counter[str] = Counter()
+        for run in self.runs:
+            for seen in run.views.values():
+                found.update(seen.servers)
+        return dict(sorted(found.items()))
+
+    @property
+    def takeover(self) -> float | None:
+        """When a new owner's advert was on the wire: the median of the runs that had one."""
+        return _median(run.takeover for run in self.runs)
+
+    @property
+    def announced(self) -> float | None:
+        """When the new owner's gratuitous ARP was on the wire: the median of such runs."""
+        return _median(run.announced for run in self.runs)
+
     @property
     def problems(self) -> list[str]:
         """What was not kept, over all runs."""
         found = [problem for run in self.runs for problem in run.problems]
         bound = self.experiment.median
-        if bound is not None and self.figures[1] > bound:
+        enough = len(self.runs) >= _MEDIAN_RUNS
+        if enough and bound is not None and self.figures[1] > bound:
             found.append(f"median {self.figures[1]:.2f} s, promised {bound:.2f} s")
         return list(dict.fromkeys(found))
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
 
 
 def perform(
@@ -189,7 +227,7 @@ def _judge(
         wire.owners(lab, tap.adverts(), end - _LAST),
         {name: _moves(timeline, name) for name in lab.vrrp_instances},
         _first_new(timeline),
-        min((at for at, _, _ in announced if at > 0), default=None),
+        _first_announced(lab, experiment, announced),
         [],
         asked,
         timeline,
@@ -244,6 +282,21 @@ def _moves(timeline: list[tuple[float, str, str]], instance: str) -> int:
     after = [node for at, name, node in timeline if name == instance and at > 0]
     sequence = before[-1:] + after
     return sum(1 for old, new in zip(sequence, sequence[1:], strict=False) if old != new)
+
+
+def _first_announced(
+    lab: Lab, experiment: Experiment, announced: list[tuple[float, str, str]]
+) -> float | None:
+    """When the owner at the end first announced an address that the fault had hit."""
+    wanted = set()
+    for name in experiment.hits:
+        instance = lab.virtual_servers[name].instance
+        owner = experiment.owners[instance]
+        this = lab.vrrp_instances[instance]
+        mac = lab.mac(owner, lab.interface_on(Role.DIRECTOR, this.network))
+        wanted.add((str(this.address), mac))
+    found = (at for at, address, mac in announced if at > 0 and (address, mac) in wanted)
+    return min(found, default=None)
 
 
 def _first_new(timeline: list[tuple[float, str, str]]) -> float | None:

@@ -183,7 +183,7 @@ def _parse(received: bytes) -> tuple[str, str]:
 
 @dataclass(frozen=True)
 class View:
-    """What a client saw of one virtual server in a time: see `view`."""
+    """What a client saw of one virtual server in a time: see `view`. Times are seconds."""
 
     total: int
     lost: int
@@ -197,12 +197,12 @@ class View:
 def view(requests: list[Request], start: float, end: float) -> View:
     """The client's view between two moments.
 
-    The gap is the longest time without an answered request, from the start of the last
-    answered one before to the start of the first answered one after; one beat at least.
+    The gap is the longest time in which no answer came, so a service that stands still and
+    then answers all at once has one, too; a beat and the time of an answer at least.
     """
     seen = [r for r in requests if start <= r.started <= end]
     good = [r for r in seen if r.answered]
-    marks = [start, *[r.started for r in good], end]
+    marks = [start, *sorted(r.ended for r in good if r.ended < end), end]
     gap_start, gap_end = max(
         zip(marks, marks[1:], strict=False),
         key=lambda pair: pair[1] - pair[0],

@@ -2,7 +2,8 @@
 
 For each experiment: a lane for each virtual server (a tick for each request: green
 answered, red lost), a lane for each VRRP instance (a tick for each advert, coloured by
-director), and two bars above: what the protocols need, and what was measured.
+director, a ring for each gratuitous ARP), and two bars above: what the protocols need, and
+what was measured.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def _legend(lab: Lab) -> list[str]:
         found.append(f"<rect x='{x}' y='12' width='10' height='10' fill='{colour}'/>")
         found.append(_text(x + 14, 21, word, 12))
         x += 30 + 7 * len(word)
-    return found
+    return [*found, _dot(x + 5, 9), _text(x + 14, 21, "gratuitous ARP", 12)]
 
 
 def _panel(lab: Lab, verdict: Verdict, top: int) -> tuple[list[str], int]:
@@ -72,6 +73,11 @@ def _panel(lab: Lab, verdict: Verdict, top: int) -> tuple[list[str], int]:
             _tick(scale.x(seconds), y, _colour(lab, node))
             for seconds, advertised, node in run.adverts
             if advertised == name and scale.holds(seconds)
+        ]
+        parts += [
+            _dot(scale.x(seconds), y)
+            for seconds, address, _ in run.announcements
+            if address == str(instance.address) and scale.holds(seconds)
         ]
         y += _LANE
     return parts + _axis(scale, top + 8, y), y + 14 - top
@@ -129,6 +135,10 @@ def _axis(scale: _Scale, top: int, bottom: int) -> list[str]:
 
 def _tick(x: float, y: int, colour: str) -> str:
     return f"<rect x='{x:.1f}' y='{y + 2}' width='2' height='{_LANE - 4}' fill='{colour}'/>"
+
+
+def _dot(x: float, y: int) -> str:
+    return f"<circle cx='{x:.1f}' cy='{y + _LANE / 2:g}' r='3' fill='none' stroke='black'/>"
 
 
 def _text(x: int, y: int, words: str, size: int, bold: bool = False) -> str:

@@ -84,13 +84,14 @@ def only_one(path: Path, doing: str) -> Iterator[None]:
     """Hold the lock file `path`, or raise StageError that says who holds it.
 
     The kernel frees the lock when the holder ends, so a killed run never blocks the next.
+    A symbolic link is not followed: whoever may write to the folder could have put it there.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o644), "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            file.seek(0)
             holder = file.read().strip() or "unknown"
             raise StageError(
                 f"another {doing} is at work (process {holder})",

@@ -116,7 +116,7 @@ class Vrrp(Strict):
 
     version: Literal[2, 3] = Field(3, description="3 can advertise more often than once a second")
     advert_seconds: float = Field(
-        0.22, ge=0.01, le=255, description="between two adverts; version 2: whole seconds"
+        0.21, ge=0.01, le=255, description="between two adverts; version 2: whole seconds"
     )
     preempt_delay_seconds: float = Field(
         5, ge=0, le=1000, description="how long a director that is back waits for its addresses"
@@ -140,7 +140,7 @@ class Track(Strict):
     """The script on each sync group that asks the real servers by ARP."""
 
     enabled: bool = Field(True, description="false: a silently dead network moves nothing")
-    interval_seconds: float = Field(0.5, ge=0.1, le=60, description="between two questions")
+    interval_seconds: float = Field(0.4, ge=0.1, le=60, description="between two questions")
     fall: int = Field(3, ge=1, le=20, description="failures in a row that count as down")
     rise: int = Field(2, ge=1, le=20, description="successes in a row that count as up")
     weight: int = Field(-60, ge=-253, le=-1, description="added to the priorities while down")

@@ -24,7 +24,8 @@ def save(cluster: Cluster, name: str) -> None:
     """Keep the running cluster as `name`, an older one of that name is replaced.
 
     All nodes stand still before the first is written, so no node has heard what another
-    has not yet said. Raises InputError for a bad name, or while a fault is in place.
+    has not yet said. Until the last is written there is no checkpoint of that name. Raises
+    InputError for a bad name, or while a fault is in place.
     """
     if not _NAME.fullmatch(name):
         raise InputError(f"{name!r} is no name", hint="a letter, then letters, digits, - or _")
@@ -34,13 +35,15 @@ def save(cluster: Cluster, name: str) -> None:
             hint="mend it first: lab heal",
         )
     nodes = list(cluster.lab.nodes)
+    others = {known: at for known, at in names(cluster).items() if known != name}
+    cluster.state.save("checkpoints", others)
     cluster.each(nodes, cluster.pause)
     try:
         cluster.each(nodes, lambda node: _snapshot(cluster, node, name))
     finally:
         cluster.each(nodes, cluster.resume)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    cluster.state.save("checkpoints", {**names(cluster), name: now})
+    cluster.state.save("checkpoints", {**others, name: now})
 
 
 def restore(cluster: Cluster, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import re
 import shutil
 import subprocess
@@ -16,14 +17,14 @@ from typing import Any, Literal, TypeVar
 
 from lvslab.core.errors import InputError, StageError
 from lvslab.core.events import Listener, silent
-from lvslab.core.files import only_one, remove
+from lvslab.core.files import atomic, only_one, remove
 from lvslab.core.procs import last_lines, program, run
 from lvslab.model.lab import Lab
 from lvslab.run import agent, artifacts, guest_agent, hardware, network, vmware
 from lvslab.run.hardware import Firmware
 from lvslab.run.namespace import Namespace
 from lvslab.run.qmp import monitor
-from lvslab.run.state import LabState, NodeFiles
+from lvslab.run.state import LabState, NodeFiles, own_root
 
 _FIRST_SSH_PORT = 2201
 _AGENT_UNIT = """\
@@ -91,7 +92,11 @@ class Cluster:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
-        """Hold the lab's lock: one change at a time."""
+        """Hold the lab's lock: one change at a time.
+
+        Raises StageError while somebody else changes the lab, InputError as `own_root` does.
+        """
+        own_root()
         with only_one(self.state.lock, f"change of the lab {self.lab.name}"):
             yield
 
@@ -102,8 +107,9 @@ class Cluster:
     ) -> list[str]:
         """Make what is missing and start what does not run; the names of the nodes started.
 
-        A node that runs is left alone. Raises InputError if the lab runs with another
-        lab.yaml or other settings.
+        A node that runs is left alone, one that is off keeps its disk unless its image or seed
+        is another one now. Raises InputError if the lab runs with another lab.yaml or other
+        settings.
         """
         self._same_as_before(settings)
         if settings.origin == "vmware":
@@ -119,6 +125,8 @@ class Cluster:
             }
             disks = {name: images[node.role] for name, node in self.lab.nodes.items()}
             seeds = {node: artifacts.seed(artifact_folder, node) for node in self.lab.nodes}
+        if not self.namespace.processes():
+            self.namespace.remove()  # its wires may be those of another lab.yaml
         self.namespace.create()
         self.state.create()
         self.state.save("lab", self.lab.model_dump(mode="json"))
@@ -158,13 +166,23 @@ class Cluster:
             )
 
     def _prepare(self, node: str, base: Path, seed: Path) -> None:
-        """A fresh overlay, a copy of the seed (a rebuild may replace it) and UEFI's variables."""
+        """A fresh overlay, a copy of the seed (a rebuild may replace it) and UEFI's variables.
+
+        A node that has them already, from the same image and seed, keeps them and what was
+        changed on it. A new overlay holds no checkpoint, so the lab has none from then on.
+        """
         files = self.state.node(node)
-        shutil.copyfile(seed, files.folder / "seed.iso")
+        own_seed = files.folder / "seed.iso"
+        same = files.disk.exists() and self.state.load(f"{node}/base") == str(base)
+        if same and filecmp.cmp(own_seed, seed, shallow=False):
+            return
+        files.disk.unlink(missing_ok=True)  # made last: while it is there, the rest is, too
+        self.state.save("checkpoints", {})
+        shutil.copyfile(seed, own_seed)
         self.state.save(f"{node}/base", str(base))
-        _overlay(files.disk, base, "vmdk" if self.settings.origin == "vmware" else "raw")
         if self.machine(node).firmware == "uefi":
             _overlay(files.firmware_vars, hardware.ovmf()[1], "raw")
+        _overlay(files.disk, base, "vmdk" if self.settings.origin == "vmware" else "raw")
 
     # --- one node
 
@@ -343,11 +361,11 @@ class Cluster:
 
 
 def _overlay(path: Path, base: Path, base_format: str) -> None:
-    path.unlink(missing_ok=True)
-    run(
-        ["qemu-img", "create", "-q", "-f", "qcow2", "-F", base_format, "-b", base, path],
-        what="making an overlay",
-    )
+    with atomic(path) as temporary:
+        run(
+            ["qemu-img", "create", "-q", "-f", "qcow2", "-F", base_format, "-b", base, temporary],
+            what="making an overlay",
+        )
 
 
 def _plain(text: str) -> str:

@@ -71,7 +71,7 @@ def stop_service(cluster: Cluster, node: str, service: str) -> None:
 def heal(cluster: Cluster, node: str | None = None, interface: str | None = None) -> list[Fault]:
     """Mend every fault, or those of one node or interface, and return what was mended.
 
-    A node that is off is started (it boots), one that is paused goes on.
+    A node that is off is started (it boots, and starts its services), one that is paused goes on.
     """
     chosen = [
         fault
@@ -79,8 +79,21 @@ def heal(cluster: Cluster, node: str | None = None, interface: str | None = None
         if node in (None, fault.node) and interface in (None, fault.what)
     ]
     for fault in chosen:
-        _mend(cluster, fault)
+        # a node that was off starts its services by itself
+        if fault.kind != "service" or fault in _kept(cluster):
+            _mend(cluster, fault)
     return chosen
+
+
+def start(cluster: Cluster, node: str) -> bool:
+    """Let a node run that is off or paused; whether it boots now."""
+    state = cluster.node_state(node)
+    if state == "off":
+        cluster.launch(node)
+        reapply(cluster, node)
+    elif state != "running":
+        cluster.resume(node)
+    return state == "off"
 
 
 def reapply(cluster: Cluster, node: str) -> None:
@@ -102,11 +115,8 @@ def forget(cluster: Cluster) -> None:
 
 
 def _mend(cluster: Cluster, fault: Fault) -> None:
-    if fault.kind == "off":
-        cluster.launch(fault.node)
-        reapply(cluster, fault.node)
-    elif fault.kind in ("paused", "disk full"):
-        cluster.resume(fault.node)
+    if fault.kind in ("off", "paused", "disk full"):
+        start(cluster, fault.node)
     elif fault.kind == "silent":
         network.carry(cluster.lab, cluster.namespace, fault.node, fault.what)
     elif fault.kind == "multicast":

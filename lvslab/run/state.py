@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import tempfile
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,23 +18,26 @@ _SOCKET_PATH_LIMIT = 107  # unix(7): sun_path has 108 bytes, the last is NUL
 
 
 def runtime_root() -> Path:
-    """Where labs keep their state: `$LVSLAB_STATE`, or a folder of this user in /tmp.
+    """Where labs keep their state: `$LVSLAB_STATE`, or a folder of this user in /var/tmp.
 
-    Not $XDG_RUNTIME_DIR: it is in /run, and an ordinary user's lab has a /run of its own.
+    Not /tmp: disks and checkpoints take some GB, and on Debian 13 /tmp is the host's memory. Not
+    $XDG_RUNTIME_DIR: it is in /run, and an ordinary user's lab has a /run of its own.
     """
     if chosen := os.environ.get(STATE_VARIABLE):
         return Path(chosen)
-    return Path(tempfile.gettempdir()) / f"lvslab-{os.getuid()}"
+    return Path("/var/tmp") / f"lvslab-{os.getuid()}"
 
 
 def own_root() -> Path:
     """The folder of `runtime_root`, made if it is missing and readable by this user only.
 
-    Raises InputError if somebody else made it: anybody may make folders in /tmp.
+    Raises InputError if somebody else made it: anybody may make folders in /var/tmp.
     """
     root = runtime_root()
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if root.stat().st_uid != os.geteuid():
+    with contextlib.suppress(FileExistsError):
+        root.mkdir(mode=0o700, parents=True)
+    there = root.lstat()
+    if there.st_uid != os.geteuid() or not stat.S_ISDIR(there.st_mode):
         raise InputError(
             "this folder is somebody else's",
             where=str(root),
@@ -108,10 +112,15 @@ class LabState:
         (own_root() / self.name).mkdir(exist_ok=True, mode=0o700)
 
     def node(self, name: str) -> NodeFiles:
-        """The files of node `name`; its folder is made."""
+        """The files of node `name`; its folder is made. Raises InputError for too long a path."""
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
-        assert len(str(folder / "console")) <= _SOCKET_PATH_LIMIT
+        if len(str(folder / "console")) > _SOCKET_PATH_LIMIT:
+            raise InputError(
+                "this path is too long for a socket (unix(7))",
+                where=str(folder / "console"),
+                hint=f"name a folder with a shorter path with {STATE_VARIABLE}",
+            )
         return NodeFiles(folder)
 
     @property

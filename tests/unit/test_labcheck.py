@@ -38,7 +38,7 @@ LABCHECK = load()
 
 
 def link(*addresses: str, carrier: bool = True) -> dict[str, Any]:
-    return {"mac": bytes(6), "carrier": carrier, "addresses": list(addresses)}
+    return {"mac": bytes(6), "up": True, "carrier": carrier, "addresses": list(addresses)}
 
 
 def director() -> World:
@@ -176,6 +176,8 @@ BROKEN: list[tuple[str, int, Callable[[World], Any], str]] = [
     ("lvs1", 6, lambda w: unset(w, "links", "eth2"), "eth2 (VMnet12) does not exist"),
     ("lvs1", 6, lambda w: w["links"]["eth2"].update(carrier=False),
      "eth2 (VMnet12) has no carrier"),
+    ("lvs1", 6, lambda w: w["links"]["eth2"].update(up=False, carrier=False),
+     "eth2 (VMnet12) is down: systemd-networkd did not bring it up"),
     ("lvs1", 6, lambda w: unset(w, "answers", "eth3"),
      "eth3 (VMnet13): nobody answers for 192.168.200.10, 192.168.200.20"),
     ("rs1", 3, lambda w: w["rules"].pop(), "no rule `from 192.168.200.0/24 lookup LVS2`"),

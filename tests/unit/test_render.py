@@ -242,7 +242,7 @@ def test_who_is_asked_by_arp(lab: Lab, wide_lab: Lab, specs: Specs) -> None:
     """On a backend network the real servers; on the clients' the host and the directors."""
     files = render.role_files(lab, specs[Role.DIRECTOR])
     unit = files["/etc/systemd/system/lvslab-track.service"].content
-    assert "arp-watch 0.5 3 2 5 " in unit
+    assert "arp-watch 0.4 3 2 5 " in unit
     assert "arp_VMnet1=eth1=192.168.50.100,192.168.50.251,192.168.50.252 " in unit
     assert "arp_VMnet12=eth2=192.168.100.10,192.168.100.20 " in unit
     without = render.role_files(wide_lab, specs[Role.DIRECTOR])

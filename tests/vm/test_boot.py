@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from lvslab.check import bringup
+from lvslab.core.errors import StageError
+from lvslab.core.events import silent
 from lvslab.core.stages import default_cache
 from lvslab.model.lab import Lab
 from lvslab.run.cluster import Cluster, Settings
@@ -133,6 +136,71 @@ def test_policy_routing_survives_a_link_flap_and_a_reboot(pair: Cluster) -> None
     time.sleep(10)
     pair.wait_for_agents(["rs1"], BOOT_SECONDS)
     demand_policy_routing(pair)
+
+
+# --- power lost
+
+
+def power_cycle(cluster: Cluster) -> None:
+    """Pull every plug, and wait until the nodes have booted again."""
+    for node in cluster.lab.nodes:
+        cluster.kill(node)
+    cluster.each(list(cluster.lab.nodes), cluster.launch)
+    booted(cluster)
+
+
+def booted(cluster: Cluster) -> None:
+    limits = bringup.Limits(boot_seconds=BOOT_SECONDS)
+    cluster.each(
+        list(cluster.lab.nodes), lambda node: bringup.wait_for_boot(cluster, node, limits, silent)
+    )
+
+
+def has(cluster: Cluster, node: str, interface: str, address: str) -> bool:
+    return address in addresses(cluster, node)[interface]
+
+
+def test_a_node_whose_power_goes_in_its_first_boot_is_whole_after_the_next(
+    lab: Lab, built: Path
+) -> None:
+    """Also when the power goes as soon as it is up: nothing of its seed is lost."""
+    nodes = {name: node for name, node in lab.nodes.items() if name in ("lvs2", "rs2")}
+    cluster = Cluster(lab.model_copy(update={"name": "power-test", "nodes": nodes}))
+    unit = "/etc/systemd/network/10-cloud-init-eth1.network"
+    try:
+        with cluster.changing():
+            cluster.boot(built, default_cache(), Settings())
+        for node in nodes:  # cloud-init has begun and the network's files are there
+            there = functools.partial(written, cluster, node, unit)
+            assert until(there, BOOT_SECONDS), cluster.console_tail(node)
+        for _ in ("in the first boot", "as soon as it has booted"):
+            power_cycle(cluster)
+            for node, address in (("lvs2", "192.168.50.252/24"), ("rs2", "192.168.100.20/24")):
+                assert until(functools.partial(has, cluster, node, "eth1", address))
+                assert cluster.run(node, ["hostname"]).strip() == node
+                assert cluster.run(node, ["id", "-un", lab.login.user])
+    finally:
+        with cluster.changing():
+            cluster.down()
+
+
+def written(cluster: Cluster, node: str, path: str) -> bool:
+    try:
+        return cluster.ask(node, ["test", "-s", path], timeout=5).status == 0
+    except StageError:
+        return False  # the agent is not there yet
+
+
+def test_what_a_cut_first_boot_left_empty_is_written_again(pair: Cluster) -> None:
+    """And only then: on rs1, whose first boot counts as whole, an empty file stays as it is."""
+    for node in pair.lab.nodes:
+        pair.run(node, ["truncate", "--size=0", "/etc/systemd/network/10-cloud-init-eth1.network"])
+    pair.run("lvs1", ["sh", "-c", "rm /var/lib/cloud/instance/lvslab-written"])
+    for node in pair.lab.nodes:
+        pair.run(node, ["sync"], timeout=60)
+    power_cycle(pair)
+    assert until(functools.partial(has, pair, "lvs1", "eth1", "192.168.50.251/24"))
+    assert not has(pair, "rs1", "eth1", "192.168.100.10/24")
 
 
 def test_no_credential_of_the_build_is_on_a_node(pair: Cluster) -> None:

@@ -6,7 +6,7 @@ import importlib
 
 import click
 
-from lvslab.cli.base import epilog, everywhere, session
+from lvslab.cli.base import epilog, everywhere
 
 VERBS = {
     "up": "power:up",
@@ -66,8 +66,3 @@ def lab() -> None:
     It lives in a network namespace of its own: nothing reaches a real network. Root is not
     needed where ordinary users may have namespaces.
     """
-    from lvslab.run import rootless
-
-    session().ensure("lab")  # inside, an ordinary user looks like root, who may install
-    rootless.enter()
-    click.get_current_context().call_on_close(rootless.leave)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lvslab.cli.base import lab_file
+from lvslab.cli.base import lab_file, session
 
 if TYPE_CHECKING:
     from lvslab.model.lab import Lab
@@ -23,8 +24,22 @@ _NAME = click.option(
 
 
 def which_lab(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options `--lab` and `--name`, parameters `lab_path` and `name`."""
-    return lab_file(_NAME(command))
+    """The options `--lab` and `--name`, parameters `lab_path` and `name`, and the labs' place.
+
+    The command runs when the host has its programs, and for an ordinary user inside the
+    namespaces of that user's labs (`--help` needs neither).
+    """
+
+    @functools.wraps(command)
+    def inside(*args: Any, **kwargs: Any) -> Any:
+        from lvslab.run import rootless
+
+        session().ensure("lab")  # first: inside, an ordinary user looks like root, who may install
+        rootless.enter()
+        click.get_current_context().call_on_close(rootless.leave)
+        return command(*args, **kwargs)
+
+    return lab_file(_NAME(inside))
 
 
 def the_lab(lab_path: Path, name: str | None) -> Lab:

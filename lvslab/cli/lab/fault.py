@@ -44,13 +44,8 @@ def start(lab_path: Path, name: str | None, node: str) -> None:
     this = session()
     cluster = running(lab_path, name)
     with cluster.changing(), this.reporting("lab-start") as listener:
-        state = cluster.node_state(node)
-        if state == "off":
-            cluster.launch(node)
-            faults.reapply(cluster, node)
+        if faults.start(cluster, node):
             bringup.wait_for_boot(cluster, node, bringup.Limits(), listener)
-        elif state != "running":
-            cluster.resume(node)
     this.out(f"{node} runs")
 
 
@@ -122,13 +117,21 @@ def stop_service(lab_path: Path, name: str | None, node: str, service: str) -> N
 @click.argument("node", required=False)
 @click.argument("interface", required=False)
 def heal(lab_path: Path, name: str | None, node: str | None, interface: str | None) -> None:
-    """Mend everything that is broken, or what is broken on one node or interface."""
+    """Mend everything that is broken, or what is broken on one node or interface.
+
+    A node that was off has booted when the command ends.
+    """
+    from lvslab.check import bringup
     from lvslab.run import faults
 
+    this = session()
     cluster = running(lab_path, name)
-    with cluster.changing():
+    with cluster.changing(), this.reporting("lab-heal") as listener:
         mended = faults.heal(cluster, node, interface)
+        booting = [fault.node for fault in mended if fault.kind == "off"]
+        limits = bringup.Limits()
+        cluster.each(booting, lambda n: bringup.wait_for_boot(cluster, n, limits, listener))
     for fault in mended:
-        session().out(f"mended: {fault}")
+        this.out(f"mended: {fault}")
     if not mended:
-        session().out("nothing was broken")
+        this.out("nothing was broken")

@@ -9,7 +9,7 @@ import click
 
 from lvslab.cli.base import session, verb
 from lvslab.cli.lab.base import running, which_lab
-from lvslab.core.errors import CheckFailed
+from lvslab.core.errors import CheckFailed, InputError
 
 
 @verb("save", "lab save before-the-exam")
@@ -17,8 +17,13 @@ from lvslab.core.errors import CheckFailed
 @click.argument("checkpoint")
 def save(lab_path: Path, name: str | None, checkpoint: str) -> None:
     """Keep memory and disks of all nodes as they are at this moment."""
+    from lvslab.check import failover
     from lvslab.run import checkpoint as checkpoints
 
+    if checkpoint == failover.CHECKPOINT:
+        raise InputError(
+            f"{checkpoint} is the name that `lab failover` saves under", hint="take another name"
+        )
     start = time.monotonic()
     cluster = running(lab_path, name)
     with cluster.changing():

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from lvslab.check.failover import Verdict
 
 
+_LEGEND = """\
+seconds after the fault. bar: what the protocols need; lost, others: requests lost of the addresses
+that were hit, and of the others; advert, ARP: the new owner on the wire; pages: who answered"""
+
+
 @verb(
     "failover",
     """
@@ -76,7 +81,8 @@ def failover(
 
 def _show(verdicts: list[Verdict]) -> None:
     this = session()
-    heading = f"{'fault':<18} {'bar':>6} {'min':>6} {'median':>6} {'max':>6} {'limit':>6}  others"
+    figures = "".join(f" {word:>6}" for word in ("bar", "min", "median", "max", "limit"))
+    heading = f"{'fault':<18}{figures}   lost others  advert    ARP  pages"
     this.out(click.style(heading, bold=True))
     for verdict in verdicts:
         least, middle, most = verdict.figures
@@ -92,16 +98,17 @@ def _show(verdicts: list[Verdict]) -> None:
             problems=verdict.problems,
             runs=[asdict(run) for run in verdict.runs],
         )
-        others = sum(
-            view.lost
-            for run in verdict.runs
-            for name, view in run.views.items()
-            if name not in experiment.hits
-        )
         mark = click.style("✗", fg="red") if verdict.problems else click.style("✓", fg="green")
+        pages = ", ".join(f"{server} {count}" for server, count in verdict.servers.items())
         this.out(
             f"{experiment.name:<18} {experiment.bar:6.2f} {least:6.2f} {middle:6.2f} "
-            f"{most:6.2f} {experiment.limit:6.2f}  {others} lost {mark}"
+            f"{most:6.2f} {experiment.limit:6.2f} {verdict.lost(True):6} {verdict.lost(False):6} "
+            f"{_seconds(verdict.takeover)} {_seconds(verdict.announced)}  {pages} {mark}"
         )
         for problem in verdict.problems:
             this.out(click.style(f"    {problem}", fg="red"))
+    this.out(_LEGEND)
+
+
+def _seconds(value: float | None) -> str:
+    return f"{'-':>7}" if value is None else f"{value:7.2f}"

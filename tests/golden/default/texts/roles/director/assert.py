@@ -55,7 +55,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/keepalived/keepalived.conf": [
-   "d9725fa8f7777dc04116cd88ced29b4004f9acc348be0dab02a70615ede6854b",
+   "f2c2d33f73dd23e0867a0fb9112e45eb42dec6fe8f9eb03dd9c47f4756d22043",
    420
   ],
   "/etc/lvslab/checklist.json": [
@@ -102,6 +102,14 @@ WANTED = json.loads(r"""
    "d2ef3542827f66d64234bdd555f35c61a58a6563b4d1190fafebc2b7278a6836",
    420
   ],
+  "/etc/systemd/system/cloud-final.service.d/10-lvslab.conf": [
+   "6c7687238e8a21d3a0521bb8c5ee725e8abcf9a5c6dc1f34b247d41f9b42a350",
+   420
+  ],
+  "/etc/systemd/system/cloud-init-main.service.d/10-lvslab.conf": [
+   "dfa7d183dbb299b93f9fc05d7ed8423bf1b83c9e34e71ede5cbb4196d6d8a5a1",
+   420
+  ],
   "/etc/systemd/system/keepalived.service.d/10-lvslab.conf": [
    "9698738de799c1f88a2643d38acaec18e606e73a1698681bf28c71a09fae7ec3",
    420
@@ -111,7 +119,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/systemd/system/lvslab-track.service": [
-   "de6d59f81568bda21c18fb05e7157d07701ea9795f90cbeb1bbf5674b71fad9d",
+   "e3c4b3bf539dd86dc9f83a21eef70520591cc171f6d1328d5c1cc38f5c426576",
    420
   ],
   "/etc/systemd/system/systemd-networkd-wait-online.service.d/10-lvslab.conf": [
@@ -123,7 +131,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "8e514777db6af0777c0bde0da72a095026f02ab4451d66e069d883a04daa6f65",
+   "dfeb59d85c2c43140b0e6b067565cf6cfc13801b5b08d17675be5876623c18ac",
    493
   ],
   "/usr/local/lib/lvslab/arp-watch": [
@@ -131,7 +139,11 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/connection-sync": [
-   "bdf0354b04250f55196de6b39c58017b27a19c66d57f181797cd2bc944100ea6",
+   "45b04e2e09980279631cf872d28cadf6c1c81b96aae5634a85d5c2fc98dc6dfb",
+   493
+  ],
+  "/usr/local/lib/lvslab/first-boot": [
+   "b4b132b63585f3c4c67306abd42bbdbe2a0b25414b4ca922e820c960d1494568",
    493
   ],
   "/usr/local/lib/lvslab/hand-over": [

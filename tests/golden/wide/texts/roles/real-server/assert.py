@@ -100,12 +100,24 @@ WANTED = json.loads(r"""
    "15d1ad9c4cc39e9b3de0728c4b6adb6dbb681af8efaa0c9f4ac21be111e70765",
    420
   ],
+  "/etc/systemd/system/cloud-final.service.d/10-lvslab.conf": [
+   "6c7687238e8a21d3a0521bb8c5ee725e8abcf9a5c6dc1f34b247d41f9b42a350",
+   420
+  ],
+  "/etc/systemd/system/cloud-init-main.service.d/10-lvslab.conf": [
+   "dfa7d183dbb299b93f9fc05d7ed8423bf1b83c9e34e71ede5cbb4196d6d8a5a1",
+   420
+  ],
   "/etc/systemd/system/systemd-networkd-wait-online.service.d/10-lvslab.conf": [
    "afc208aa37cbea3e6819a23e2173a067ce9b44ff15837d135de95e51ea466317",
    420
   ],
   "/usr/local/bin/labcheck": [
-   "8e514777db6af0777c0bde0da72a095026f02ab4451d66e069d883a04daa6f65",
+   "dfeb59d85c2c43140b0e6b067565cf6cfc13801b5b08d17675be5876623c18ac",
+   493
+  ],
+  "/usr/local/lib/lvslab/first-boot": [
+   "b4b132b63585f3c4c67306abd42bbdbe2a0b25414b4ca922e820c960d1494568",
    493
   ],
   "/var/www/lvslab/index.php": [
