@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lvslab.core.errors import StageError
+from lvslab.core.files import write_atomic
 from lvslab.render import checklist
 from lvslab.render.texts import ROOT
 from lvslab.run.cluster import Cluster
@@ -80,11 +81,14 @@ def _on_node(cluster: Cluster, node: str) -> str:
 
 def _on_client(cluster: Cluster) -> str:
     expected = cluster.state.folder / "checklist.json"
-    expected.write_text(checklist.text(cluster.lab))
+    write_atomic(expected, checklist.text(cluster.lab))  # another check may be reading it
     command = [sys.executable, str(_PROGRAM), "--json", "--node", CLIENT]
     command += ["--expect", str(expected)]
     with cluster.namespace.inside():
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise StageError(f"labcheck did not end within {_SECONDS} s") from None
     if done.returncode not in (0, 1):
         raise StageError(f"labcheck ended with status {done.returncode}: {done.stderr.strip()}")
     return done.stdout

@@ -127,11 +127,11 @@ class Cluster:
             seeds = {node: artifacts.seed(artifact_folder, node) for node in self.lab.nodes}
         if not self.namespace.processes():
             self.namespace.remove()  # its wires may be those of another lab.yaml
-        self.namespace.create()
         self.state.create()
         self.state.save("lab", self.lab.model_dump(mode="json"))
         self.state.save("settings", vars(settings))
         self.state.save("artifacts", str(artifact_folder.absolute()))
+        self.namespace.create()  # after the lab is known by its name: `down` finds both
         self._make_key()
         network.build(wires, self.namespace)
         missing = [node for node in self.lab.nodes if self.node_state(node) == "off"]

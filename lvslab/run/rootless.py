@@ -35,9 +35,11 @@ _HINT = (
 def enter() -> None:
     """For root nothing; anybody else's command starts anew, as root of the user's namespaces.
 
-    Raises MissingError if this host does not let ordinary users have what a lab needs, and
-    InputError if the folder for the labs' state belongs to somebody else.
+    Raises MissingError if this host has no taps, or does not let ordinary users have what a lab
+    needs, and InputError if the folder for the labs' state belongs to somebody else.
     """
+    if not _TUN.exists():
+        raise MissingError(f"a lab needs taps, and {_TUN} is missing", hint="modprobe tun, as root")
     if os.geteuid() == 0:
         return
     if not os.access(_TUN, os.R_OK | os.W_OK):

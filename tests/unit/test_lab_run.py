@@ -19,9 +19,20 @@ import pytest
 from lvslab.check import experiments, failover, timeline, wire
 from lvslab.check.probe import Probe, Request, page_every, view
 from lvslab.cli import main
+from lvslab.core import host
 from lvslab.core.errors import InputError, MissingError, StageError
 from lvslab.model.lab import Lab
-from lvslab.run import agent, artifacts, checkpoint, guest_agent, hardware, network, rootless
+from lvslab.run import (
+    agent,
+    artifacts,
+    checkpoint,
+    faults,
+    guest_agent,
+    hardware,
+    network,
+    rootless,
+    state,
+)
 from lvslab.run.cluster import Cluster, Settings
 from lvslab.run.namespace import Namespace
 from lvslab.run.qmp import monitor
@@ -159,9 +170,7 @@ def test_a_host_without_user_namespaces_is_told(
     assert not (tmp_path / "keeper").exists()
 
 
-def test_a_folder_of_somebody_else_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     with pytest.raises(InputError, match="somebody else's"):
         LabState("x").create()
@@ -263,6 +272,7 @@ def port(tmp_path: Path) -> Iterator[Path]:
         thread = threading.Thread(target=_serve, args=(server,), daemon=True)
         thread.start()
         yield path
+        server.shutdown(socket.SHUT_RDWR)  # accept(2) ends
     thread.join(10)
 
 
@@ -393,6 +403,128 @@ def test_a_bad_or_unknown_checkpoint_is_told(lab: Lab) -> None:
         checkpoint.save(cluster, "a b")
     with pytest.raises(InputError, match="there is no checkpoint x"):
         checkpoint.restore(cluster, "x")
+
+
+def test_the_lock_of_a_lab_follows_no_link(lab: Lab, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    cluster = Cluster(lab)
+    with cluster.changing():
+        pass
+    assert cluster.state.lock.parent.stat().st_mode & 0o077 == 0
+    cluster.state.lock.unlink()
+    cluster.state.lock.symlink_to(victim)
+    with pytest.raises(OSError), cluster.changing():
+        pass
+    assert victim.read_text() == "precious"
+
+
+def test_a_lab_in_a_folder_of_somebody_else_is_not_touched(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(InputError, match="somebody else's"), Cluster(lab).changing():
+        pass
+    assert list(Cluster(lab).state.folder.parent.iterdir()) == []
+
+
+def test_a_path_that_is_too_long_for_a_socket_is_told(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(state, "runtime_root", lambda: tmp_path / ("deep" * 30))
+    cluster = Cluster(lab)
+    cluster.state.create()
+    with pytest.raises(InputError, match="too long for a socket") as caught:
+        cluster.files("lvs1")
+    assert "LVSLAB_STATE" in str(caught.value.hint)
+
+
+def off(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """A cluster whose machines are all off and cannot start; what would have been done."""
+    done: list[tuple[str, ...]] = []
+    cluster.state.create()
+    cluster.state.save("settings", vars(Settings()))
+    monkeypatch.setattr(cluster, "node_state", lambda node: "off")
+    monkeypatch.setattr(cluster, "launch", lambda node: done.append(("launch", node)))
+    monkeypatch.setattr(cluster, "run", lambda node, argv, **_: done.append((node, *argv)))
+    monkeypatch.setattr(faults, "_ports", lambda cluster: [])
+    return done
+
+
+def test_a_node_that_was_off_starts_its_services_by_itself(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(lab)
+    done = off(cluster, monkeypatch)
+    cluster.state.save("faults", [("service", "rs1", "apache2")])
+    mended = [str(fault) for fault in faults.heal(cluster, "rs1")]
+    assert mended == ["rs1 is off", "rs1: apache2 stopped"]
+    assert done == [("launch", "rs1")]
+    assert cluster.state.load("faults") == []
+
+
+def test_a_node_keeps_its_disk_while_image_and_seed_are_the_same(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its checkpoints with it; another seed or image means a new disk, and none of them."""
+    cluster = Cluster(lab)
+    off(cluster, monkeypatch)
+    base, seed = tmp_path / "base.raw", tmp_path / "seed.iso"
+    base.write_bytes(bytes(1 << 20))
+    seed.write_bytes(b"one")
+    cluster._prepare("lvs1", base, seed)
+    disk = cluster.files("lvs1").disk
+    first = disk.stat().st_ino
+    cluster.state.save("checkpoints", {"x": "now"})
+    cluster._prepare("lvs1", base, seed)
+    assert (disk.stat().st_ino, checkpoint.names(cluster)) == (first, {"x": "now"})
+    seed.write_bytes(b"two")
+    cluster._prepare("lvs1", base, seed)
+    assert (disk.stat().st_ino != first, checkpoint.names(cluster)) == (True, {})
+
+
+def test_a_checkpoint_that_was_not_written_whole_is_not_listed(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(lab)
+    cluster.state.create()
+    cluster.state.save("checkpoints", {"x": "long ago", "y": "long ago"})
+    monkeypatch.setattr(faults, "broken", lambda cluster: [])
+    monkeypatch.setattr(cluster, "pause", lambda node: None)
+    monkeypatch.setattr(cluster, "resume", lambda node: None)
+
+    def full(cluster: Cluster, node: str, name: str) -> None:
+        raise StageError("No space left on device")
+
+    monkeypatch.setattr(checkpoint, "_snapshot", full)
+    with pytest.raises(StageError, match="No space"):
+        checkpoint.save(cluster, "x")
+    assert checkpoint.names(cluster) == {"y": "long ago"}
+
+
+def test_help_needs_no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: object) -> None:
+        raise MissingError("nothing is installed")
+
+    monkeypatch.setattr(host, "ensure", missing)
+    assert main.main(["lab", "up", "--help"]) == 0
+    assert main.main(["lab", "up"]) == 3
+
+
+def test_the_checkpoint_of_failover_is_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(host, "ensure", lambda *_: None)
+    assert main.main(["lab", "save", failover.CHECKPOINT]) == 2
+    assert "take another name" in capsys.readouterr().err
+
+
+def test_a_lab_that_never_ran_has_nothing_to_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(host, "ensure", lambda *_: None)
+    assert main.main(["lab", "down", "--name", "nobody"]) == 0
+    assert "there is no lab nobody" in capsys.readouterr().out
 
 
 def test_verbs_of_a_lab_that_does_not_run_end_with_status_2(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lvslab.cli.base import as_json, session, verb
-from lvslab.cli.lab.base import running, which_lab
+from lvslab.cli.lab.base import running, the_lab, which_lab
 from lvslab.core.errors import CheckFailed, InputError
 
 if TYPE_CHECKING:
@@ -56,12 +56,12 @@ def failover(
     from lvslab.core.files import write_atomic
 
     this = session()
-    cluster = running(lab_path, name)
-    known = experiments.everything(cluster.lab)
+    cluster = None if only_list else running(lab_path, name)
+    known = experiments.everything(cluster.lab if cluster else the_lab(lab_path, None))
     if unknown := [fault for fault in faults if fault not in known]:
         raise InputError(f"there is no fault {unknown[0]}", hint="there are: " + ", ".join(known))
     chosen = [known[fault] for fault in faults or known]
-    if only_list:
+    if cluster is None:
         for experiment in chosen:
             this.out(f"{experiment.name:<18} {experiment.summary}")
         return

@@ -102,7 +102,11 @@ def down(lab_path: Path, name: str | None) -> None:
     """End the lab: no process, namespace, tap or file is left behind."""
     from lvslab.run.cluster import Cluster
 
-    cluster = Cluster(the_lab(lab_path, name))
+    wanted = name or the_lab(lab_path, None).name
+    cluster = Cluster.known(wanted)
+    if cluster is None:
+        session().out(f"there is no lab {wanted}")
+        return
     with cluster.changing():
         cluster.down()
-    session().out(f"the lab {cluster.lab.name} is gone")
+    session().out(f"the lab {wanted} is gone")

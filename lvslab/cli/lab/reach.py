@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import socket
 import sys
 import termios
@@ -29,6 +30,7 @@ def _become(cluster: Cluster, words: list[str]) -> NoReturn:
     from lvslab.core.procs import program
 
     sys.stdout.flush()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # Python ignores it, and the program would, too
     with cluster.namespace.inside():
         os.execv(program(words[0]), words)
 
