@@ -31,9 +31,9 @@ def set_interval(cluster: Cluster, seconds: float) -> None:
     """Give all directors another advert interval, and keep the calm cluster as a checkpoint."""
     checkpoint.restore(cluster, BEFORE)
     for node in cluster.lab.nodes_of(Role.DIRECTOR):
-        text = re.sub(
-            r"advert_int \S+", f"advert_int {seconds:g}", cluster.run(node, ["cat", CONF])
-        )
+        text = cluster.run(node, ["cat", CONF])
+        for setting, value in (("advert_int", seconds), ("vrrp_startup_delay", 8 * seconds)):
+            text = re.sub(rf"{setting} \S+", f"{setting} {value:g}", text)
         cluster.run(node, ["tee", CONF], stdin=text)
         cluster.run(node, ["systemctl", "restart", "keepalived"], timeout=60)
     checklist.wait(cluster, 60)
@@ -54,25 +54,33 @@ def measure(cluster: Cluster, lab: Lab, runs: int) -> str:
     )
 
 
+def compare(cluster: Cluster, intervals: list[float], runs: int) -> None:
+    """Print a row for each interval; the directors are as before at the end."""
+    checklist.wait(cluster, 60)
+    checkpoint.save(cluster, BEFORE)
+    print("interval     bar  crash: median, max  moved by a pause")
+    try:
+        for seconds in intervals:
+            vrrp = cluster.lab.directors.vrrp.model_copy(update={"advert_seconds": seconds})
+            directors = cluster.lab.directors.model_copy(update={"vrrp": vrrp})
+            set_interval(cluster, seconds)
+            lab = cluster.lab.model_copy(update={"directors": directors})
+            print(measure(cluster, lab, runs), flush=True)
+    finally:
+        checkpoint.restore(cluster, BEFORE)
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--name", default="lvslab")
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("seconds", type=float, nargs="*", default=[0.1, 0.15, 0.2, 0.3])
+    parser.add_argument("seconds", type=float, nargs="*", default=[0.1, 0.15, 0.2, 0.21, 0.3])
     options = parser.parse_args()
     try:
         cluster = Cluster.running(options.name)
-        checklist.wait(cluster, 60)
-        checkpoint.save(cluster, BEFORE)
-        print("interval     bar  crash: median, max  moved by a pause")
-        for seconds in options.seconds:
-            vrrp = cluster.lab.directors.vrrp.model_copy(update={"advert_seconds": seconds})
-            directors = cluster.lab.directors.model_copy(update={"vrrp": vrrp})
-            set_interval(cluster, seconds)
-            lab = cluster.lab.model_copy(update={"directors": directors})
-            print(measure(cluster, lab, options.runs), flush=True)
-        checkpoint.restore(cluster, BEFORE)
+        with cluster.changing():
+            compare(cluster, options.seconds, options.runs)
     except LabError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.status

@@ -1,16 +1,29 @@
-"""Run an image's own programs: in its tree, in namespaces of their own, with the role's files."""
+"""Programs in tests: build.py itself, and an image's own.
+
+An image's programs run in its tree, in namespaces of their own, with the role's files.
+"""
 
 from __future__ import annotations
 
 import io
 import os
 import subprocess
+import sys
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from lvslab.render import RenderedFile
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def build_py(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run a verb of the command line as a user does."""
+    argv = [sys.executable, "-m", "lvslab.cli", *words]
+    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=3000)
+
 
 _ENTER = r"""
 set -e

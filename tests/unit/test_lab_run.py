@@ -128,6 +128,12 @@ network.build(load_lab(Path("lab.yaml")), namespace)
 with namespace.inside():
     sleeper = subprocess.Popen(["sleep", "600"], start_new_session=True)
 assert namespace.processes() == [sleeper.pid]
+nic = "tap,id=a,ifname=lvs1-eth1,script=no,downscript=no"
+qemu = ["qemu-system-x86_64", "-S", "-nodefaults", "-display", "none", "-netdev", nic]
+with namespace.inside():
+    subprocess.run([*qemu, "-device", "e1000,netdev=a", "-daemonize"], check=True)
+assert len(namespace.processes()) == 2
+assert network.ports(namespace)["lvs1-eth1"]["state"] == "forwarding"
 print(Path(os.environ["LVSLAB_STATE"], "keeper").read_text().split()[0], end=" ")
 print(*sorted(network.ports(namespace)))
 namespace.remove()
@@ -137,7 +143,7 @@ rootless.leave()
 
 
 def test_an_ordinary_user_has_a_lab_too_and_its_keeper_ends_with_it(tmp_path: Path) -> None:
-    """In a user namespace where even root is somebody ordinary."""
+    """In a user namespace where even root is somebody ordinary; QEMU gets its tap there."""
     state = tmp_path / "s"
     done = subprocess.run(
         ["unshare", "--user", "--map-user=1000", "--map-group=1000", sys.executable]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import json
+import os
+import pty
 import subprocess
 import sys
 from collections.abc import Callable
@@ -293,6 +295,20 @@ def test_it_runs_here_and_says_what_is_wrong(tmp_path: Path, lab: Lab) -> None:
     text = command(tmp_path, lab, "--node", "lvs1")
     assert text.stdout.startswith("lvs1 (director)\n ✗ 1 VRRP addresses where they belong: VI_1 ")
     assert "\033" not in text.stdout
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_a_terminal_gets_colours_unless_it_wants_none(
+    tmp_path: Path, lab: Lab, no_color: str
+) -> None:
+    expect = tmp_path / "expect.json"
+    expect.write_text(checklist.text(lab))
+    ours, theirs = pty.openpty()
+    words = [sys.executable, PROGRAM, "--expect", expect, "--node", "lvs1"]
+    subprocess.run(words, stdout=theirs, env=os.environ | {"NO_COLOR": no_color}, timeout=60)
+    os.close(theirs)
+    assert (b"\033[31;1m" in os.read(ours, 1 << 16)) == (not no_color)
+    os.close(ours)
 
 
 def test_every_interface_has_somebody_to_ask(lab: Lab, wide_lab: Lab) -> None:

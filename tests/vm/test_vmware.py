@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lvslab.check import bringup, checklist
+from lvslab.check import checklist
 from lvslab.core.files import sha256_file
-from lvslab.core.stages import default_cache
 from lvslab.model.lab import Lab
-from lvslab.run.cluster import Cluster, Settings
+from lvslab.run.cluster import Cluster
 from tests.documents import ROOT, Example, examples, sheet_commands
+from tests.programs import build_py
 
 pytestmark = pytest.mark.vm
-LIMITS = bringup.Limits(boot_seconds=1500, settle_seconds=300)
+NAME = "vmware-test"
 
 
 @pytest.fixture(scope="module")
 def cluster(lab: Lab, built: Path) -> Iterator[Cluster]:
-    """The whole lab, from artifacts/vmware."""
-    made = Cluster(lab.model_copy(update={"name": "vmware-test"}))
+    """The whole lab, from artifacts/vmware, started as a user does."""
+    made = Cluster(lab.model_copy(update={"name": NAME}))
+    words = ["lab", "up", "--name", NAME, "--from", "vmware", "--artifacts", str(built)]
     try:
-        bringup.up(made, built, default_cache(), Settings(origin="vmware"), limits=LIMITS)
+        done = build_py(*words)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "is up: the checklist passes" in done.stdout
         yield made
     finally:
-        with made.changing():
-            made.down()
+        build_py("lab", "down", "--name", NAME)
 
 
 def test_the_checklist_passes(cluster: Cluster) -> None:
@@ -56,11 +57,6 @@ def test_base_disks_and_children_are_as_they_were(cluster: Cluster, built: Path)
 
 
 # --- the examples of docs/ that need artifacts or a running lab
-
-
-def build_py(*words: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "lvslab.cli", *words]
-    return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=3000)
 
 
 @pytest.mark.parametrize("example", examples("console node"), ids=str)
