@@ -176,7 +176,7 @@ def power_cycle(cluster: Cluster) -> None:
 
 
 def has(cluster: Cluster, node: str, interface: str, address: str) -> bool:
-    return address in addresses(cluster, node)[interface]
+    return address in addresses(cluster, node).get(interface, [])  # none: it is down
 
 
 def test_a_node_whose_power_goes_in_its_first_boot_is_whole_after_the_next(
