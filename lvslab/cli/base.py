@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -196,6 +197,29 @@ def verb(
         return command
 
     return decorate
+
+
+class Verbs(click.Group):
+    """A group whose commands are imported on use, shown in the table's order.
+
+    `verbs`: a verb to the module and the name of its click command, `module:name`.
+    """
+
+    def __init__(self, *args: Any, verbs: Mapping[str, str], **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._verbs = verbs
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs' names."""
+        return list(self._verbs)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb's module; None if there is no such verb."""
+        if cmd_name not in self._verbs:
+            return None
+        module, _, name = self._verbs[cmd_name].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
 
 
 def show_error(error: LabError, this: Session) -> None:

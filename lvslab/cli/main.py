@@ -7,7 +7,6 @@ missing, 4 a stage failed, 130 interrupted, 143 ended by SIGTERM. No traceback r
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import os
 import sys
@@ -17,11 +16,10 @@ from collections.abc import Sequence
 import click
 
 from lvslab import __version__
-from lvslab.cli.base import PROGRAM, Session, epilog, everywhere, show_error
+from lvslab.cli.base import PROGRAM, Session, Verbs, epilog, everywhere, show_error
 from lvslab.cli.signals import Terminated, watched
 from lvslab.core.errors import LabError
 
-# verb: module and name of its click command; the module is imported when the verb is used
 VERBS = {
     "images": "lvslab.cli.images:images",
     "test": "lvslab.cli.test:test",
@@ -42,24 +40,9 @@ VERBS = {
 COMPLETE_VARIABLE = "_BUILD_PY_COMPLETE"
 
 
-class Verbs(click.Group):
-    """A group whose commands are imported on use, shown in the table's order."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The verbs' names."""
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the verb's module; None if there is no such verb."""
-        if cmd_name not in VERBS:
-            return None
-        module, _, name = VERBS[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
-        return command
-
-
 @click.command(
     cls=Verbs,
+    verbs=VERBS,
     epilog=epilog("images\ntest --fast\nvalidate"),
     context_settings={"help_option_names": ["-h", "--help"]},
 )

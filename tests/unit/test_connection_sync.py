@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import socket
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.programs import loaded
 
 PROGRAM = ROOT / "roles/director/files/usr/local/lib/lvslab/connection-sync"
 HEADING = "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName PEData\n"
@@ -25,16 +23,7 @@ TABLE = HEADING + (
 
 @pytest.fixture(scope="module")
 def sync() -> ModuleType:
-    loader = importlib.machinery.SourceFileLoader("connection_sync", str(PROGRAM))
-    spec = importlib.util.spec_from_loader("connection_sync", loader)
-    assert spec
-    module = importlib.util.module_from_spec(spec)
-    sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
-    try:
-        loader.exec_module(module)
-    finally:
-        sys.dont_write_bytecode = before
-    return module
+    return loaded(PROGRAM)
 
 
 def test_established_connections_to_addresses_held_here_are_told(sync: ModuleType) -> None:

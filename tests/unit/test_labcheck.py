@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import json
 import os
 import pty
@@ -11,32 +9,19 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from lvslab.model.lab import Lab
 from lvslab.render import checklist
+from tests.programs import loaded
 
 PROGRAM = Path(__file__).resolve().parents[2] / "roles/common/files/usr/local/bin/labcheck"
 World = dict[str, Any]
 
 
-def load() -> ModuleType:
-    loader = importlib.machinery.SourceFileLoader("labcheck", str(PROGRAM))
-    spec = importlib.util.spec_from_loader("labcheck", loader)
-    assert spec
-    module = importlib.util.module_from_spec(spec)
-    sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
-    try:
-        loader.exec_module(module)
-    finally:
-        sys.dont_write_bytecode = before
-    return module
-
-
-LABCHECK = load()
+LABCHECK = loaded(PROGRAM)
 
 
 def link(*addresses: str, carrier: bool = True) -> dict[str, Any]:

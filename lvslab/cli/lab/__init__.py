@@ -2,53 +2,36 @@
 
 from __future__ import annotations
 
-import importlib
-
 import click
 
-from lvslab.cli.base import epilog, everywhere
+from lvslab.cli.base import Verbs, epilog, everywhere
 
 VERBS = {
-    "up": "power:up",
-    "down": "power:down",
-    "status": "look:status",
-    "check": "look:check",
-    "ssh": "reach:ssh",
-    "console": "reach:console",
-    "client": "reach:client",
-    "capture": "reach:capture",
-    "kill": "fault:kill",
-    "pause": "fault:pause",
-    "start": "fault:start",
-    "cut": "fault:cut",
-    "split": "fault:split",
-    "stop-service": "fault:stop_service",
-    "heal": "fault:heal",
-    "save": "keep:save",
-    "restore": "keep:restore",
-    "failover": "measure:failover",
+    "up": "lvslab.cli.lab.power:up",
+    "down": "lvslab.cli.lab.power:down",
+    "status": "lvslab.cli.lab.look:status",
+    "check": "lvslab.cli.lab.look:check",
+    "ssh": "lvslab.cli.lab.reach:ssh",
+    "console": "lvslab.cli.lab.reach:console",
+    "client": "lvslab.cli.lab.reach:client",
+    "capture": "lvslab.cli.lab.reach:capture",
+    "kill": "lvslab.cli.lab.fault:kill",
+    "pause": "lvslab.cli.lab.fault:pause",
+    "start": "lvslab.cli.lab.fault:start",
+    "cut": "lvslab.cli.lab.fault:cut",
+    "split": "lvslab.cli.lab.fault:split",
+    "stop-service": "lvslab.cli.lab.fault:stop_service",
+    "heal": "lvslab.cli.lab.fault:heal",
+    "save": "lvslab.cli.lab.keep:save",
+    "restore": "lvslab.cli.lab.keep:restore",
+    "failover": "lvslab.cli.lab.measure:failover",
 }
-
-
-class LabVerbs(click.Group):
-    """The group whose commands are imported on use, shown in the table's order."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The verbs' names."""
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the verb's module; None if there is no such verb."""
-        if cmd_name not in VERBS:
-            return None
-        module, _, name = VERBS[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(f"{__name__}.{module}"), name)
-        return command
 
 
 @click.command(
     "lab",
-    cls=LabVerbs,
+    cls=Verbs,
+    verbs=VERBS,
     epilog=epilog(
         """
         lab up
