@@ -135,7 +135,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/arp-watch": [
-   "08df1e626c3ef08ae4ad8387fe34651430e5b4536a473b79c53eab9464d5e0f5",
+   "64b16cb72a5859e69092394bb04879aa08a86cbf199dc1247888f204aa31babf",
    493
   ],
   "/usr/local/lib/lvslab/connection-sync": [

@@ -1,0 +1,132 @@
+"""arp-watch: when a network counts as silent, and when as alive again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.programs import loaded
+
+PROGRAM = ROOT / "roles/director/files/usr/local/lib/lvslab/arp-watch"
+FALL, RISE, SETTLE = 3, 2, 5.0
+
+
+@pytest.fixture
+def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The program, its files in a folder of the test's, its clock at 100 s."""
+    module = loaded(PROGRAM)
+    monkeypatch.setattr(module, "STATE", f"{tmp_path}/")
+    monkeypatch.setattr(module.time, "monotonic", lambda: 100.0)
+    return module
+
+
+def network(watch: ModuleType) -> Any:
+    return watch.Network(SETTLE, "arp_VMnet12", "eth2", "192.168.100.10,192.168.100.20")
+
+
+def says(tmp_path: Path) -> str:
+    """What keepalived reads."""
+    return (tmp_path / "arp_VMnet12").read_text()
+
+
+def rounds(this: Any, *heard: bool) -> None:
+    for answer in heard:
+        this.judge(answer, FALL, RISE)
+
+
+def settled(watch: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A network that is alive, long after the boot."""
+    this = network(watch)
+    monkeypatch.setattr(watch.time, "monotonic", lambda: 200.0)
+    rounds(this, True, True)
+    return this
+
+
+def test_a_network_is_silent_until_the_boot_has_settled(
+    watch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    this = network(watch)
+    rounds(this, *[True] * 9)
+    assert says(tmp_path) == "1\n"
+    monkeypatch.setattr(watch.time, "monotonic", lambda: 100.0 + SETTLE)
+    rounds(this, True)
+    assert says(tmp_path) == "0\n"
+
+
+def test_only_three_silent_rounds_in_a_row_count(
+    watch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    this = settled(watch, monkeypatch)
+    rounds(this, False, False, True, False, False)
+    assert says(tmp_path) == "0\n"
+    rounds(this, False)
+    assert says(tmp_path) == "1\n"
+
+
+def test_one_answer_is_not_enough_to_be_back(
+    watch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    this = settled(watch, monkeypatch)
+    rounds(this, False, False, False, True, False)
+    assert says(tmp_path) == "1\n"
+    rounds(this, True, True)
+    assert says(tmp_path) == "0\n"
+
+
+def test_without_a_link_it_is_silent_at_once(
+    watch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    this = settled(watch, monkeypatch)
+    monkeypatch.setattr(watch, "linked", lambda wire, interface: True)
+    this.look(None)
+    assert says(tmp_path) == "0\n"
+    monkeypatch.setattr(watch, "linked", lambda wire, interface: False)
+    this.look(None)
+    assert says(tmp_path) == "1\n"
+
+
+def test_a_watch_that_is_started_again_keeps_what_it_knew(
+    watch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a restart of the watch alone would move the addresses."""
+    settled(watch, monkeypatch)
+    network(watch)
+    assert says(tmp_path) == "0\n"
+
+
+def test_a_director_s_own_answer_and_a_stranger_s_count_for_nothing(watch: ModuleType) -> None:
+    this = network(watch)
+    this.own = b"\x00\x50\x56\x00\x01\x03"
+    real, stranger = b"\xc0\xa8\x64\x0a", b"\xc0\xa8\x64\x63"
+
+    def reply(mac: bytes, address: bytes, kind: int = 2) -> bytes:
+        packed: bytes = watch.PACKET.pack(1, 0x0800, 6, 4, kind, mac, address, bytes(6), bytes(4))
+        return packed
+
+    def hears(*packets: bytes) -> bool:
+        this.socket = Wire(list(packets))
+        heard: bool = this.answered()
+        return heard
+
+    other = b"\x00\x50\x56\x00\x01\x0a"
+    assert hears(b"short", reply(other, real))
+    assert not hears()
+    assert not hears(reply(this.own, real))
+    assert not hears(reply(other, stranger))
+    assert not hears(reply(other, real, kind=1))
+
+
+class Wire:
+    """A socket that has these packets and no more."""
+
+    def __init__(self, packets: list[bytes]) -> None:
+        self.packets = packets
+
+    def recv(self, _size: int) -> bytes:
+        if not self.packets:
+            raise BlockingIOError
+        return self.packets.pop(0)
