@@ -15,7 +15,7 @@ from lvslab.cli import main
 from lvslab.cli.base import Session
 from lvslab.model.lab import Lab
 from lvslab.render.handout import SHEET, answers, handout
-from tests.documents import MARKS, Example, blocks, documents, examples
+from tests.documents import MARKS, Example, blocks, documents, examples, sheet_commands
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ["python3", "build.py"]
@@ -85,6 +85,16 @@ def test_commands_of_build_py_are_understood(words: list[str]) -> None:
         assert command is not None, name
     assert command is not None
     command.make_context(command.name, words, obj=Session())
+
+
+ROOT_ONLY = {"ipvsadm", "sysctl", "tcpdump", "arping", "ethtool"}
+"""Programs on the nodes that a user's PATH lacks, or that tell a user nothing."""
+
+
+@pytest.mark.parametrize("example", [*sheet_commands(), *examples("console node")], ids=str)
+def test_what_needs_root_on_a_node_is_typed_with_sudo(example: Example) -> None:
+    if ROOT_ONLY & set(example.words):
+        assert example.words[0] == "sudo"
 
 
 @pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
