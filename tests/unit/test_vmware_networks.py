@@ -18,7 +18,15 @@ import pytest
 
 from lvslab.cli import main
 from lvslab.model.lab import Lab
-from lvslab.render.handout import NETWORKS_PS1, NETWORKS_SH, PATCH_PS1, PATCH_SH, answers, handout
+from lvslab.render.handout import (
+    NETWORKS_PS1,
+    NETWORKS_SH,
+    PATCH_PS1,
+    PATCH_SH,
+    SHEET,
+    answers,
+    handout,
+)
 
 AS_INSTALLED = """VERSION=1,0
 answer VNET_1_DHCP yes
@@ -301,6 +309,21 @@ def powershell_errors(text: str) -> list[str]:
 
     parser = Parser(Language(tree_sitter_powershell.language()))
     return errors(parser.parse(text.encode()).root_node)
+
+
+def test_the_sheet_s_commands_for_the_host_are_for_both_kinds_of_host(lab: Lab) -> None:
+    """A student on Windows has PowerShell, where `curl` is another program and `while` another."""
+    lines = [line.strip() for line in handout(lab)[SHEET].splitlines()]
+    asking = [line for line in lines if "http://" in line]
+    windows = [line for line in asking if "curl.exe " in line]
+    others = [line for line in asking if "curl.exe" not in line]
+    assert len(windows) == len(others) == 3
+    for command in windows:
+        assert powershell_errors(command + "\n") == []
+    for command in others:
+        assert subprocess.run(["sh", "-n", "-c", command], capture_output=True).returncode == 0
+    # the parser cannot know it: what Windows PowerShell 5.1 has not
+    assert not any(word in command for command in windows for word in ("&&", "||", "/dev/null"))
 
 
 @pytest.mark.parametrize("name", [NETWORKS_PS1, PATCH_PS1])
