@@ -97,7 +97,14 @@ def start(cluster: Cluster, node: str) -> bool:
 
 
 def reapply(cluster: Cluster, node: str) -> None:
-    """Pull the cables again that were pulled before a node's QEMU was started anew."""
+    """Pull the cables that are out on a node whose QEMU was started anew.
+
+    Those that its .vmx has not connected, and those that were pulled before.
+    """
+    if cluster.settings.origin == "vmware":
+        for nic in cluster.machine(node).nics:
+            if not nic.connected:
+                _carrier(cluster, node, nic.interface, False)
     for fault in _kept(cluster):
         if fault.node == node and fault.kind == "carrier":
             _carrier(cluster, node, fault.what, False)

@@ -18,7 +18,7 @@ from lvslab.model.lab import Lab
 from lvslab.run.network import tap_name
 from lvslab.run.state import NodeFiles
 
-DiskController = Literal["lsisas", "ahci", "virtio"]
+DiskController = Literal["lsisas", "pvscsi", "ahci", "virtio"]
 NicModel = Literal["e1000", "vmxnet3", "virtio"]
 Firmware = Literal["bios", "uefi"]
 Hardware = Literal["vmware", "vmware-sata", "virtio"]
@@ -45,12 +45,16 @@ _OVMF_CODE = (
 
 @dataclass(frozen=True)
 class Nic:
-    """A network card: the guest's name for it, its MAC, and its tap (None: NAT)."""
+    """A network card: the guest's name for it, its MAC, its tap (None: NAT), its cable in or out.
+
+    QEMU starts with every cable in: `faults.reapply` pulls those that are out.
+    """
 
     interface: str
     mac: str
     tap: str | None
     model: NicModel = "e1000"
+    connected: bool = True
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def qemu_command(
     command += ["-m", str(machine.memory_mib), "-smp", str(machine.cpus)]
     command += ["-display", "none", "-vga", "std", "-rtc", "base=utc"]
     command += _firmware(machine, files) + _ports(files)
-    command += _disk(machine, files) + _seed(machine)
+    command += disk_devices(machine, files) + _seed(machine)
     command += ["-device", "pci-bridge,id=nics,chassis_nr=1,shpc=off"]
     for slot, nic in enumerate(machine.nics, _FIRST_SLOT):
         command += _nic(machine, nic, slot)
@@ -172,11 +176,13 @@ def _ports(files: NodeFiles) -> list[str]:
     ]
 
 
-def _disk(machine: Machine, files: NodeFiles) -> list[str]:
+def disk_devices(machine: Machine, files: NodeFiles) -> list[str]:
+    """The drive of a machine and the controller that it is on, as words of QEMU's command."""
     # cache=unsafe: the overlay lives no longer than the lab, and QEMU survives the guest
     drive = f"if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file={files.disk}"
     device = {
         "lsisas": ["-device", "mptsas1068,id=scsi", "-device", f"scsi-hd,drive=disk,wwn={_WWN}"],
+        "pvscsi": ["-device", "pvscsi,id=scsi", "-device", "scsi-hd,bus=scsi.0,drive=disk"],
         "ahci": ["-device", "ich9-ahci,id=sata", "-device", "ide-hd,bus=sata.0,drive=disk"],
         "virtio": ["-device", "virtio-blk-pci,drive=disk"],
     }[machine.controller]

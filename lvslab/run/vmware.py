@@ -1,15 +1,17 @@
 """The lab out of VMware's folders: what each .vmx says is what QEMU gets.
 
-Wires, MACs, memory, disk and CD-ROM come from the .vmx and not from lab.yaml, so that a
-.vmx that is wrong gives a cluster whose checklist fails. One device differs: VMware's
+Wires, MACs, models, memory, disk and CD-ROM come from the .vmx and not from lab.yaml, so
+that a .vmx that is wrong gives a cluster whose checklist fails. One device differs: VMware's
 lsilogic is LSI's parallel controller, of which QEMU has no model; its serial sister
 (mptsas1068) is driven by the same family of drivers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from lvslab.core.errors import InputError
 from lvslab.model.lab import Lab
@@ -19,6 +21,15 @@ FOLDER = "vmware"
 """Where the machines' folders are, below the artifacts."""
 
 _FIRMWARE: dict[str, hardware.Firmware] = {"bios": "bios", "efi": "uefi"}
+_CARDS: dict[str, hardware.NicModel] = {"e1000": "e1000", "vmxnet3": "vmxnet3"}
+_CONTROLLERS: dict[str, hardware.DiskController] = {
+    "lsilogic": "lsisas",
+    "lsisas1068": "lsisas",
+    "pvscsi": "pvscsi",
+    "sata": "ahci",
+    "ahci": "ahci",
+}
+Device = TypeVar("Device")
 
 
 def machine_of(artifacts: Path, node: str) -> vmx.VmxMachine:
@@ -32,8 +43,14 @@ def machine_of(artifacts: Path, node: str) -> vmx.VmxMachine:
 
 
 def seed(this: vmx.VmxMachine, node: str) -> Path:
-    """The image in a machine's CD-ROM. Raises InputError if there is none."""
-    if this.cdrom is None or not this.cdrom.is_file():
+    """The image in a machine's CD-ROM. Raises InputError if there is none when it starts."""
+    if this.cdrom is None:
+        raise InputError(
+            "no CD-ROM with an image is connected at power-on, so the machine has no seed",
+            where=f"{node}.vmx",
+            hint=f'it wants ide1:0.fileName = "{node}.iso" and ide1:0.startConnected = "TRUE"',
+        )
+    if not this.cdrom.is_file():
         raise InputError(
             f"there is no CD-ROM image ({this.cdrom})", where=f"{node}.vmx", hint="build it anew"
         )
@@ -69,7 +86,8 @@ def machine(
 ) -> hardware.Machine:
     """What QEMU is given for a .vmx; `lab` is the rewired one, `seed` the copy of its CD-ROM.
 
-    Raises InputError if it has another firmware than bios or efi, or another number of disks.
+    Raises InputError if it has another firmware than bios or efi, another number of disks, or
+    a card or a controller that QEMU has no model of.
     """
     firmware = _FIRMWARE.get(this.firmware)
     if firmware is None or len(this.disks) != 1:
@@ -79,6 +97,26 @@ def machine(
             where=f"{node}.vmx",
         )
     like = hardware.machine(lab, node, this.disks[0], seed, ssh_port, "vmware", firmware)
-    macs = {nic.interface: nic.mac for nic in this.nics}
-    nics = tuple(replace(nic, mac=macs[nic.interface]) for nic in like.nics)
-    return replace(like, nics=nics)
+    cards = {nic.interface: nic for nic in this.nics}
+    nics = tuple(
+        replace(
+            nic,
+            mac=cards[nic.interface].mac,
+            model=_known(_CARDS, cards[nic.interface].model, f"the card {nic.interface}", node),
+            connected=cards[nic.interface].connected,
+        )
+        for nic in like.nics
+    )
+    controller = _known(_CONTROLLERS, this.controllers[0], "the disk's controller", node)
+    return replace(like, nics=nics, controller=controller)
+
+
+def _known(devices: Mapping[str, Device], name: str, what: str, node: str) -> Device:
+    """QEMU's device for VMware's. Raises InputError if there is none."""
+    if name not in devices:
+        raise InputError(
+            f"{what} is {name!r}, which cannot be had here",
+            where=f"{node}.vmx",
+            hint=f"virtualDev can be {', '.join(devices)}",
+        )
+    return devices[name]

@@ -22,18 +22,25 @@ _NICS = 10
 
 @dataclass(frozen=True)
 class VmxNic:
-    """A network card: the guest's name of it, its VMnet, its MAC ("" if VMware makes one)."""
+    """A network card: the guest's name of it, its VMnet, its MAC ("" if VMware makes one).
+
+    `connected`: whether its cable is in when the machine is powered on.
+    """
 
     interface: str
     vnet: str
     mac: str
     slot: int
     model: str
+    connected: bool = True
 
 
 @dataclass(frozen=True)
 class VmxMachine:
-    """A machine; disks by the order of their controllers, paths beside the .vmx made absolute."""
+    """A machine; disks by the order of their controllers, paths beside the .vmx made absolute.
+
+    `cdrom` is the image in the first CD-ROM that is connected at power-on.
+    """
 
     name: str
     memory_mib: int
@@ -57,6 +64,11 @@ def settings(text: str) -> dict[str, str]:
 def is_on(values: Mapping[str, str], key: str) -> bool:
     """Whether a setting is TRUE."""
     return values.get(key.lower(), "").upper() == "TRUE"
+
+
+def starts_connected(values: Mapping[str, str], device: str) -> bool:
+    """Whether a device is connected when the machine is powered on; VMware's default is yes."""
+    return values.get(f"{device}.startconnected", "TRUE").upper() != "FALSE"
 
 
 def cards(values: Mapping[str, str]) -> list[str]:
@@ -85,8 +97,9 @@ def read(path: Path) -> VmxMachine:
         if not match or not is_on(values, f"{device}.present"):
             continue
         if values.get(f"{device}.devicetype", "").lower().startswith("cdrom"):
-            cdroms.append(name)
-        else:
+            if starts_connected(values, device):
+                cdroms.append((device, path.parent / name))
+        elif match[1].startswith("ide") or is_on(values, f"{match[1]}.present"):
             controller = values.get(f"{match[1]}.virtualdev", match[1].rstrip("0123456789"))
             disks.append((device, controller.lower(), path.parent / name))
     if not disks:
@@ -100,7 +113,7 @@ def read(path: Path) -> VmxMachine:
         nics=_nics(path, values),
         disks=tuple(disk for _, _, disk in disks),
         controllers=tuple(controller for _, controller, _ in disks),
-        cdrom=path.parent / cdroms[0] if cdroms else None,
+        cdrom=min(cdroms)[1] if cdroms else None,
     )
 
 
@@ -117,6 +130,7 @@ def _nics(path: Path, values: Mapping[str, str]) -> tuple[VmxNic, ...]:
             mac=values.get(f"{card}.address", "").lower(),
             slot=slots[card],
             model=values.get(f"{card}.virtualdev", "e1000").lower(),
+            connected=starts_connected(values, card),
         )
         for number, card in enumerate(sorted(slots, key=lambda card: slots[card]))
     )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from lvslab.cli import main
 from lvslab.core.errors import InputError
+from lvslab.core.procs import program
 from lvslab.model.lab import Lab
 from lvslab.render.vmx import vmx
-from lvslab.run import hardware, vmware
+from lvslab.run import faults, hardware, vmware
+from lvslab.run.cluster import Cluster, Settings
+from lvslab.run.state import NodeFiles
 from lvslab.run.vmx import VmxMachine, VmxNic, read
 
 
@@ -67,6 +73,7 @@ def test_connection_types_without_a_vmnet(lab: Lab, tmp_path: Path, kind: str, v
         ('memsize = "512"', "", "memsize is '', not a number"),
         ('memsize = "512"', 'memsize = "much"', "memsize is 'much', not a number"),
         ('scsi0:0.present = "TRUE"', "", "this machine has no disk"),
+        ('scsi0.present = "TRUE"', 'scsi0.present = "FALSE"', "this machine has no disk"),
         ('vnet = "VMnet12"', 'vnet = "office"', "ethernet1.vnet is 'office', not a VMnet"),
         ('vnet = "VMnet12"', "", "ethernet1.vnet is '', not a VMnet"),
         ('pciSlotNumber = "33"', 'pciSlotNumber = "-1"', "ethernet1.pcislotnumber is '-1'"),
@@ -147,6 +154,21 @@ def test_a_wrong_vmx_gives_wrong_wires(lab: Lab, tmp_path: Path) -> None:
             'scsi0:0.present = "TRUE"\nscsi0:1.present = "TRUE"\nscsi0:1.fileName = "b.vmdk"',
             "this one has 2 and bios",
         ),
+        (
+            'ethernet1.virtualDev = "e1000"',
+            'ethernet1.virtualDev = "vlance"',
+            "the card eth1 is 'vlance', which cannot be had here",
+        ),
+        (
+            'scsi0.virtualDev = "lsilogic"',
+            'scsi0.virtualDev = "buslogic"',
+            "the disk's controller is 'buslogic', which cannot be had here",
+        ),
+        (
+            'scsi0.virtualDev = "lsilogic"',
+            "",
+            "the disk's controller is 'scsi', which cannot be had here",
+        ),
     ],
 )
 def test_a_machine_that_is_none_of_the_lab_s(
@@ -160,6 +182,113 @@ def test_a_machine_that_is_none_of_the_lab_s(
         wires = vmware.rewired(lab, found)
         vmware.machine(wires, "rs1", found["rs1"], tmp_path / "seed.iso", 2201)
     assert message in caught.value.message
+
+
+def changed(lab: Lab, folder: Path, old: str, new: str, node: str = "rs1") -> hardware.Machine:
+    """What QEMU gets for a node whose .vmx has another text in place of `old`."""
+    found = machines(lab, folder)
+    path = folder / "vmware" / node / f"{node}.vmx"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    found[node] = vmware.machine_of(folder, node)
+    return vmware.machine(
+        vmware.rewired(lab, found), node, found[node], vmware.seed(found[node], node), 2201
+    )
+
+
+SATA = 'sata0.present = "TRUE"\nsata0:0.present = "TRUE"\nsata0:0.fileName = "rs1.vmdk"'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "device"),
+    [
+        ('virtualDev = "lsilogic"', 'virtualDev = "lsisas1068"', "mptsas1068,"),
+        ('virtualDev = "lsilogic"', 'virtualDev = "pvscsi"', "pvscsi,"),
+        ('scsi0:0.present = "TRUE"', SATA, "ich9-ahci,"),
+        ('scsi0:0.present = "TRUE"', f'{SATA}\nsata0.virtualDev = "ahci"', "ich9-ahci,"),
+        ('virtualDev = "e1000"', 'virtualDev = "vmxnet3"', "vmxnet3,id=nic-eth2,"),
+    ],
+)
+def test_qemu_gets_the_models_that_the_vmx_names(
+    lab: Lab, tmp_path: Path, old: str, new: str, device: str
+) -> None:
+    machine = changed(lab, tmp_path, old, new)
+    command = hardware.qemu_command(machine, NodeFiles(tmp_path), "tcg", {})
+    assert len([word for word in command if word.startswith(device)]) == 1
+    assert len([word for word in command if word.startswith(DISK_DEVICES)]) == 1
+
+
+DISK_DEVICES = ("mptsas1068", "pvscsi", "ich9-ahci", "virtio-blk")
+
+
+def test_a_controller_of_qemu_s_takes_the_disk(tmp_path: Path) -> None:
+    """QEMU itself is asked, and stands still before the first instruction of a guest."""
+    disk = tmp_path / "disk.qcow2"
+    subprocess.run([program("qemu-img"), "create", "-q", "-f", "qcow2", disk, "1M"], check=True)
+    for controller in get_args(hardware.DiskController):
+        machine = hardware.Machine("x", 64, 1, (), disk, disk, 2201, controller)
+        words = hardware.disk_devices(machine, NodeFiles(tmp_path))
+        done = subprocess.run(
+            [program("qemu-system-x86_64"), "-nodefaults", "-display", "none", "-S", *words]
+            + ["-monitor", "stdio"],
+            input="quit\n",
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, f"{controller}: {done.stderr}"
+
+
+def test_a_card_that_is_not_connected_has_no_cable(lab: Lab, tmp_path: Path) -> None:
+    machine = changed(
+        lab, tmp_path, 'ethernet1.startConnected = "TRUE"', 'ethernet1.startConnected = "FALSE"'
+    )
+    assert [nic.connected for nic in machine.nics] == [True, False, True]
+
+
+def test_a_cd_rom_that_is_not_connected_holds_no_seed(lab: Lab, tmp_path: Path) -> None:
+    old, new = 'ide1:0.startConnected = "TRUE"', 'ide1:0.startConnected = "FALSE"'
+    with pytest.raises(InputError, match="no CD-ROM with an image is connected") as caught:
+        changed(lab, tmp_path, old, new)
+    assert caught.value.where == "rs1.vmx"
+    assert 'ide1:0.startConnected = "TRUE"' in caught.value.hint
+
+
+class Recorder(Cluster):
+    """A cluster of VMware's folders whose nodes run; what their monitors are told is kept."""
+
+    told: list[tuple[str, dict[str, object]]]
+
+    def process(self, node: str) -> int:
+        return 1
+
+    def qmp(self, node: str, command: str, **arguments: object) -> None:
+        self.told.append((command, arguments))
+
+
+def test_its_cable_is_pulled_when_its_qemu_has_started(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LVSLAB_STATE", str(tmp_path / "state"))
+    changed(lab, tmp_path, 'ethernet2.startConnected = "TRUE"', 'ethernet2.startConnected="FALSE"')
+    cluster = Recorder(lab)
+    cluster.told = []
+    cluster.state.create()
+    cluster.state.save("settings", vars(Settings(origin="vmware")))
+    cluster.state.save("artifacts", str(tmp_path))
+    for node in ("rs1", "rs2"):
+        faults.reapply(cluster, node)
+    assert cluster.told == [("set_link", {"name": "nic-eth2", "up": False})]
+
+
+@pytest.mark.parametrize("words", [["--hardware", "vmware"], ["--firmware", "uefi"]])
+def test_options_for_what_the_vmx_decides_are_refused(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["lab", "up", "--from", "vmware", *words]) == 2
+    said = capsys.readouterr().err
+    assert f"{words[0]}: with --from vmware each .vmx decides on the devices" in said
+    assert f"to mend it: leave {words[0]} away" in said
 
 
 def test_missing_folders_and_seeds(lab: Lab, tmp_path: Path) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 import click
+from click.core import ParameterSource
 
 from lvslab.cli.base import PROGRAM, ROOT, as_json, session, verb
 from lvslab.cli.lab.base import the_lab, which_lab
+from lvslab.core.errors import InputError
 
 
 @verb(
@@ -41,9 +43,15 @@ from lvslab.cli.lab.base import the_lab, which_lab
     type=click.Choice(["vmware", "vmware-sata", "virtio"]),
     default="vmware",
     show_default=True,
-    help="The devices that the nodes see.",
+    help="The devices that the nodes see (not with --from vmware).",
 )
-@click.option("--firmware", type=click.Choice(["bios", "uefi"]), default="bios", show_default=True)
+@click.option(
+    "--firmware",
+    type=click.Choice(["bios", "uefi"]),
+    default="bios",
+    show_default=True,
+    help="What starts the nodes (not with --from vmware).",
+)
 @click.option(
     "--accelerator",
     type=click.Choice(["auto", "kvm", "tcg"]),
@@ -52,7 +60,9 @@ from lvslab.cli.lab.base import the_lab, which_lab
     help="auto: KVM only if a guest was seen to boot under it.",
 )
 @as_json
+@click.pass_context
 def up(
+    context: click.Context,
     lab_path: Path,
     name: str | None,
     origin: Literal["ova", "vmware"],
@@ -69,6 +79,7 @@ def up(
     from lvslab.run.cluster import Cluster, Settings
 
     this = session()
+    _demand_one_source(context, origin)
     lab = the_lab(lab_path, name)
     this.ensure("lab")
     with this.reporting("lab-up") as listener:
@@ -79,6 +90,18 @@ def up(
     this.emit("up", lab=lab.name, started=started)
     this.out(f"the lab {lab.name} is up: the checklist passes")
     this.out(f"{PROGRAM} lab status shows it, {PROGRAM} lab down ends it")
+
+
+def _demand_one_source(context: click.Context, origin: str) -> None:
+    """Raise InputError if both the options and the .vmx files are to decide on the devices."""
+    for option in ("hardware", "firmware"):
+        given = context.get_parameter_source(option) is not ParameterSource.DEFAULT
+        if origin == "vmware" and given:
+            raise InputError(
+                "with --from vmware each .vmx decides on the devices",
+                where=f"--{option}",
+                hint=f"leave --{option} away, or edit virtualDev or firmware in the .vmx",
+            )
 
 
 def _accelerator(cache: Path) -> Literal["kvm", "tcg"]:
