@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from lvslab.cli import main
-from lvslab.model.lab import Lab
+from lvslab.model.lab import Lab, Role
 from lvslab.render.handout import (
     NETWORKS_PS1,
     NETWORKS_SH,
@@ -26,6 +26,7 @@ from lvslab.render.handout import (
     SHEET,
     answers,
     handout,
+    wiring,
 )
 
 AS_INSTALLED = """VERSION=1,0
@@ -355,6 +356,29 @@ CMDLETS = {
 @pytest.mark.parametrize("broken", ["if ($a) {", "if $a { }", "@('a', 'b'", 'Write-Output "a'])
 def test_the_parser_of_powershell_finds_errors(broken: str) -> None:
     assert powershell_errors(broken + "\n")
+
+
+def test_the_windows_script_knows_the_wiring_of_every_role(lab: Lab, wide_lab: Lab) -> None:
+    """Cards are hashtables: `@( @('a', 'b') )` would be two texts, not one pair."""
+    one_card = lab.model_copy(
+        update={
+            "nodes": {
+                name: node.model_copy(update={"interfaces": {"eth0": "VMnet3"}})
+                if node.role == Role.REAL_SERVER
+                else node
+                for name, node in lab.nodes.items()
+            },
+            "networks": {**lab.networks, "VMnet3": lab.networks["VMnet12"]},
+        }
+    )
+    assert wiring(one_card, Role.REAL_SERVER) == [("custom", "VMnet3")]
+    for this in (lab, wide_lab, one_card):
+        text = handout(this)[PATCH_PS1]
+        for role in Role:
+            block = text.partition(f"    '{role}' = @(\n")[2].partition("    )\n")[0]
+            rows = re.findall(r"^ +@\{ Kind = '(\w+)'; Vnet = '(\w*)' \}\n", block, re.M)
+            assert rows == wiring(this, role)
+            assert block.count("\n") == len(rows)
 
 
 def test_the_windows_script_wants_what_the_linux_one_wants(lab: Lab) -> None:

@@ -21,15 +21,15 @@ $ErrorActionPreference = 'Stop'
 # For each role the connectionType and the vnet of its cards, in order.
 $Wiring = @{
     'director' = @(
-        @('nat', ''),
-        @('custom', 'VMnet1'),
-        @('custom', 'VMnet12'),
-        @('custom', 'VMnet13')
+        @{ Kind = 'nat'; Vnet = '' }
+        @{ Kind = 'custom'; Vnet = 'VMnet1' }
+        @{ Kind = 'custom'; Vnet = 'VMnet12' }
+        @{ Kind = 'custom'; Vnet = 'VMnet13' }
     )
     'real-server' = @(
-        @('nat', ''),
-        @('custom', 'VMnet12'),
-        @('custom', 'VMnet13')
+        @{ Kind = 'nat'; Vnet = '' }
+        @{ Kind = 'custom'; Vnet = 'VMnet12' }
+        @{ Kind = 'custom'; Vnet = 'VMnet13' }
     )
 }
 
@@ -71,8 +71,8 @@ if ($Wiring[$Role].Count -ne $cards) {
 
 $wanted = [ordered]@{}
 for ($number = 0; $number -lt $cards; $number++) {
-    $wanted["ethernet$number.connectionType"] = $Wiring[$Role][$number][0]
-    $wanted["ethernet$number.vnet"] = $Wiring[$Role][$number][1]
+    $wanted["ethernet$number.connectionType"] = $Wiring[$Role][$number].Kind
+    $wanted["ethernet$number.vnet"] = $Wiring[$Role][$number].Vnet
 }
 
 $seen = @{}

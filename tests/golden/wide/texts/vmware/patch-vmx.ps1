@@ -21,12 +21,12 @@ $ErrorActionPreference = 'Stop'
 # For each role the connectionType and the vnet of its cards, in order.
 $Wiring = @{
     'director' = @(
-        @('custom', 'VMnet2'),
-        @('custom', 'VMnet3'),
-        @('nat', '')
+        @{ Kind = 'custom'; Vnet = 'VMnet2' }
+        @{ Kind = 'custom'; Vnet = 'VMnet3' }
+        @{ Kind = 'nat'; Vnet = '' }
     )
     'real-server' = @(
-        @('custom', 'VMnet3')
+        @{ Kind = 'custom'; Vnet = 'VMnet3' }
     )
 }
 
@@ -68,8 +68,8 @@ if ($Wiring[$Role].Count -ne $cards) {
 
 $wanted = [ordered]@{}
 for ($number = 0; $number -lt $cards; $number++) {
-    $wanted["ethernet$number.connectionType"] = $Wiring[$Role][$number][0]
-    $wanted["ethernet$number.vnet"] = $Wiring[$Role][$number][1]
+    $wanted["ethernet$number.connectionType"] = $Wiring[$Role][$number].Kind
+    $wanted["ethernet$number.vnet"] = $Wiring[$Role][$number].Vnet
 }
 
 $seen = @{}
