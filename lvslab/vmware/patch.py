@@ -6,6 +6,7 @@ Only lines about the cards' networks change; all other bytes of the .vmx stay.
 from __future__ import annotations
 
 import platform
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ Host = Literal["windows", "linux", "fusion"]
 
 _VNET_PREFIX: dict[Host, str] = {"windows": "VMnet", "linux": "/dev/vmnet", "fusion": "vmnet"}
 _RUNNING = ("*.vmem", "*.vmss")
+_SNAPSHOT = re.compile(r"-Snapshot\d+\.vmem$")
+"""The memory of a snapshot: it is there while the machine is off, too."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +93,13 @@ def _demand_off(path: Path) -> None:
             hint=f"power the machine off and close its tab (or, after a crash, remove {lock.name})",
         )
     for pattern in _RUNNING:
-        if state := next(path.parent.glob(pattern), None):
-            raise CheckFailed(
-                f"the machine runs or is suspended ({state.name})",
-                where=str(path),
-                hint="power it off",
-            )
+        for state in path.parent.glob(pattern):
+            if not _SNAPSHOT.search(state.name):
+                raise CheckFailed(
+                    f"the machine runs or is suspended ({state.name})",
+                    where=str(path),
+                    hint="power it off",
+                )
 
 
 def _role(path: Path, lab: Lab, cards: int) -> Role:

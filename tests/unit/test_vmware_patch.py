@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,7 +16,7 @@ from dissect.hypervisor.descriptor.vmx import VMX
 from lvslab.cli import main
 from lvslab.core.errors import CheckFailed, InputError
 from lvslab.model.lab import Lab, Role
-from lvslab.render.handout import PATCH_SH, handout
+from lvslab.render.handout import PATCH_PS1, PATCH_SH, handout
 from lvslab.vmware.patch import Change, patch
 
 # As Workstation leaves it after the import of director.ova: written by hand from the keys that
@@ -124,6 +125,17 @@ def test_a_machine_that_is_not_off_is_left_alone(lab: Lab, tmp_path: Path, name:
     with pytest.raises(CheckFailed, match=r"VMware has it open|runs or is suspended"):
         patch(path, lab, "windows")
     assert path.read_bytes() == IMPORTED.encode("latin-1")
+
+
+SNAPSHOTS = ("director-Snapshot1.vmem", "director-Snapshot12.vmem", "director-Snapshot1.vmsn")
+
+
+def test_a_machine_with_snapshots_is_off(lab: Lab, tmp_path: Path) -> None:
+    """Their memory is kept beside the machine; only that of the machine itself says it runs."""
+    path = write(tmp_path)
+    for name in SNAPSHOTS:
+        (tmp_path / name).touch()
+    assert patch(path, lab, "windows").changes
 
 
 def test_what_cannot_be_told_is_asked(lab: Lab, tmp_path: Path) -> None:
@@ -236,6 +248,20 @@ def test_the_script_leaves_a_running_machine_alone(lab: Lab, machine: Path, name
     assert status == 1
     assert "VMware has it open" in said or "runs or is suspended" in said
     assert machine.read_bytes() == IMPORTED.encode("latin-1")
+
+
+def test_the_script_knows_snapshots(lab: Lab, machine: Path) -> None:
+    for name in SNAPSHOTS:
+        machine.with_name(name).touch()
+    assert script(lab, machine)[0] == 0
+    machine.with_name("director.vmem").touch()
+    assert script(lab, machine)[0] == 1
+
+
+def test_powershell_s_script_knows_them_by_the_same_pattern(lab: Lab) -> None:
+    [pattern] = re.findall(r"Name -match '(.+)'\) \{ continue \}", handout(lab)[PATCH_PS1])
+    names = [*SNAPSHOTS, "director.vmem", "564d-1.vmem", "Snapshot1.vmem"]
+    assert [n for n in names if re.search(pattern, n)] == list(SNAPSHOTS[:2])
 
 
 def test_the_script_s_check_and_wrong_usage(lab: Lab, machine: Path) -> None:

@@ -41,6 +41,7 @@ if [ -e "$FILE.lck" ]; then
     fail 1 "$FILE: VMware has it open ($FILE.lck): power the machine off and close its tab"
 fi
 for state in "$folder"/*.vmem "$folder"/*.vmss; do
+    case $state in *-Snapshot[0-9]*.vmem) continue ;; esac # a snapshot's: there while it is off, too
     [ ! -e "$state" ] || fail 1 "$FILE: the machine runs or is suspended ($(basename "$state")): power it off"
 done
 

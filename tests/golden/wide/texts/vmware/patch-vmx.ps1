@@ -42,6 +42,8 @@ if (Test-Path -LiteralPath "$File.lck") {
 }
 $folder = Split-Path -Parent $File
 foreach ($state in Get-ChildItem -LiteralPath $folder -File) {
+    # the memory of a snapshot is there while the machine is off, too
+    if ($state.Name -match '-Snapshot\d+\.vmem$') { continue }
     if ($state.Extension -eq '.vmem' -or $state.Extension -eq '.vmss') {
         Stop-With 1 "${File}: the machine runs or is suspended ($($state.Name)): power it off"
     }
