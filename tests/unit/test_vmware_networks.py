@@ -347,6 +347,7 @@ def test_powershell_is_well_formed(lab: Lab, wide_lab: Lab, name: str) -> None:
 CMDLETS = {
     *("Copy-Item", "New-Item", "Join-Path", "Split-Path", "Test-Path", "Resolve-Path"),
     *("ForEach-Object", "Where-Object", "Select-Object", "New-Object", "Select-String"),
+    "Sort-Object",
     *("Get-ChildItem", "Get-Date", "Get-ItemProperty", "Get-Process", "Start-Process"),
     *("Get-NetAdapter", "Get-NetIPAddress", "New-NetIPAddress", "Remove-NetIPAddress"),
     *("Set-NetIPInterface", "Set-StrictMode", "Out-Null", "Write-Output", "Write-Verbose"),

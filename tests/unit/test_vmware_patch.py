@@ -213,10 +213,12 @@ def test_the_script_does_what_python_does(
 
 
 def random_vmx(seed: int) -> str:
-    """Cards in any order, spelled in any way, with or without settings, either line end."""
+    """Cards in any order, with gaps, spelled in any way, with settings or not, either line end."""
     dice = random.Random(seed)
+    cards = dice.sample(range(9), dice.choice([3, 4]))
     lines = ['.encoding = "UTF-8"', "# a comment", "", 'ethernet9.present = "FALSE"']
-    for n in range(dice.choice([3, 4])):
+    lines += [f'ethernet{n}.vnet = "VMnet1"' for n in range(9) if n not in cards]
+    for n in cards:
         lines.append(f'ethernet{n}.present = "TRUE"')
         if dice.random() < 0.7:
             key = dice.choice(["connectionType", "connectiontype", "CONNECTIONTYPE"])
@@ -227,6 +229,34 @@ def random_vmx(seed: int) -> str:
     dice.shuffle(lines)
     end = dice.choice(["\n", "\r\n"])
     return end.join(lines) + dice.choice([end, ""])
+
+
+GAP = """ethernet0.present = "TRUE"
+ethernet1.present = "FALSE"
+ethernet1.vnet = "VMnet1"
+ethernet2.present = "TRUE"
+ethernet3.present = "TRUE"
+ethernet5.present = "TRUE"
+"""
+
+
+def test_cards_with_a_gap(lab: Lab, machine: Path) -> None:
+    """The fourth card is ethernet5; ethernet1 is not there, and stays as it is."""
+    machine.write_text(GAP)
+    assert script(lab, machine)[0] == 0
+    assert networks(machine) == [
+        (kind, vnet and vnet.replace("VMnet", "/dev/vmnet")) for kind, vnet in WANTED
+    ]
+    values = VMX.parse(machine.read_text()).attr
+    assert values["ethernet1.vnet"] == "VMnet1"
+    assert "ethernet4.vnet" not in values
+    assert values["ethernet5.vnet"] == "/dev/vmnet13"
+
+
+def test_powershell_s_script_goes_by_the_cards_that_are_there(lab: Lab) -> None:
+    text = handout(lab)[PATCH_PS1]
+    assert '$card = "ethernet$($present[$number])"' in text
+    assert '"ethernet$number' not in text
 
 
 @pytest.mark.parametrize("seed", range(40))

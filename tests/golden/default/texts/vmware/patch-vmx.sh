@@ -45,7 +45,15 @@ for state in "$folder"/*.vmem "$folder"/*.vmss; do
     [ ! -e "$state" ] || fail 1 "$FILE: the machine runs or is suspended ($(basename "$state")): power it off"
 done
 
-cards=$(tr -d '\r' < "$FILE" | grep -i -c '^[[:space:]]*ethernet[0-9]\.present[[:space:]]*=[[:space:]]*"true"')
+# The numbers of the cards that are there: 0, 2 and 3, if somebody took the second out.
+present=$(awk '
+    { line = tolower($0) }
+    line ~ /^[ \t]*ethernet[0-9]\.present[ \t]*=[ \t]*"true"/ {
+        sub(/^[ \t]*ethernet/, "", line)
+        print substr(line, 1, 1)
+    }' "$FILE" | sort -u | tr '\n' ' ')
+cards=$(printf '%s' "$present" | wc -w)
+cards=$((cards))
 if [ -z "$ROLE" ]; then
     ROLE=$(printf '%s\n' "$WIRING" | awk -v cards="$cards" '
         NF == 4 { if (!($1 in count)) order[++roles] = $1; count[$1]++ }
@@ -64,13 +72,14 @@ Darwin) prefix=vmnet ;;
 esac
 new="$FILE.lvslab-new"
 export WIRING
-awk -v role="$ROLE" -v prefix="$prefix" '
+awk -v role="$ROLE" -v prefix="$prefix" -v present="$present" '
     function quoted(text) { sub(/^[^"]*"/, "", text); sub(/".*$/, "", text); return text }
     BEGIN {
+        split(present, card_number, " ")
         lines = split(ENVIRON["WIRING"], line, "\n")
         for (i = 1; i <= lines; i++)
             if (split(line[i], word, " ") == 4 && word[1] == role) {
-                card = "ethernet" word[2]
+                card = "ethernet" card_number[word[2] + 1]
                 order[++count] = card ".connectiontype"; want[card ".connectiontype"] = word[3]
                 name[card ".connectiontype"] = card ".connectionType"
                 order[++count] = card ".vnet"; name[card ".vnet"] = card ".vnet"

@@ -56,7 +56,11 @@ $newline = if ($text.Contains("`r`n")) { "`r`n" } else { "`n" }
 $lines = @($text -split "`r?`n")
 if ($lines[-1] -eq '') { $lines = @($lines | Select-Object -SkipLast 1) }
 
-$cards = @($lines | Where-Object { $_ -match '^\s*ethernet[0-9]\.present\s*=\s*"true"' }).Count
+# The numbers of the cards that are there: ethernet0, 2 and 3, if somebody took the second out.
+$present = @($lines | ForEach-Object {
+    if ($_ -match '^\s*ethernet([0-9])\.present\s*=\s*"true"') { $Matches[1] }
+} | Sort-Object -Unique)
+$cards = $present.Count
 if (-not $Role) {
     $fitting = @($Wiring.Keys | Where-Object { $Wiring[$_].Count -eq $cards })
     if ($fitting.Count -eq 0) { Stop-With 1 "${File}: it has $cards network cards, no role of the lab has so many" }
@@ -70,8 +74,9 @@ if ($Wiring[$Role].Count -ne $cards) {
 
 $wanted = [ordered]@{}
 for ($number = 0; $number -lt $cards; $number++) {
-    $wanted["ethernet$number.connectionType"] = $Wiring[$Role][$number].Kind
-    $wanted["ethernet$number.vnet"] = $Wiring[$Role][$number].Vnet
+    $card = "ethernet$($present[$number])"
+    $wanted["$card.connectionType"] = $Wiring[$Role][$number].Kind
+    $wanted["$card.vnet"] = $Wiring[$Role][$number].Vnet
 }
 
 $seen = @{}
