@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lvslab.cli.base import as_json, epilog, lab_file, session, verb
+from lvslab.cli.base import ROOT, as_json, epilog, lab_file, session, verb
 from lvslab.core.errors import CheckFailed
 
 if TYPE_CHECKING:
@@ -21,21 +21,42 @@ def vmware() -> None:
     """What a host with VMware needs: the lab's networks, and imported machines on them."""
 
 
-@verb("networks", "vmware networks --check\nvmware networks", group=vmware)
+@verb(
+    "networks",
+    """
+    vmware networks --check
+    vmware networks
+    vmware networks --folder ~/lvslab-0.1.0
+    """,
+    group=vmware,
+)
 @click.option("--check", is_flag=True, help="Change nothing, say what is missing.")
 @click.option(
     "--file",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Another file than /etc/vmware/networking.",
 )
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="The machines that will be opened here.  [default: artifacts/vmware, if it is there]",
+)
 @lab_file
 @as_json
-def networks(check: bool, file: Path | None, lab_path: Path) -> None:
-    """Make the lab's VMnets on this Linux host; other networks stay as they are."""
+def networks(check: bool, file: Path | None, folder: Path | None, lab_path: Path) -> None:
+    """Make the lab's VMnets on this Linux host; other networks stay as they are.
+
+    The machines' .vmx files then name these networks as Workstation on Linux does.
+    """
     from lvslab.model import load
     from lvslab.vmware import networks as engine
 
-    said = engine.run(load.load_lab(lab_path), check=check, file=file or engine.FILE)
+    said = engine.run(
+        load.load_lab(lab_path),
+        folder or ROOT / "artifacts" / "vmware",
+        check=check,
+        file=file or engine.FILE,
+    )
     session().emit("networks", said=said)
     session().out(said)
 

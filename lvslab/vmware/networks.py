@@ -16,9 +16,11 @@ FILE = Path("/etc/vmware/networking")
 """Where Workstation on Linux keeps its networks."""
 
 
-def run(lab: Lab, *, check: bool, file: Path = FILE) -> str:
+def run(lab: Lab, machines: Path, *, check: bool, file: Path = FILE) -> str:
     """Make the lab's networks, or with `check` only look; what the script says of a right host.
 
+    `machines` is the folder of the machines whose .vmx files then name devices of Linux; it
+    need not be there.
     One definition, one program: teachers hand out the same script. Raises CheckFailed with
     what is missing, MissingError if this is no Linux host with VMware or rights are missing.
     """
@@ -29,7 +31,8 @@ def run(lab: Lab, *, check: bool, file: Path = FILE) -> str:
     with tempfile.TemporaryDirectory(prefix="lvslab-") as folder:
         script = Path(folder) / NETWORKS_SH
         script.write_text(handout(lab)[NETWORKS_SH])
-        words = [program("sh"), str(script), "--file", str(file), *(["--check"] if check else [])]
+        words: list[str | Path] = [program("sh"), script, "--file", file, "--folder", machines]
+        words += ["--check"] if check else []
         done = subprocess.run(
             words, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300
         )

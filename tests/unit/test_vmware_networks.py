@@ -29,6 +29,8 @@ from lvslab.render.handout import (
     wiring,
 )
 
+ROOT = Path(__file__).resolve().parents[2]
+
 AS_INSTALLED = """VERSION=1,0
 answer VNET_1_DHCP yes
 answer VNET_1_DHCP_CFG_HASH 1DD36CDD8B6E5ED6A0B3B8B7B3C1D1A7D6F3E3F7
@@ -253,7 +255,7 @@ def test_a_host_without_its_program(host: Host) -> None:
     assert host.file.read_text() == AS_INSTALLED
 
 
-@pytest.mark.parametrize("words", [["--chek"], ["--file"], ["now"]])
+@pytest.mark.parametrize("words", [["--chek"], ["--file"], ["--folder"], ["now"]])
 def test_wrong_usage(host: Host, words: list[str]) -> None:
     assert host.run(*words)[0] == 2
     assert host.file.read_text() == AS_INSTALLED
@@ -269,8 +271,42 @@ def test_on_linux_the_vmx_files_name_devices(host: Host) -> None:
     open_one = host.folder / "lab" / "rs2" / "rs2.vmx"
     open_one.write_text('ethernet1.vnet = "VMnet12"\n')
     open_one.with_name("rs2.vmx.lck").mkdir()
-    assert host.run()[0] == 0
+    status, said = host.run()
+    assert (status, said) == (
+        1,
+        f"{open_one}: VMware has it open: power it off, close its tab and run this again\n",
+    )
     assert open_one.read_text() == 'ethernet1.vnet = "VMnet12"\n'
+
+
+def test_check_tells_a_machine_with_windows_names(host: Host) -> None:
+    assert host.run()[0] == 0
+    rs2 = host.folder / "lab" / "rs2" / "rs2.vmx"
+    right = rs2.read_text()
+    wrong = right.replace("/dev/vmnet", "VMnet")
+    rs2.write_text(wrong)
+    status, said = host.run("--check")
+    assert (status, said) == (1, f"{rs2}: names VMnet..., on Linux it must be /dev/vmnet...\n")
+    assert rs2.read_text() == wrong
+    status, said = host.run()
+    assert status == 0
+    assert "its line in SHA256SUMS is that of the file before" in said
+    assert rs2.read_text() == right
+    assert host.run("--check")[0] == 0
+
+
+def test_a_file_that_is_linked_elsewhere_stays_as_it_is_there(host: Host) -> None:
+    """A build's artifacts may be hard links into its cache, which must never change."""
+    vmx = host.folder / "lab" / "lvs1" / "lvs1.vmx"
+    cached = host.folder / "cached"
+    os.link(vmx, cached)
+    vmx.chmod(0o640)
+    before = cached.read_bytes()
+    assert host.run()[0] == 0
+    assert cached.read_bytes() == before
+    assert b"/dev/vmnet12" in vmx.read_bytes()
+    assert vmx.stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in vmx.parent.iterdir()] == ["lvs1.vmx"]
 
 
 def test_the_verb_runs_the_same_script(
@@ -278,16 +314,36 @@ def test_the_verb_runs_the_same_script(
 ) -> None:
     for key, value in host.environment().items():
         monkeypatch.setenv(key, value)
-    words = ["vmware", "networks", "--file", str(host.file)]
+    machines = host.folder / "lab"
+    words = ["vmware", "networks", "--file", str(host.file), "--folder", str(machines)]
     assert main.main([*words, "--check"]) == 1
     shown = capsys.readouterr()
     assert "VMnet1: VNET_1_DHCP is yes, should be no" in shown.err
     assert "to mend it: as root, without --check, makes them" in shown.err
+    assert f"{machines}/rs1/rs1.vmx: names VMnet..., on Linux it must be /dev" in shown.err
     assert main.main(words) == 0
+    assert '.vnet = "/dev/vmnet12"\n' in (machines / "rs1" / "rs1.vmx").read_text()
     assert main.main([*words, "--check"]) == 0
     assert capsys.readouterr().out.endswith("all networks of the lab are there\n")
     host.file.unlink()
     assert main.main([*words, "--check"]) == 3
+
+
+def test_the_verb_s_own_folder_is_that_of_the_artifacts(
+    host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for key, value in host.environment().items():
+        monkeypatch.setenv(key, value)
+    monkeypatch.setattr("lvslab.cli.vmware.ROOT", host.folder)
+    words = ["vmware", "networks", "--file", str(host.file), "--lab", str(ROOT / "lab.yaml")]
+    assert main.main(words) == 0  # there are no artifacts: nothing to write
+    (host.folder / "artifacts").mkdir()
+    (host.folder / "lab").rename(host.folder / "artifacts" / "vmware")
+    assert main.main([*words, "--check"]) == 1
+    assert "artifacts/vmware/lvs1/lvs1.vmx: names VMnet..." in capsys.readouterr().err
+    assert main.main(words) == 0
+    assert main.main([*words, "--check"]) == 0
+    assert main.main([*words, "--folder", str(host.folder / "nowhere")]) == 2
 
 
 @pytest.mark.parametrize("name", [NETWORKS_SH, PATCH_SH])

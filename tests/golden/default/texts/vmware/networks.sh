@@ -5,7 +5,8 @@
 #   sh networks.sh --check       change nothing, say what is missing
 #
 # Status: 0 all is right, 1 something is not, 2 wrong usage, 3 something is missing here.
-# --file FILE names another file than /etc/vmware/networking.
+# --file FILE names another file than /etc/vmware/networking, --folder FOLDER another folder of
+# machines than the one that this script is in.
 set -u
 LC_ALL=C
 export LC_ALL
@@ -13,6 +14,7 @@ PATH="$PATH:/usr/sbin:/sbin"
 
 FILE=/etc/vmware/networking
 CHECK=
+FOLDER=$(dirname "$0")
 WANTED='
 VNET_1_DHCP no
 VNET_1_HOSTONLY_NETMASK 255.255.255.0
@@ -42,7 +44,8 @@ while [ $# -gt 0 ]; do
     case $1 in
     --check) CHECK=1 ;;
     --file) [ $# -gt 1 ] || fail 2 "--file wants a file"; FILE=$2; shift ;;
-    *) fail 2 "unknown word $1; usage: networks.sh [--check] [--file FILE]" ;;
+    --folder) [ $# -gt 1 ] || fail 2 "--folder wants a folder"; FOLDER=$2; shift ;;
+    *) fail 2 "unknown word $1; usage: networks.sh [--check] [--file FILE] [--folder FOLDER]" ;;
     esac
     shift
 done
@@ -97,8 +100,25 @@ live() {
     done
 }
 
+# The machines in the folder that name their networks as Workstation on Windows does.
+foreign() {
+    for vmx in "$FOLDER"/*/*.vmx; do
+        if [ -f "$vmx" ] && grep -q '^ethernet[0-9]*\.vnet = "VMnet' "$vmx"; then say "$vmx"; fi
+    done
+}
+
+spellings() {
+    foreign | while IFS= read -r vmx; do
+        if [ -e "$vmx.lck" ]; then
+            say "$vmx: VMware has it open: power it off, close its tab and run this again"
+        else
+            say "$vmx: names VMnet..., on Linux it must be /dev/vmnet..."
+        fi
+    done
+}
+
 report() {
-    problems=$(differences; clashes; live)
+    problems=$(differences; clashes; live; spellings)
     [ -z "$problems" ] && { say "all networks of the lab are there"; return 0; }
     say "$problems"
     return 1
@@ -137,10 +157,16 @@ if [ -n "$(differences)" ] || [ -n "$(live)" ]; then
     vmware-networks --start >/dev/null 2>&1
 fi
 
-# On Linux the .vmx files beside this script name a device, as Workstation on Linux writes it.
-for vmx in "$(dirname "$0")"/*/*.vmx; do
-    { [ -f "$vmx" ] && [ ! -e "$vmx.lck" ] && grep -q '\.vnet = "VMnet' "$vmx"; } || continue
-    respelled=$(sed 's|\.vnet = "VMnet|.vnet = "/dev/vmnet|' "$vmx") && printf '%s\n' "$respelled" > "$vmx"
+# A machine names a device, as Workstation on Linux writes it. The new file takes the old one's
+# place whole: a build's artifacts may be links to files of its cache.
+foreign | while IFS= read -r vmx; do
+    [ ! -e "$vmx.lck" ] || continue
+    new="$vmx.lvslab-new"
+    if cp -p "$vmx" "$new" && sed 's|^\(ethernet[0-9]*\.vnet = "\)VMnet|\1/dev/vmnet|' "$vmx" > "$new"; then
+        mv "$new" "$vmx" && say "$vmx: names /dev/vmnet... now; its line in SHA256SUMS is that of the file before"
+    else
+        rm -f "$new"
+    fi
 done
 
 # Exit statuses of VMware's programs are no guide: only what is there now counts.
