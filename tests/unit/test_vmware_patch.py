@@ -19,6 +19,8 @@ from lvslab.model.lab import Lab, Role
 from lvslab.render.handout import PATCH_PS1, PATCH_SH, handout
 from lvslab.vmware.patch import Change, patch
 
+ROOT = Path(__file__).resolve().parents[2]
+
 # As Workstation leaves it after the import of director.ova: written by hand from the keys that
 # an import is known to write, since Workstation cannot run here.
 IMPORTED = """.encoding = "windows-1252"
@@ -210,6 +212,27 @@ def test_the_script_does_what_python_does(
     status, said = script(lab, machine, shell=shell)
     assert (status, said) == (0, f"{machine}: a director, connected as the lab wants it\n")
     assert len(list(machine.parent.iterdir())) == 2
+
+
+@pytest.mark.parametrize("document", ["import.md", "student-sheet.txt"])
+def test_the_step_for_fusion_makes_fusion_s_names(lab: Lab, tmp_path: Path, document: str) -> None:
+    """The documents' own commands, in the folder of the zip, on a host that says it is a Mac."""
+    text = (ROOT / "docs" / document).read_text()
+    commands = re.findall(r"for \w+ in .*patch-vmx\.sh .*done", text)
+    assert commands
+    for name, text in handout(lab).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "uname").write_text("#!/bin/sh\necho Darwin\n")
+    (tmp_path / "bin" / "uname").chmod(0o755)
+    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+    words = ["sh", "-c", "\n".join(commands)]
+    subprocess.run(words, cwd=tmp_path, env={**os.environ, "PATH": path}, check=True)
+    for node, this in lab.nodes.items():
+        found = [vnet for _, vnet in networks(tmp_path / node / f"{node}.vmx")]
+        wanted = [name.lower() for _, name in sorted(this.interfaces.items())]
+        assert found == [None, *wanted[1:]]
 
 
 def random_vmx(seed: int) -> str:
