@@ -405,9 +405,33 @@ CMDLETS = {
     *("ForEach-Object", "Where-Object", "Select-Object", "New-Object", "Select-String"),
     "Sort-Object",
     *("Get-ChildItem", "Get-Date", "Get-ItemProperty", "Get-Process", "Start-Process"),
+    "Stop-Process",
     *("Get-NetAdapter", "Get-NetIPAddress", "New-NetIPAddress", "Remove-NetIPAddress"),
     *("Set-NetIPInterface", "Set-StrictMode", "Out-Null", "Write-Output", "Write-Verbose"),
 }
+
+
+def test_the_windows_script_waits_for_no_program_for_ever(lab: Lab) -> None:
+    for name in (NETWORKS_PS1, PATCH_PS1):
+        text = handout(lab)[name]
+        assert not re.search(r"Start-Process .*-Wait\b", text)
+        assert text.count("Start-Process ") == text.count(".WaitForExit(1000 * $Seconds)")
+    assert "did not end within $Seconds s and was stopped" in handout(lab)[NETWORKS_PS1]
+
+
+def test_the_windows_script_looks_for_clashes_before_it_changes_anything(lab: Lab) -> None:
+    """Of VMware's own networks, in the same words as the Linux script; and of other adapters."""
+    text = handout(lab)[NETWORKS_PS1]
+    sentence = "too, which the lab needs: give it another subnet first"
+    assert sentence in text and sentence in handout(lab)[NETWORKS_SH]
+    assert "which overlaps $($net.Name)" in text
+    before, found, after = text.partition('if ($clashes) { Stop-With 1 ($clashes -join "`n") }')
+    assert found
+    assert "$clashes = @(Get-Clash)" in before
+    assert not re.search(r"^Save-Backup|^Invoke-Vnetlib|^Set-HostAddress", before, re.M)
+    assert re.search(r"^Save-Backup$", after, re.M)
+    report = text.partition("function Show-Report {")[2].partition("\n}\n")[0]
+    assert "@(Get-Clash) + @(Get-Problem)" in report  # so that -Check tells them, too
 
 
 @pytest.mark.parametrize("broken", ["if ($a) {", "if $a { }", "@('a', 'b'", 'Write-Output "a'])

@@ -87,8 +87,48 @@ function Get-Problem {
     }
 }
 
+function Get-Bits([string]$Address) {
+    $bytes = ([Net.IPAddress]$Address).GetAddressBytes()
+    [Array]::Reverse($bytes)
+    return [BitConverter]::ToUInt32($bytes, 0)
+}
+
+function Test-Overlap([string]$A, [int]$PrefixA, [string]$B, [int]$PrefixB) {
+    $rest = 32 - [Math]::Min($PrefixA, $PrefixB)
+    return ((Get-Bits $A) -shr $rest) -eq ((Get-Bits $B) -shr $rest)
+}
+
+# One sentence for each other network of this host that has addresses of the lab's.
+function Get-Clash {
+    $names = @($Networks | ForEach-Object { $_.Name })
+    foreach ($root in 'SOFTWARE\WOW6432Node', 'SOFTWARE') {
+        $config = "HKLM:\$root\VMware, Inc.\VMnetLib\VMnetConfig"
+        if (-not (Test-Path -LiteralPath $config)) { continue }
+        foreach ($key in Get-ChildItem -LiteralPath $config) {
+            $subnet = Get-Value (Get-ItemProperty -LiteralPath $key.PSPath) 'IPSubnetAddress'
+            if ($names -contains $key.PSChildName) { continue }
+            foreach ($net in $Networks) {
+                if ($subnet -eq $net.Subnet) {
+                    "$($key.PSChildName) has $subnet too, which the lab needs: give it another subnet first"
+                }
+            }
+        }
+    }
+    $own = @($Networks | ForEach-Object { "VMware Network Adapter $($_.Name)" })
+    foreach ($there in Get-NetIPAddress -AddressFamily IPv4 -ErrorAction SilentlyContinue) {
+        if ($there.PrefixLength -eq 0 -or $own -contains $there.InterfaceAlias) { continue }
+        foreach ($net in $Networks) {
+            if (Test-Overlap $there.IPAddress $there.PrefixLength $net.Subnet $net.Prefix) {
+                "the adapter '$($there.InterfaceAlias)' has $($there.IPAddress)/$($there.PrefixLength), " +
+                    "which overlaps $($net.Name) ($($net.Subnet)/$($net.Prefix)): " +
+                    'disconnect it, or ask for a lab with other networks'
+            }
+        }
+    }
+}
+
 function Show-Report {
-    $problems = @(Get-Problem)
+    $problems = @(Get-Clash) + @(Get-Problem)
     if (-not $problems) {
         Write-Output 'all networks of the lab are there'
         exit 0
@@ -114,9 +154,19 @@ function Get-Program {
 }
 
 # vnetlib's exit status is no guide (some versions do nothing and say 0): the result is read back.
+# One that hangs is stopped; no more is asked of it then but to start VMware's services again.
+$Seconds = 60
+$Hung = $false
 function Invoke-Vnetlib([string[]]$Words) {
-    $started = Start-Process -FilePath $Program -ArgumentList (@('--') + $Words) -Wait -PassThru -WindowStyle Hidden
-    Write-Verbose "vnetlib $($Words -join ' '): $($started.ExitCode)"
+    if ($script:Hung -and $Words[0] -ne 'start') { return }
+    $started = Start-Process -FilePath $Program -ArgumentList (@('--') + $Words) -PassThru -WindowStyle Hidden
+    if ($started.WaitForExit(1000 * $Seconds)) {
+        Write-Verbose "vnetlib $($Words -join ' '): $($started.ExitCode)"
+        return
+    }
+    $script:Hung = $true
+    Stop-Process -Id $started.Id -Force -ErrorAction SilentlyContinue
+    Write-Output "$Program -- $($Words -join ' ') did not end within $Seconds s and was stopped"
 }
 
 function Save-Backup {
@@ -183,6 +233,8 @@ if (Get-Process -Name 'vmware-vmx' -ErrorAction SilentlyContinue) {
     Stop-With 1 'virtual machines are running: power them off first, they would lose their networks'
 }
 
+$clashes = @(Get-Clash)
+if ($clashes) { Stop-With 1 ($clashes -join "`n") }
 Get-Problem | Write-Output
 Save-Backup
 Invoke-Vnetlib @('stop', 'dhcp')
