@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lvslab.model.lab import Lab, Network, Role
 from lvslab.render.diagram import svg
-from lvslab.render.vmx import TEMPLATES, connection, vmx
+from lvslab.render.vmx import NAT_NETWORK, TEMPLATES, connection, vmx
 
 NETWORKS_SH = "networks.sh"
 NETWORKS_PS1 = "networks.ps1"
@@ -57,6 +57,12 @@ def host_only(lab: Lab) -> dict[str, Network]:
     return {name: net for name, net in lab.networks.items() if net.kind == "host-only"}
 
 
+def other_nats(lab: Lab) -> list[str]:
+    """NAT networks that VMware does not make by itself, and no script can: all but VMnet8."""
+    nats = [name for name, net in lab.networks.items() if net.kind == "nat"]
+    return [name for name in nats if name != NAT_NETWORK]
+
+
 def number(network: str) -> int:
     """The number of a VMnet."""
     return int(network.removeprefix("VMnet"))
@@ -78,6 +84,7 @@ def _values(lab: Lab) -> dict[str, object]:
     return {
         "lab": lab,
         "networks": networks,
+        "nats": [{"name": name, "number": number(name)} for name in other_nats(lab)],
         "answers": answers(lab),
         "wirings": {role.value: wiring(lab, role) for role in Role},
         "host": f"{lab.networks[client].host}/{lab.cidr(client).prefixlen}",

@@ -7,6 +7,7 @@ what the script does to the file and with what it finds, not that VMware likes t
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -76,6 +77,12 @@ for device; do :; done
 exit 0
 """
 FAKE_PS = '#!/bin/sh\necho bash\n[ ! -e "$FAKE/running" ] || echo vmware-vmx\n'
+
+
+def with_nat(lab: Lab, name: str) -> Lab:
+    """The lab with another NAT network in the place of VMnet8."""
+    text = json.dumps(lab.model_dump(mode="json")).replace('"VMnet8"', f'"{name}"')
+    return Lab.model_validate_json(text)
 
 
 @dataclass
@@ -230,6 +237,21 @@ def test_another_network_with_our_subnet_stops_it(host: Host) -> None:
     assert host.calls() == []
 
 
+def test_a_nat_network_that_no_script_makes_is_told(host: Host, lab: Lab) -> None:
+    other = handout(with_nat(lab, "VMnet9"))
+    (host.folder / "lab" / NETWORKS_SH).write_text(other[NETWORKS_SH])
+    sentence = "VMnet9: is not VMware's NAT network, and this script cannot make it: set it in the"
+    for words in (["--check"], []):
+        status, said = host.run(*words)
+        assert status == 1
+        assert sentence in said
+    assert "VNET_9" not in host.file.read_text()
+    host.file.write_text(host.file.read_text() + "answer VNET_9_NAT yes\n")
+    assert host.run() == (0, "all networks of the lab are there\n")
+    assert sentence in other[NETWORKS_PS1] and "Test-Nat 'VMnet9'" in other[NETWORKS_PS1]
+    assert sentence[6:] not in handout(lab)[NETWORKS_SH] + handout(lab)[NETWORKS_PS1]
+
+
 def test_running_machines_stop_it(host: Host) -> None:
     (host.folder / "running").touch()
     status, said = host.run()
@@ -348,7 +370,7 @@ def test_the_verb_s_own_folder_is_that_of_the_artifacts(
 
 @pytest.mark.parametrize("name", [NETWORKS_SH, PATCH_SH])
 def test_shellcheck(lab: Lab, wide_lab: Lab, name: str, tmp_path: Path) -> None:
-    for number, this in enumerate((lab, wide_lab)):
+    for number, this in enumerate((lab, wide_lab, with_nat(lab, "VMnet9"))):
         script = tmp_path / f"{number}-{name}"
         script.write_text(handout(this)[name])
         done = subprocess.run(["shellcheck", "-s", "sh", script], capture_output=True, text=True)
@@ -386,7 +408,7 @@ def test_the_sheet_s_commands_for_the_host_are_for_both_kinds_of_host(lab: Lab) 
 @pytest.mark.parametrize("name", [NETWORKS_PS1, PATCH_PS1])
 def test_powershell_is_well_formed(lab: Lab, wide_lab: Lab, name: str) -> None:
     """There is no PowerShell to run it here: parsed, and its commands looked up."""
-    for this in (lab, wide_lab):
+    for this in (lab, wide_lab, with_nat(lab, "VMnet9")):
         text = handout(this)[name]
         assert powershell_errors(text) == []
         assert text.isascii()  # Windows PowerShell reads a file without BOM in its code page

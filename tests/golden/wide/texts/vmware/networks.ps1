@@ -56,6 +56,11 @@ function Test-Line([string]$File, [string]$Pattern) {
     return [bool](Select-String -LiteralPath $path -Pattern $Pattern -Quiet)
 }
 
+# A network that has VMware's NAT on it.
+function Test-Nat([string]$Name) {
+    return Test-Line 'vmnetnat.conf' ("^\s*device\s*=\s*(\\\\\.\\)?$Name\s*$")
+}
+
 # One sentence for each thing that is not as the lab wants it.
 function Get-Problem {
     foreach ($net in $Networks) {
@@ -73,7 +78,7 @@ function Get-Problem {
         if (Test-Line 'vmnetdhcp.conf' ('^\s*subnet\s+' + [regex]::Escape($net.Subnet) + '\s')) {
             "${name}: VMware's DHCP gives addresses there, should not"
         }
-        if (Test-Line 'vmnetnat.conf' ("^\s*device\s*=\s*(\\\\\.\\)?$name\s*$")) {
+        if (Test-Nat $name) {
             "${name}: VMware's NAT is there, should not be"
         }
         $have = @(Get-HostAddress $name)
