@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -103,9 +104,11 @@ def plan(lab: Lab, roles: Mapping[Role, RoleSpec], options: Options) -> Iterator
     """
     pipeline = Pipeline(lab, roles, replace(options, dry=True))
     missing = {}
-    for role in roles:
+    wanted = [partial(pipeline.ova, role) for role in roles]
+    wanted += [partial(pipeline.node_ova, node) for node in pipeline.own_ovas()]
+    for make in wanted:
         try:
-            pipeline.ova(role)
+            make()
         except NotYetMade as stage:
             missing[stage.message] = False
     yield from ((record.name, True) for record in pipeline.stages.records)
@@ -155,6 +158,7 @@ def _report(pipeline: Pipeline, artifacts: list[Artifact], seconds: float) -> di
         libraries=_libraries(),
         packer=packer.PINNED.version,
         packer_sha256=packer.PINNED.sha256,
+        per_node=pipeline.options.per_node,
     )
     kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {

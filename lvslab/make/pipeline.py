@@ -167,6 +167,12 @@ class Pipeline(Trees):
         code = ["lvslab.export.bundle", "lvslab.export.deflated", "lvslab.export.zip"]
         return self.stages.run("bundle", inputs, make, code=code) / f"{top}.zip"
 
+    def own_ovas(self) -> list[str]:
+        """The nodes that get an OVA of their own."""
+        if not self.options.per_node:
+            return []
+        return [name for name, node in self.lab.nodes.items() if node.role in self.roles]
+
     def handed_out(self, executor: ThreadPoolExecutor) -> dict[str, Path]:
         """The VMware folders and the zip by their names below `artifacts/`."""
         bases = executor.map(self.base_vmdk, self.roles)
@@ -196,10 +202,9 @@ class Pipeline(Trees):
                 made[f"sbom/{role}.cdx.json"] = path
             if {node.role for node in self.lab.nodes.values()} <= set(self.roles):
                 made |= self.handed_out(executor)
-            if self.options.per_node:
-                nodes = [name for name, node in self.lab.nodes.items() if node.role in self.roles]
-                for name, path in zip(nodes, executor.map(self.node_ova, nodes), strict=True):
-                    made[f"ova/{name}.ova"] = path
+            nodes = self.own_ovas()
+            for name, path in zip(nodes, executor.map(self.node_ova, nodes), strict=True):
+                made[f"ova/{name}.ova"] = path
         return made
 
 

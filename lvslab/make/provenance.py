@@ -49,6 +49,7 @@ class Inputs:
     """What went in. `lab` and `roles` as JSON-able values; `libraries` name to version.
 
     `lock_sha256` is that of packages.lock, `packer_sha256` that of the pinned package.
+    `per_node`: an OVA of each node was asked for, too.
     """
 
     lab: Mapping[str, Any]
@@ -59,6 +60,7 @@ class Inputs:
     libraries: Mapping[str, str]
     packer: str
     packer_sha256: str
+    per_node: bool = False
 
 
 def source_files(root: Path) -> list[Path]:
@@ -99,6 +101,7 @@ def statement(artifacts: Mapping[str, str], inputs: Inputs, version: str) -> dic
                     "lab": inputs.lab,
                     "roles": sorted(inputs.roles),
                     "lock": {"sha256": inputs.lock_sha256},
+                    "perNode": inputs.per_node,
                 },
                 "internalParameters": {"SOURCE_DATE_EPOCH": inputs.lock.epoch},
                 "resolvedDependencies": list(_dependencies(inputs)),

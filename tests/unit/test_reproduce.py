@@ -17,14 +17,14 @@ import pytest
 
 from lvslab.build.bake import Circumstances
 from lvslab.build.disk import SECTOR, layout
-from lvslab.check.reproduce import Build, Reproduced, again, choose, compare
+from lvslab.check.reproduce import Build, Conditions, Reproduced, again, choose, compare
 from lvslab.check.reproduce.place import first_difference
 from lvslab.cli.main import main
 from lvslab.core.errors import InputError, StageError
-from lvslab.core.events import Event, StageDone
+from lvslab.core.events import Event, StageDone, silent
 from lvslab.export import ova, seed, vmdk
-from lvslab.make import provenance
-from lvslab.make.trees import ROOT
+from lvslab.make import Options, provenance
+from lvslab.make.trees import LOCK, ROOT
 from lvslab.model.lab import Lab, Role
 from lvslab.render import node_seed
 from lvslab.render.ovf import OvfDisk, ovf
@@ -399,6 +399,27 @@ def test_the_second_build_s_error_is_the_verb_s(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="no room") as caught:
         again._told(said, events.append)
     assert caught.value.where == "tools (again)"
+
+
+def test_what_was_asked_for_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parameters = {"buildDefinition": {"externalParameters": {"perNode": True}}}
+    first = Build(
+        {
+            "lab": {}, "roles": {}, "artifacts": {}, "stages": [],
+            "lock": json.loads(LOCK.read_text()), "provenance": {"predicate": parameters},
+        }
+    )  # fmt: skip
+    monkeypatch.setattr(again, "_follow", lambda *_: None)
+    monkeypatch.setattr(Build, "load", lambda *_: first)
+    work, options = tmp_path / "second", Options(tmp_path / "cache", tmp_path / "out")
+    work.mkdir()
+    again.rebuild(first, ROOT, work, options, Conditions((), jobs=3), silent)
+    request = json.loads((work / "request.json").read_text())
+    assert request["per_node"]
+    assert request["jobs"] == 3
+    assert (work / "checkout/packages.lock").read_bytes() == LOCK.read_bytes()
 
 
 def test_a_checkout_s_copy_is_the_same_source(tmp_path: Path) -> None:
