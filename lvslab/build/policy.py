@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from lvslab.build.changes import Change, Entry, index
+from lvslab.build.changes import Change, Entry, base_entry, index, normal
 from lvslab.core.errors import StageError
 from lvslab.model.role import RoleSpec
 from lvslab.render.texts import RenderedFile
@@ -149,8 +149,7 @@ def _shown(name: str, value: object) -> str:
 
 
 def _content(base: tarfile.TarFile, path: str) -> bytes:
-    file = base.extractfile(index(base)[path])
-    return file.read() if file else b""
+    return _read(base, index(base)[path])
 
 
 def _decoded(data: bytes) -> str | None:
@@ -165,7 +164,9 @@ def apply(verdicts: Sequence[Verdict], base: Path, blobs: Path, final: Path, epo
     """Write the final tree's tar: the base tree with what ships.
 
     What did not change is copied byte for byte; what ships new or changed gets the time
-    `epoch`, in place of the old member or sorted at the end.
+    `epoch`, in place of the old member or sorted at the end. A hard link whose target does not
+    stay as it was becomes a file of its own: what it names would be another's content, or
+    nothing.
     """
     replaced = {v.change.path: v for v in verdicts if v.rule != "base" and v.change.old}
     added = [v for v in verdicts if v.rule in ("keep", "empty") and not v.change.old]
@@ -179,13 +180,21 @@ def apply(verdicts: Sequence[Verdict], base: Path, blobs: Path, final: Path, epo
         _copy(raw, out, 0, min(member.offset for member in members.values()))
         for path, member in members.items():
             verdict = replaced.get(path)
-            if verdict is None:
+            if verdict is None and member.islnk() and normal(member.linkname) in replaced:
+                _add(out, path, base_entry(source, member), _read(source, member), member.mtime)
+            elif verdict is None:
                 end = member.offset_data + (member.size if member.isreg() else 0)
                 _copy(raw, out, member.offset, -(-end // _BLOCK) * _BLOCK)
             elif verdict.rule in ("keep", "empty"):
-                _add(out, verdict, blobs, epoch)
+                _ship(out, verdict, blobs, epoch)
         for verdict in sorted(added, key=lambda v: v.change.path):
-            _add(out, verdict, blobs, epoch)
+            _ship(out, verdict, blobs, epoch)
+
+
+def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """The content of a member; of a hard link that of the file that it names."""
+    file = tar.extractfile(member)
+    return file.read() if file else b""
 
 
 def _copy(raw: BinaryIO, out: tarfile.TarFile, start: int, end: int) -> None:
@@ -199,23 +208,29 @@ def _copy(raw: BinaryIO, out: tarfile.TarFile, start: int, end: int) -> None:
         out.offset += len(data)
 
 
-def _add(out: tarfile.TarFile, verdict: Verdict, blobs: Path, epoch: int) -> None:
+def _ship(out: tarfile.TarFile, verdict: Verdict, blobs: Path, epoch: int) -> None:
     entry = verdict.change.new
     if entry is None:  # removed, and that is declared
         return
-    info = tarfile.TarInfo(f".{verdict.change.path}")
-    info.mode, info.uid, info.gid, info.mtime = entry.mode, entry.uid, entry.gid, epoch
+    whole = entry.kind == "file" and verdict.rule != "empty"
+    data = (blobs / entry.sha256).read_bytes() if whole else b""
+    _add(out, verdict.change.path, entry, data, epoch)
+
+
+def _add(out: tarfile.TarFile, path: str, entry: Entry, data: bytes, mtime: float) -> None:
+    """Write a member; `data` is the content of a regular file."""
+    info = tarfile.TarInfo(f".{path}")
+    info.mode, info.uid, info.gid, info.mtime = entry.mode, entry.uid, entry.gid, mtime
     info.pax_headers = {
         f"SCHILY.xattr.{name}": bytes.fromhex(value).decode("utf-8", "surrogateescape")
         for name, value in entry.xattrs.items()
     }
     if entry.kind == "file":
-        data = b"" if verdict.rule == "empty" else (blobs / entry.sha256).read_bytes()
         info.size = len(data)
         out.addfile(info, io.BytesIO(data))
         return
     kinds = {"directory": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}
     if entry.kind not in kinds:
-        raise StageError(f"{verdict.change.path}: a {entry.kind} cannot ship")
+        raise StageError(f"{path}: a {entry.kind} cannot ship")
     info.type, info.linkname = kinds[entry.kind], entry.link
     out.addfile(info)

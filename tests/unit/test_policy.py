@@ -36,7 +36,7 @@ def spec(keep: tuple[str, ...] = (), **handle: str) -> RoleSpec:
 
 
 class Trees:
-    """A base tree with three files, and the blobs of a bake."""
+    """A base tree with three files and another name of the second, and the blobs of a bake."""
 
     def __init__(self, folder: Path) -> None:
         self.base, self.blobs, self.final = folder / "base.tar", folder / "blobs", folder / "final"
@@ -52,6 +52,9 @@ class Trees:
                     info.pax_headers = {"SCHILY.xattr.security.capability": "\x01\x00\x02"}
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
+            second = tarfile.TarInfo("./etc/second")
+            second.type, second.linkname, second.mtime = tarfile.LNKTYPE, "./etc/b", 1_700_000_000
+            tar.addfile(second)
 
     def old(self, path: str) -> Entry:
         with tarfile.open(self.base) as tar:
@@ -120,7 +123,7 @@ def test_a_changed_file_that_is_taken_from_base_is_the_base_one(trees: Trees) ->
 
 def test_a_dropped_path_is_left_out(trees: Trees) -> None:
     members = trees.ship(spec(drop="/etc/*"), trees.changed("/etc/a"), trees.added("/etc/new"))
-    assert sorted(members) == ["/etc", "/etc/b", "/etc/c"]
+    assert sorted(members) == ["/etc", "/etc/b", "/etc/c", "/etc/second"]
 
 
 def test_an_emptied_file_ships_with_no_content(trees: Trees) -> None:
@@ -130,6 +133,24 @@ def test_an_emptied_file_ships_with_no_content(trees: Trees) -> None:
 
 def test_a_declared_removal_removes(trees: Trees) -> None:
     assert "/etc/a" not in trees.ship(spec(keep=("/etc/a",)), trees.removed("/etc/a"))
+
+
+@pytest.mark.parametrize("rule", ["keep", "drop", "removed"])
+def test_another_name_of_a_file_that_changes_stays_what_it_was(trees: Trees, rule: str) -> None:
+    change = trees.removed("/etc/b") if rule == "removed" else trees.changed("/etc/b")
+    role = spec(drop="/etc/b") if rule == "drop" else spec(keep=("/etc/b",))
+    members = trees.ship(role, change)
+    second = members["/etc/second"]
+    assert second.isreg()
+    assert (second.mtime, second.mode) == (1_700_000_000, 0o644)
+    assert second.pax_headers["SCHILY.xattr.security.capability"] == "\x01\x00\x02"
+    assert trees.text("/etc/second") == b"./etc/b"
+    assert ("/etc/b" in members) == (rule == "keep")
+
+
+def test_another_name_of_a_file_that_stays_is_still_a_hard_link(trees: Trees) -> None:
+    members = trees.ship(spec(keep=("/etc/a",), base="/etc/b"), trees.changed("/etc/b"))
+    assert members["/etc/second"].islnk()
 
 
 def test_a_path_named_in_full_goes_before_a_pattern(trees: Trees) -> None:
