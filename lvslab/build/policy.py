@@ -25,6 +25,7 @@ from lvslab.render.texts import RenderedFile
 Rule = Literal["keep", "drop", "base", "empty", "undeclared"]
 _BLOCK = 512
 _SHOWN_LINES = 12
+_FOLDER = Entry("directory", 0o755, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -76,13 +77,15 @@ def _matches(pattern: str, change: Change) -> bool:
 
 
 def _with_folders(verdicts: list[Verdict]) -> list[Verdict]:
-    """New folders that nobody declared ship with what is kept below them."""
+    """New folders that nobody declared ship with what is kept below them, if they are plain.
+
+    Another mode, owner or attribute could open what is below to others: that is declared.
+    """
     kept = {verdict.change.path for verdict in verdicts if verdict.rule == "keep"}
 
     def settled(verdict: Verdict) -> Verdict:
         change = verdict.change
-        folder = change.what == "added" and change.new and change.new.kind == "directory"
-        if folder and verdict.rule == "undeclared":
+        if change.old is None and change.new == _FOLDER and verdict.rule == "undeclared":
             below = f"{change.path}/"
             if any(path.startswith(below) for path in kept):
                 return Verdict(change, "keep", "folder of declared files")

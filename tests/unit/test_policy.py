@@ -164,6 +164,23 @@ def test_a_new_folder_ships_with_the_declared_file_below_it(trees: Trees) -> Non
     assert members["/srv/x"].isdir()
 
 
+@pytest.mark.parametrize(
+    "folder",
+    [
+        Entry("directory", 0o777, 0, 0),
+        Entry("directory", 0o755, 33, 0),
+        Entry("directory", 0o755, 0, 33),
+        Entry("directory", 0o755, 0, 0, xattrs={"user.x": "00"}),
+    ],
+)
+def test_a_new_folder_that_is_not_plain_must_be_declared(trees: Trees, folder: Entry) -> None:
+    change, below = Change("/srv/x", "added", None, folder), trees.added("/srv/x/new")
+    with pytest.raises(StageError, match="added /srv/x\n"):
+        trees.ship(spec(keep=("/srv/x/new",)), change, below)
+    members = trees.ship(spec(keep=("/srv/x/new", "/srv/x")), change, below)
+    assert members["/srv/x"].mode == folder.mode
+
+
 @pytest.mark.parametrize("what", ["added", "changed", "removed"])
 def test_an_undeclared_change_stops_the_build_and_is_shown(trees: Trees, what: str) -> None:
     path = "/etc/new" if what == "added" else "/etc/a"
