@@ -25,7 +25,7 @@ from lvslab.render.texts import RenderedFile
 Rule = Literal["keep", "drop", "base", "empty", "undeclared"]
 _BLOCK = 512
 _SHOWN_LINES = 12
-_FOLDER = Entry("directory", 0o755, 0, 0)
+_FOLDER, _EMPTY = Entry("directory", 0o755, 0, 0), Entry("file", 0o644, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,17 @@ def judge(
             fits: Rule = "keep" if _as_rendered(change, own[change.path]) else "undeclared"
             verdicts.append(Verdict(change, fits, "a file of the role"))
             continue
-        named = [rule for rule in rules if rule[0] == change.path]
-        matching = named or [rule for rule in rules if _matches(rule[0], change)]
-        if matching:
-            verdicts.append(Verdict(change, *matching[0][1:]))
-        else:
-            verdicts.append(Verdict(change, "undeclared", ""))
+        named = [row for row in rules if row[0] == change.path]
+        matching = named or [row for row in rules if _matches(row[0], change)]
+        rule, why = matching[0][1:] if matching else ("undeclared", "")
+        if rule == "empty" and not _only_files(change):
+            rule, why = "undeclared", "the rule `empty` is for regular files"
+        verdicts.append(Verdict(change, rule, why))
     return _with_folders(verdicts)
+
+
+def _only_files(change: Change) -> bool:
+    return all(entry.kind == "file" for entry in (change.old, change.new) if entry)
 
 
 def _as_rendered(change: Change, file: RenderedFile) -> bool:
@@ -96,14 +100,17 @@ def _with_folders(verdicts: list[Verdict]) -> list[Verdict]:
 
 def demand_declared(verdicts: Sequence[Verdict], role: str, base: Path, blobs: Path) -> None:
     """Raise StageError that names every undeclared change, shows it, and says what to write."""
-    stray = [verdict.change for verdict in verdicts if verdict.rule == "undeclared"]
+    stray = [verdict for verdict in verdicts if verdict.rule == "undeclared"]
     if not stray:
         return
     with tarfile.open(base) as tar:
         shown = "\n".join(
-            f"    {change.what} {change.path}"
-            + "".join(f"\n        {line}" for line in difference(change, tar, blobs)[:_SHOWN_LINES])
-            for change in stray
+            f"    {stated(verdict)}"
+            + "".join(
+                f"\n        {line}"
+                for line in difference(verdict.change, tar, blobs)[:_SHOWN_LINES]
+            )
+            for verdict in stray
         )
     raise StageError(
         f"the bake changed {len(stray)} path(s) that the role does not declare:\n{shown}",
@@ -111,6 +118,12 @@ def demand_declared(verdicts: Sequence[Verdict], role: str, base: Path, blobs: P
         hint="declare what shall ship under `keep: [{path: ..., why: ...}]`, and what shall not "
         "under `handle: [{path: ..., rule: drop|base|empty, why: ...}]`",
     )
+
+
+def stated(verdict: Verdict) -> str:
+    """A change in a line, with the reason of its verdict if there is one."""
+    why = f" ({verdict.why})" if verdict.why else ""
+    return f"{verdict.change.what} {verdict.change.path}{why}"
 
 
 def difference(change: Change, base: tarfile.TarFile, blobs: Path) -> list[str]:
@@ -213,11 +226,11 @@ def _copy(raw: BinaryIO, out: tarfile.TarFile, start: int, end: int) -> None:
 
 def _ship(out: tarfile.TarFile, verdict: Verdict, blobs: Path, epoch: int) -> None:
     entry = verdict.change.new
-    if entry is None:  # removed, and that is declared
-        return
-    whole = entry.kind == "file" and verdict.rule != "empty"
-    data = (blobs / entry.sha256).read_bytes() if whole else b""
-    _add(out, verdict.change.path, entry, data, epoch)
+    if verdict.rule == "empty":
+        _add(out, verdict.change.path, verdict.change.old or _EMPTY, b"", epoch)
+    elif entry:  # otherwise removed, and that is declared
+        data = (blobs / entry.sha256).read_bytes() if entry.kind == "file" else b""
+        _add(out, verdict.change.path, entry, data, epoch)
 
 
 def _add(out: tarfile.TarFile, path: str, entry: Entry, data: bytes, mtime: float) -> None:

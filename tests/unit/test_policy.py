@@ -131,6 +131,34 @@ def test_an_emptied_file_ships_with_no_content(trees: Trees) -> None:
     assert trees.text("/etc/a") == b""
 
 
+def test_an_emptied_file_has_mode_owner_and_attributes_of_the_base(trees: Trees) -> None:
+    old, baked = trees.old("/etc/b"), Entry("file", 0o4777, 33, 33, xattrs={"user.x": "00"})
+    members = trees.ship(spec(empty="/etc/*"), Change("/etc/b", "changed", old, baked))
+    assert (members["/etc/b"].mode, members["/etc/b"].uid, members["/etc/b"].gid) == (0o644, 0, 0)
+    assert list(members["/etc/b"].pax_headers) == ["SCHILY.xattr.security.capability"]
+    members = trees.ship(spec(empty="/etc/*"), Change("/etc/new", "added", None, baked))
+    assert (members["/etc/new"].mode, members["/etc/new"].uid) == (0o644, 0)
+    assert members["/etc/new"].pax_headers == {}
+    assert trees.ship(spec(empty="/etc/*"), trees.removed("/etc/a"))["/etc/a"].size == 0
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        Entry("directory", 0o777, 0, 0),
+        Entry("link", 0o777, 0, 0, link="/tmp/x"),
+        Entry("fifo", 0o666, 0, 0),
+    ],
+)
+def test_what_is_no_file_cannot_be_emptied(trees: Trees, new: Entry) -> None:
+    old = trees.old("/etc/a")
+    for change in (Change("/etc/a", "changed", old, new), Change("/etc/x", "added", None, new)):
+        with pytest.raises(StageError) as caught:
+            trees.ship(spec(empty="/etc/*"), change)
+        shown = f"{change.what} {change.path} (the rule `empty` is for regular files)"
+        assert shown in str(caught.value)
+
+
 def test_a_declared_removal_removes(trees: Trees) -> None:
     assert "/etc/a" not in trees.ship(spec(keep=("/etc/a",)), trees.removed("/etc/a"))
 
