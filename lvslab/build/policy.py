@@ -19,10 +19,12 @@ from typing import BinaryIO, Literal
 
 from lvslab.build.changes import Change, Entry, base_entry, index, normal
 from lvslab.core.errors import StageError
-from lvslab.model.role import RoleSpec
+from lvslab.model.role import Declared, Handled, RoleSpec
 from lvslab.render.texts import RenderedFile
 
-Rule = Literal["keep", "drop", "base", "empty", "undeclared"]
+Rule = Literal["keep", "drop", "base", "empty", "rewrite", "undeclared"]
+SHIPS: tuple[Rule, ...] = ("keep", "empty", "rewrite")
+"""The rules with which something of the bake ships."""
 _BLOCK = 512
 _SHOWN_LINES = 12
 _FOLDER, _EMPTY = Entry("directory", 0o755, 0, 0), Entry("file", 0o644, 0, 0)
@@ -30,11 +32,15 @@ _FOLDER, _EMPTY = Entry("directory", 0o755, 0, 0), Entry("file", 0o644, 0, 0)
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of a change and why; `undeclared` stops the build."""
+    """What becomes of a change and why; `undeclared` stops the build.
+
+    `handled` is the role's own entry, where one decides.
+    """
 
     change: Change
     rule: Rule
     why: str
+    handled: Handled | None = None
 
 
 def judge(
@@ -45,27 +51,32 @@ def judge(
     `own` are the files that the role renders: they ship if the bake wrote just that text
     with just that mode. Then a path named in full counts before a pattern, keep before handle.
     """
-    rules: list[tuple[str, Rule, str]] = [
-        *((declared.path, "keep", declared.why) for declared in spec.keep),
-        *((handled.path, handled.rule, handled.why) for handled in spec.handle),
-    ]
+    rules: list[Declared | Handled] = [*spec.keep, *spec.handle]
     verdicts: list[Verdict] = []
     for change in changes:
         if change.path in own:
             fits: Rule = "keep" if _as_rendered(change, own[change.path]) else "undeclared"
             verdicts.append(Verdict(change, fits, "a file of the role"))
             continue
-        named = [row for row in rules if row[0] == change.path]
-        matching = named or [row for row in rules if _matches(row[0], change)]
-        rule, why = matching[0][1:] if matching else ("undeclared", "")
-        if rule == "empty" and not _only_files(change):
-            rule, why = "undeclared", "the rule `empty` is for regular files"
-        verdicts.append(Verdict(change, rule, why))
+        named = [entry for entry in rules if entry.path == change.path]
+        matching = named or [entry for entry in rules if _matches(entry.path, change)]
+        verdicts.append(
+            _verdict(change, matching[0]) if matching else Verdict(change, "undeclared", "")
+        )
     return _with_folders(verdicts)
 
 
-def _only_files(change: Change) -> bool:
-    return all(entry.kind == "file" for entry in (change.old, change.new) if entry)
+def _verdict(change: Change, entry: Declared | Handled) -> Verdict:
+    if isinstance(entry, Declared):
+        return Verdict(change, "keep", entry.why)
+    # What of a change must be a regular file; a file that is not there can be emptied.
+    sides: dict[str, tuple[Entry | None, ...]] = {
+        "empty": (change.old or _EMPTY, change.new or _EMPTY),
+        "rewrite": (change.new,),
+    }
+    if any(side is None or side.kind != "file" for side in sides.get(entry.rule, ())):
+        return Verdict(change, "undeclared", f"the rule `{entry.rule}` is for regular files")
+    return Verdict(change, entry.rule, entry.why, entry)
 
 
 def _as_rendered(change: Change, file: RenderedFile) -> bool:
@@ -100,7 +111,8 @@ def _with_folders(verdicts: list[Verdict]) -> list[Verdict]:
 
 def demand_declared(verdicts: Sequence[Verdict], role: str, base: Path, blobs: Path) -> None:
     """Raise StageError that names every undeclared change, shows it, and says what to write."""
-    stray = [verdict for verdict in verdicts if verdict.rule == "undeclared"]
+    fitting = [_fitting(verdict, blobs) for verdict in verdicts]
+    stray = [verdict for verdict in fitting if verdict.rule == "undeclared"]
     if not stray:
         return
     with tarfile.open(base) as tar:
@@ -116,8 +128,24 @@ def demand_declared(verdicts: Sequence[Verdict], role: str, base: Path, blobs: P
         f"the bake changed {len(stray)} path(s) that the role does not declare:\n{shown}",
         where=f"roles/{role}/role.yaml",
         hint="declare what shall ship under `keep: [{path: ..., why: ...}]`, and what shall not "
-        "under `handle: [{path: ..., rule: drop|base|empty, why: ...}]`",
+        "under `handle: [{path: ..., rule: drop|base|empty|rewrite, why: ...}]`",
     )
+
+
+def _fitting(verdict: Verdict, blobs: Path) -> Verdict:
+    """The verdict, but a rule `rewrite` that finds nothing to replace declares nothing."""
+    if verdict.rule == "rewrite" and _content_of(verdict, blobs)[1] == 0:
+        return Verdict(verdict.change, "undeclared", "the rule `rewrite` finds nothing that fits")
+    return verdict
+
+
+def _content_of(verdict: Verdict, blobs: Path) -> tuple[bytes, int]:
+    """What ships as the content of a change, and in how many places it was rewritten."""
+    entry = verdict.change.new
+    if entry is None or entry.kind != "file" or verdict.rule == "empty":
+        return b"", 0
+    data = (blobs / entry.sha256).read_bytes()
+    return verdict.handled.rewritten(data) if verdict.handled else (data, 0)
 
 
 def stated(verdict: Verdict) -> str:
@@ -185,7 +213,7 @@ def apply(verdicts: Sequence[Verdict], base: Path, blobs: Path, final: Path, epo
     nothing.
     """
     replaced = {v.change.path: v for v in verdicts if v.rule != "base" and v.change.old}
-    added = [v for v in verdicts if v.rule in ("keep", "empty") and not v.change.old]
+    added = [v for v in verdicts if v.rule in SHIPS and not v.change.old]
     with (
         tarfile.open(base) as source,
         base.open("rb") as raw,
@@ -201,7 +229,7 @@ def apply(verdicts: Sequence[Verdict], base: Path, blobs: Path, final: Path, epo
             elif verdict is None:
                 end = member.offset_data + (member.size if member.isreg() else 0)
                 _copy(raw, out, member.offset, -(-end // _BLOCK) * _BLOCK)
-            elif verdict.rule in ("keep", "empty"):
+            elif verdict.rule in SHIPS:
                 _ship(out, verdict, blobs, epoch)
         for verdict in sorted(added, key=lambda v: v.change.path):
             _ship(out, verdict, blobs, epoch)
@@ -225,12 +253,10 @@ def _copy(raw: BinaryIO, out: tarfile.TarFile, start: int, end: int) -> None:
 
 
 def _ship(out: tarfile.TarFile, verdict: Verdict, blobs: Path, epoch: int) -> None:
-    entry = verdict.change.new
-    if verdict.rule == "empty":
-        _add(out, verdict.change.path, verdict.change.old or _EMPTY, b"", epoch)
-    elif entry:  # otherwise removed, and that is declared
-        data = (blobs / entry.sha256).read_bytes() if entry.kind == "file" else b""
-        _add(out, verdict.change.path, entry, data, epoch)
+    change = verdict.change
+    entry = change.old or _EMPTY if verdict.rule == "empty" else change.new
+    if entry:  # otherwise removed, and that is declared
+        _add(out, change.path, entry, _content_of(verdict, blobs)[0], epoch)
 
 
 def _add(out: tarfile.TarFile, path: str, entry: Entry, data: bytes, mtime: float) -> None:

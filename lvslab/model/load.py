@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from lvslab.model.lab import Lab, Role
 from lvslab.model.names import dangling, name_findings
 from lvslab.model.problems import BadInput, Finding, Problem
 from lvslab.model.problems import Path as Place
-from lvslab.model.role import RoleSpec
+from lvslab.model.role import Handled, RoleSpec
 from lvslab.model.source import Source, read_source, shown
 
 __all__ = ["BadInput", "Problem", "load_all", "load_lab", "load_role", "load_roles"]
@@ -227,7 +228,26 @@ def _role_findings(role: RoleSpec, folder: str) -> Iterator[Finding]:
             what = f"exclude leaves paths out, and {entry.path} has the rule {entry.rule}"
             right = "write `rule: drop`, or move the entry to `handle`"
             yield Finding(("exclude", index, "rule"), what, right)
+    for index, entry in enumerate(role.handle):
+        yield from _pattern_findings(("handle", index), entry)
     yield from _contradictions(role)
+
+
+def _pattern_findings(place: Place, entry: Handled) -> Iterator[Finding]:
+    """What is wrong with the pattern of a rule `rewrite`, or with one of another rule."""
+    if entry.rule != "rewrite":
+        if entry.pattern or entry.replacement:
+            what = f"{entry.path} has the rule {entry.rule}, which replaces nothing"
+            yield Finding((*place, "rule"), what, "write `rule: rewrite`, or take the pattern away")
+        return
+    if not entry.pattern:
+        what = f"{entry.path} shall be rewritten, and no pattern says what"
+        yield Finding((*place, "rule"), what, "add `pattern` and `replacement`")
+    try:
+        entry.rewritten(b"")
+    except (re.error, IndexError) as error:  # IndexError: there is no group of that name
+        what = f"{entry.pattern!r} and {entry.replacement!r}: {error}"
+        yield Finding((*place, "pattern"), what, "write a regular expression of Python")
 
 
 def _repeated(key: str, entries: Iterable[str], field: str = "") -> Iterator[Finding]:

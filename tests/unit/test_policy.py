@@ -159,6 +159,30 @@ def test_what_is_no_file_cannot_be_emptied(trees: Trees, new: Entry) -> None:
         assert shown in str(caught.value)
 
 
+def rewriting(pattern: str, replacement: str) -> RoleSpec:
+    rule = Handled(
+        path="/etc/*", rule="rewrite", pattern=pattern, replacement=replacement, why="test"
+    )
+    return spec().model_copy(update={"handle": (rule,)})
+
+
+def test_a_rewritten_file_ships_without_what_a_bake_leaves_by_chance(trees: Trees) -> None:
+    role = rewriting(r"^(made) on [0-9-]+$", r"\1 by the role")
+    for date in ("2026-01-01", "2027-02-02"):
+        text = f"title\nmade on {date}\nname\n"
+        trees.ship(role, trees.changed("/etc/a", text), trees.added("/etc/new", text))
+        for path in ("/etc/a", "/etc/new"):
+            assert trees.text(path) == b"title\nmade by the role\nname\n"
+
+
+def test_a_rule_to_rewrite_that_finds_nothing_declares_nothing(trees: Trees) -> None:
+    with pytest.raises(StageError) as caught:
+        trees.ship(rewriting("made on", ""), trees.changed("/etc/a"))
+    assert "changed /etc/a (the rule `rewrite` finds nothing that fits)" in str(caught.value)
+    with pytest.raises(StageError, match="the rule `rewrite` is for regular files"):
+        trees.ship(rewriting("made on", ""), trees.removed("/etc/a"))
+
+
 def test_a_declared_removal_removes(trees: Trees) -> None:
     assert "/etc/a" not in trees.ship(spec(keep=("/etc/a",)), trees.removed("/etc/a"))
 
