@@ -203,6 +203,8 @@ def resolve(
     except LabError as error:
         if "Valid-Until" in error.message or "expired" in error.message:
             error.hint = "the mirror lags; try another --mirror, or --ignore-valid-until"
+        elif "is not signed" in error.message:
+            error.hint = f"what it has is not signed by Debian ({KEYRING}): name another --mirror"
         else:
             error.hint = "check the network, or name another --mirror"
         raise
