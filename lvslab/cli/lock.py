@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lvslab.cli.base import ROOT, as_json, lab_file, session, verb
+from lvslab.core.errors import InputError
 
 if TYPE_CHECKING:
     from lvslab.build.lock import Change, Lock
@@ -51,7 +52,7 @@ def lock(
     this = session()
     lab, roles = load.load_all(lab_path, ROOT / "roles")
     this.ensure("build")
-    old = engine.load(path) if path.is_file() else None
+    old = _old(path)
     with this.reporting("lock") as listener, tempfile.TemporaryDirectory() as work:
         new = engine.resolve(
             lab,
@@ -71,6 +72,17 @@ def lock(
     else:
         engine.save(new, path)
         this.out(f"{len(changes)} changes, written to {path.name}")
+
+
+def _old(path: Path) -> Lock | None:
+    """The lock that is there, None if there is none or it cannot be read: an update mends that."""
+    from lvslab.build import lock as engine
+
+    try:
+        return engine.load(path)
+    except InputError as error:
+        session().tell(f"{error.where}: {error.message}; every package counts as new")
+        return None
 
 
 def _show(locked: Lock) -> None:

@@ -260,3 +260,16 @@ def test_what_is_refused_leaves_the_lock_as_it_was(
     assert update(archive) == 4
     assert "NO_PUBKEY" in capsys.readouterr().err
     assert lock.read_bytes() == before
+
+
+@pytest.mark.parametrize("text", [None, "", "<<<<<<< ours\n", '{"packages": []}\n'])
+def test_a_lock_that_cannot_be_read_is_made_anew(
+    archive: Archive, lock: Path, capsys: pytest.CaptureFixture[str], text: str | None
+) -> None:
+    if text is not None:
+        lock.write_text(text)
+    assert update(archive) == 0
+    said = capsys.readouterr()
+    assert "every package counts as new" in said.err
+    assert " changes, written" in said.out
+    assert locks.load(lock).epoch == DATE
