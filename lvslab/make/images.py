@@ -147,6 +147,7 @@ def _placed(source: Path, target: Path, digests: Digests) -> Artifact:
 def _report(pipeline: Pipeline, artifacts: list[Artifact], seconds: float) -> dict[str, Any]:
     """What was built from what: for people, for `reproduce --from`, and for the benchmark."""
     out = pipeline.options.out
+    own, tools = pipeline.options.packer, _tools(pipeline)
     lab, roles = _described(pipeline)
     sha256 = {str(a.path.relative_to(out)): a.sha256 for a in artifacts}
     inputs = provenance.Inputs(
@@ -156,8 +157,9 @@ def _report(pipeline: Pipeline, artifacts: list[Artifact], seconds: float) -> di
         lock_sha256=sha256_file(LOCK),
         source=provenance.source(ROOT),
         libraries=_libraries(),
-        packer=packer.PINNED.version,
-        packer_sha256=packer.PINNED.sha256,
+        packer=tools["packer"],
+        packer_sha256=sha256_file(own) if own else packer.PINNED.sha256,
+        packer_pinned=own is None,
         per_node=pipeline.options.per_node,
     )
     kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -174,7 +176,7 @@ def _report(pipeline: Pipeline, artifacts: list[Artifact], seconds: float) -> di
             asdict(record) | {"seconds": round(record.seconds, 3)}
             for record in pipeline.stages.records
         ],
-        "tools": _tools(pipeline),
+        "tools": tools,
         "host": {
             "machine": platform.machine(),
             "cores": os.cpu_count(),
@@ -203,7 +205,8 @@ def _libraries() -> dict[str, str]:
 def _tools(pipeline: Pipeline) -> dict[str, str]:
     """The versions of everything that shapes bytes."""
     versions = {package.name: package.version for package in pipeline.lock.groups["tools"]}
-    versions["packer"] = packer.PINNED.version
+    own = pipeline.options.packer
+    versions["packer"] = ".".join(map(str, packer.version(own))) if own else packer.PINNED.version
     versions |= _libraries()
     return versions
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import shutil
@@ -17,22 +16,20 @@ import pytest
 from dissect.hypervisor.disk.vmdk import VMDK
 
 from lvslab import __version__
-from lvslab.build.tools import Tools
 from lvslab.check.reproduce import Build, again
 from lvslab.check.verify import Outcome, verify
 from lvslab.cli.main import main
 from lvslab.core.procs import program
 from lvslab.export import ova, seed, vmdk
-from lvslab.make import Options, Pipeline
+from lvslab.make import Options
 from lvslab.make.trees import ROOT
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
 from lvslab.model.load import load_lab
-from lvslab.model.role import RoleSpec
 from lvslab.render import node_seed
 from lvslab.render.ovf import OvfDisk, ovf
 from tests.appliance import make_disk
+from tests.small import Small
 
-made_by = importlib.import_module("lvslab.make.images")  # `make.images` is the function
 EPOCH = 1_700_000_000
 
 
@@ -112,39 +109,6 @@ def test_virt_v2v_sees_both_disks(made: Path) -> None:
 # --- the pipeline's stages, on a small disk in the place of the image's
 
 
-class Small(Pipeline):
-    """The pipeline with a disk that is there already."""
-
-    raw: Path
-
-    def disk(self, name: str, tar: Path) -> Path:
-        return self.raw
-
-    def final_tree(self, role: Role) -> Path:
-        return self.raw
-
-    def tools(self) -> Tools:
-        return Tools(self.raw.parent, self.lock.epoch)
-
-    def packer(self) -> Path:
-        return self.raw
-
-    def common_tree(self) -> Path:
-        return self.raw
-
-    def sbom(self, role: Role) -> Path:
-        return self.raw
-
-
-@pytest.fixture
-def small(lab: Lab, specs: dict[Role, RoleSpec], tmp_path: Path) -> Small:
-    pipeline = Small(lab, specs, Options(tmp_path / "cache", tmp_path / "out", per_node=True))
-    pipeline.raw = tmp_path / "disk" / "disk.raw"
-    pipeline.raw.parent.mkdir()
-    pipeline.raw.write_bytes(make_disk(tmp_path / "made"))
-    return pipeline
-
-
 def test_the_stage_of_a_node_s_ova(small: Small, lab: Lab) -> None:
     made = small.node_ova("lvs2")
     assert made.name == "lvs2.ova"
@@ -189,9 +153,7 @@ def test_the_verb_makes_them_and_says_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The whole verb but for the trees; what was asked for can be built again from build.json."""
-    monkeypatch.setattr(Small, "raw", small.raw, raising=False)
-    monkeypatch.setattr(made_by, "Pipeline", Small)
-    monkeypatch.setenv("LVSLAB_CACHE", str(tmp_path / "cache"))
+    small.stand_in(monkeypatch)
     out = tmp_path / "artifacts"
     assert "ova/lvs1.ova" not in shown(capsys, "--out", str(out))
     assert "would run" not in shown(capsys, "--dry-run")
