@@ -11,6 +11,7 @@ import difflib
 import fnmatch
 import hashlib
 import io
+import re
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -145,7 +146,10 @@ def _content_of(verdict: Verdict, blobs: Path) -> tuple[bytes, int]:
     if entry is None or entry.kind != "file" or verdict.rule == "empty":
         return b"", 0
     data = (blobs / entry.sha256).read_bytes()
-    return verdict.handled.rewritten(data) if verdict.handled else (data, 0)
+    rule = verdict.handled
+    if rule is None:
+        return data, 0
+    return re.subn(rule.pattern.encode(), rule.replacement.encode(), data, flags=re.MULTILINE)
 
 
 def stated(verdict: Verdict) -> str:

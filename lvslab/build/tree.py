@@ -46,8 +46,13 @@ def overlay(source: Path, tar: Path, epoch: int) -> None:
             else:
                 data = path.read_bytes()
                 info.size = len(data)
-                info.mode = 0o755 if os.access(path, os.X_OK) else 0o644
+                info.mode = _mode(path)
                 out.addfile(info, io.BytesIO(data))
+
+
+def _mode(path: Path) -> int:
+    """The mode that a file of the checkout has in a tree."""
+    return 0o755 if os.access(path, os.X_OK) else 0o644
 
 
 def stanzas(pool: Pool, packages: Sequence[Package]) -> list[str]:
@@ -88,7 +93,7 @@ class Recipe:
             "packages": sorted(package.sha256 for package in self.packages),
             "install": self.install,
             "files": {
-                str(path.relative_to(self.files)): path.read_text()
+                str(path.relative_to(self.files)): [_mode(path), path.read_text()]
                 for path in sorted(self.files.rglob("*"))
                 if path.is_file()
             },

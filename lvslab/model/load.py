@@ -244,7 +244,7 @@ def _pattern_findings(place: Place, entry: Handled) -> Iterator[Finding]:
         what = f"{entry.path} shall be rewritten, and no pattern says what"
         yield Finding((*place, "rule"), what, "add `pattern` and `replacement`")
     try:
-        entry.rewritten(b"")
+        re.sub(entry.pattern.encode(), entry.replacement.encode(), b"")
     except (re.error, IndexError) as error:  # IndexError: there is no group of that name
         what = f"{entry.pattern!r} and {entry.replacement!r}: {error}"
         yield Finding((*place, "pattern"), what, "write a regular expression of Python")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -58,10 +57,6 @@ class Handled(Strict):
     )
     replacement: str = Field("", description=r"rewrite: what each match becomes; \1 is a group")
     why: Why = Field(description="why it does not ship as it is")
-
-    def rewritten(self, content: bytes) -> tuple[bytes, int]:
-        """What the rule `rewrite` makes of a content, and how many matches there were."""
-        return re.subn(self.pattern.encode(), self.replacement.encode(), content, flags=re.M)
 
 
 class RoleSpec(Strict):
