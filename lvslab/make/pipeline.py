@@ -162,6 +162,7 @@ class Pipeline(Trees):
         inputs = {
             "folder": folder.name,
             "bases": [path.parent.name for pair in bases.values() for path in pair],
+            "top": top,  # has the version, in the name of the zip and in that of its folder
             "epoch": self.lock.epoch,
             **versions("deflate"),
         }

@@ -16,6 +16,7 @@ from lvslab.core.stages import Make, Stages
 from lvslab.make import Options, Pipeline
 from lvslab.model.lab import Lab, Role
 from lvslab.model.role import RoleSpec
+from tests.small import Small
 from tests.unit.test_quality import ROOT, imports
 
 ALLOWED = {
@@ -185,3 +186,14 @@ def test_the_mode_of_a_file_counts(tmp_path: Path) -> None:
     before = recipe.inputs()
     (tmp_path / "hook").chmod(0o755)
     assert recipe.inputs() != before
+
+
+def test_another_version_makes_another_bundle(
+    small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = small.bundle()
+    monkeypatch.setattr("lvslab.make.pipeline.__version__", "9.9.9")
+    after = small.bundle()
+    assert after.name == "lvslab-9.9.9.zip"
+    assert after.is_file()
+    assert after.parent != before.parent
