@@ -35,13 +35,15 @@ REPORT = "build.json"
 _LIBRARIES = (
     "cyclonedx-python-lib",
     "deflate",
+    "dissect.extfs",
     "jinja2",
+    "packageurl-python",
     "pycdlib",
     "pydantic",
     "python-packer",
     "pyyaml",
 )
-_PROGRAMS = ("mmdebstrap", "apt-get", "dpkg", "qemu-system-x86_64")
+_PROGRAMS = ("mmdebstrap", "apt-get", "dpkg", "tar", "qemu-system-x86_64")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ from lvslab.cli.main import main
 from lvslab.core.files import sha256_file
 from lvslab.make import provenance
 from lvslab.make.provenance import Inputs, Source
-from lvslab.make.trees import LOCK
+from lvslab.make.trees import LOCK, ROOT
 from tests.small import Small
+from tests.unit.test_quality import imports
 
 INPUTS = Inputs(
     lab={"name": "lab"},
@@ -174,3 +177,33 @@ def test_the_user_s_own_packer_is_named(
     version, row = packer("--packer", str(own))
     assert version == "1.11.2"
     assert row == {"uri": "pkg:generic/packer@1.11.2", "digest": {"sha256": sha256_file(own)}}
+
+
+def test_build_json_names_every_library_and_program_that_takes_part(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small.stand_in(monkeypatch)
+    assert main(["images", "--role", "director", "--out", str(tmp_path / "out")]) == 0
+    report = json.loads((tmp_path / "out/build.json").read_text())
+    assert report["host"]["programs"].keys() >= {"mmdebstrap", "apt-get", "dpkg", "tar"}
+    # Everything that is imported on the way from the lock to an artifact, late imports too.
+    used = {
+        name
+        for layer in ("model", "render", "build", "export", "make")
+        for path in (ROOT / "lvslab" / layer).rglob("*.py")
+        for _, name in imports(path, "lvslab")
+    }
+    owners = metadata.packages_distributions()
+    wanted = set()
+    for name in used:
+        top = name.partition(".")[0]
+        if top not in sys.stdlib_module_names and top not in ("lvslab", "dissect"):
+            wanted.add(owners[top][0].lower())
+    assert len(wanted) > 5
+    wanted.add("dissect.extfs")
+    wanted.discard("pydantic_core")  # the JSON Schemas of docs/ alone
+    named = {name.lower() for name in report["tools"]}
+    libraries = report["provenance"]["predicate"]["buildDefinition"]["resolvedDependencies"]
+    purls = {row["name"].lower() for row in libraries if row.get("uri", "").startswith("pkg:pypi")}
+    assert wanted <= named
+    assert wanted <= purls
