@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import os
+import subprocess
+import sys
 import tarfile
 import time
 import zipfile
@@ -17,7 +19,15 @@ import pytest
 
 from lvslab.build.bake import Circumstances
 from lvslab.build.disk import SECTOR, layout
-from lvslab.check.reproduce import Build, Conditions, Reproduced, again, choose, compare
+from lvslab.check.reproduce import (
+    Build,
+    Conditions,
+    Reproduced,
+    again,
+    choose,
+    compare,
+    conditions,
+)
 from lvslab.check.reproduce.place import first_difference
 from lvslab.cli.main import main
 from lvslab.core.errors import InputError, StageError
@@ -356,6 +366,44 @@ def test_every_condition_differs_or_says_why_not(tmp_path: Path) -> None:
     varied = {row.name: not row.why_not for row in conditions.shown}
     assert varied["user"] == (conditions.user is not None)
     assert varied["host name"] == (conditions.host_name is not None)
+
+
+def test_the_locale_is_another_one_to_programs_too(tmp_path: Path) -> None:
+    """As C's setlocale(3) sees it, which does not know what is not installed."""
+    chosen = choose(tmp_path, jobs=2)
+    code = "import locale, time; print(locale.setlocale(locale.LC_ALL, ''), time.timezone)"
+
+    def seen(environment: dict[str, str]) -> list[str]:
+        words = [sys.executable, "-c", code]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"}
+    (row,) = (row for row in chosen.shown if row.name == "locale")
+    first, second = seen(usual | {"LC_ALL": row.first}), seen(usual | chosen.environment)
+    assert first[0] != second[0]
+    assert (second[0], second[1]) == (row.second, str(-14 * 3600))
+
+
+@pytest.mark.parametrize(
+    ("installed", "asked", "chosen"),
+    [
+        ("C POSIX", {}, ("C", "C", "this host has no other locale")),
+        ("C C.utf8 POSIX", {}, ("C", "C.UTF-8", "")),
+        ("C C.utf8 POSIX", {"LANG": "C.UTF-8"}, ("C.UTF-8", "C", "")),
+        ("C C.utf8 POSIX", {"LANG": "de_DE.UTF-8"}, ("C", "C.UTF-8", "")),
+        ("C C.utf8 tr_TR.utf8", {"LC_ALL": "C.UTF-8"}, ("C.UTF-8", "tr_TR.UTF-8", "")),
+        ("C C.utf8 tr_TR.utf8", {"LANG": "tr_TR.UTF-8"}, ("tr_TR.UTF-8", "C.UTF-8", "")),
+    ],
+)
+def test_only_a_locale_that_is_installed_is_another(
+    monkeypatch: pytest.MonkeyPatch,
+    installed: str,
+    asked: dict[str, str],
+    chosen: tuple[str, str, str],
+) -> None:
+    monkeypatch.setattr(conditions, "run", lambda *_, **__: installed.replace(" ", "\n"))
+    assert conditions._locales(asked) == chosen
 
 
 @pytest.mark.parametrize("planted", [False, True])
