@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lvslab.build import packer
-from lvslab.build.bake import Bake, _clean, _plain, _Tail
+from lvslab.build.bake import Bake, Circumstances, _clean, _plain, _Tail
 from lvslab.core.errors import StageError
 from lvslab.core.events import silent
 from lvslab.make import Pipeline
@@ -54,6 +55,17 @@ def test_packer_accepts_the_template(pipeline: Pipeline, tmp_path: Path) -> None
     path = tmp_path / "bake.json"
     path.write_text(bake_template(template(tmp_path)))
     packer.validate(pipeline.packer(), path)
+
+
+@pytest.mark.parametrize(("days", "clock"), [(0, "2027-01-15"), (500, "2028-05-29")])
+def test_the_guest_s_clock_is_the_lock_s_or_later(tmp_path: Path, days: int, clock: str) -> None:
+    made = Bake(
+        "director", Path("/disk"), Path("/packer"), "tcg", 1_800_000_000, "true",
+        seed=lambda _: Seed("", "", ""), write_seed=lambda _, path: path.touch(),
+        logs=tmp_path, circumstances=Circumstances(days_later=days),
+    )._prepare(tmp_path)  # fmt: skip
+    words = dict(json.loads(made.read_text())["builders"][0]["qemuargs"])
+    assert words["-rtc"] == f"base={clock}T08:00:00,clock=vm"
 
 
 def test_packer_works_in_a_folder_too_deep_for_its_sockets(

@@ -20,8 +20,10 @@ _SUBORDINATE = (Path("/etc/subuid"), Path("/etc/subgid"))
 _ZONE, _HOST_NAME, _UMASK = "LINT-14", "elsewhere", 0o077
 # From the one that differs most (its small i has no capital I) to those that every host has.
 _LOCALES = ("tr_TR.UTF-8", "az_AZ.UTF-8", "lt_LT.UTF-8", "de_DE.UTF-8", "C.UTF-8", "C")
-_CIRCUMSTANCES = Circumstances(mac="52:54:00:fe:dc:ba", memory_mib=1536, cpus=1)
 DAYS_LATER = 500
+_CIRCUMSTANCES = Circumstances(
+    mac="52:54:00:fe:dc:ba", memory_mib=1536, cpus=1, days_later=DAYS_LATER
+)
 
 # Another user's process that may still read this Python and its packages, wherever they are.
 AS_NOBODY = (
@@ -75,6 +77,7 @@ def choose(work: Path, jobs: int) -> Conditions:
         Condition("umask", f"{_umask():04o}", f"{_UMASK:04o}"),
         Condition("host name", socket.gethostname(), _HOST_NAME, no_name),
         Condition("clock that Python sees", "now", f"{DAYS_LATER} days later"),
+        Condition("clock of the bake", "the lock's date", f"{DAYS_LATER} days later"),
         Condition("network card", usual.mac, _CIRCUMSTANCES.mac),
         Condition("memory of the bake", f"{usual.memory_mib}", f"{_CIRCUMSTANCES.memory_mib}"),
         Condition("processors of the bake", f"{usual.cpus}", f"{_CIRCUMSTANCES.cpus}"),
