@@ -19,6 +19,7 @@ import pytest
 
 from lvslab.build.bake import Circumstances
 from lvslab.build.disk import SECTOR, layout
+from lvslab.check import reproduce as check
 from lvslab.check.reproduce import (
     Build,
     Conditions,
@@ -33,7 +34,7 @@ from lvslab.cli.main import main
 from lvslab.core.errors import InputError, StageError
 from lvslab.core.events import Event, StageDone, silent
 from lvslab.export import ova, seed, vmdk
-from lvslab.make import Options, provenance
+from lvslab.make import Built, Options, provenance
 from lvslab.make.trees import LOCK, ROOT
 from lvslab.model.lab import Lab, Role
 from lvslab.render import node_seed
@@ -438,6 +439,46 @@ def test_the_verb_ends_with_what_was_found(
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     (compared,) = (event for event in events if event["event"] == "compared")
     assert compared["differences"] == (1 if planted else 0)
+    assert compared["ratio"] is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cached", "said"),
+    [
+        ((100.0, 110.0), False, "the first build took 100 s, the second build took 110 s, both "
+         "2.10 times the first"),
+        ((5.0, 110.0), True, "the first build took 5 s, the second build took 110 s"),
+    ],
+)  # fmt: skip
+def test_both_builds_are_timed(
+    twins: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    seconds: tuple[float, float],
+    cached: bool,
+    said: str,
+) -> None:
+    """A first build that found a stage in the cache is no measure."""
+    report(twins[0], stages=[{"name": "tools", "id": "1", "cached": cached}])
+    report(twins[1], stages=[{"name": "tools", "id": "1", "cached": False}])
+    clock = [0.0]
+
+    def images(*_: object) -> Built:
+        clock[0] += seconds[0]
+        return Built([], twins[0] / "build.json")
+
+    def rebuild(*_: object) -> Build:
+        clock[0] += seconds[1]
+        return load(twins[1])
+
+    monkeypatch.setattr(check, "images", images)
+    monkeypatch.setattr(again, "rebuild", rebuild)
+    monkeypatch.setattr(check.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("lvslab.cli.base.Session.ensure", lambda *_: None)
+    monkeypatch.setenv("LVSLAB_CACHE", str(tmp_path / "cache"))
+    assert main(["reproduce", "--work", str(tmp_path)]) == 0
+    assert f"{said}\n" in capsys.readouterr().out
 
 
 def test_the_second_build_s_error_is_the_verb_s(tmp_path: Path) -> None:

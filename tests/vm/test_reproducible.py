@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import http.server
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -65,7 +66,8 @@ def work() -> Iterator[Path]:
         yield folder
 
 
-Twice = tuple[tuple[Condition, ...], Comparison]
+COMPARE_SECONDS = 30
+Twice = tuple[tuple[Condition, ...], Comparison, float]
 
 
 @pytest.fixture(scope="module")
@@ -76,19 +78,22 @@ def twice(built: Path, work: Path, moved_on: str) -> Twice:
     conditions = choose(second, options.jobs)
     second.mkdir()
     made = again.rebuild(first, ROOT, second, options, conditions, silent)
-    return conditions.shown, compare(first, made)
+    start = time.monotonic()
+    comparison = compare(first, made)
+    return conditions.shown, comparison, time.monotonic() - start
 
 
 def test_every_stage_and_every_artifact_is_the_same(twice: Twice) -> None:
-    _, comparison = twice
+    _, comparison, seconds = twice
     shown = [(row.stage, row.file, *row.lines) for row in comparison.differences]
     assert shown == []
     assert comparison.notes == ()
     assert comparison.size > 1_000_000_000
+    assert seconds <= COMPARE_SECONDS
 
 
 def test_the_conditions_were_others(twice: Twice) -> None:
-    conditions, _ = twice
+    conditions, *_ = twice
     same = {row.name: row.why_not for row in conditions if row.why_not}
     # What a host may not be able to vary; anything else must have been another.
     assert same.keys() <= {"user", "host name"}, same
