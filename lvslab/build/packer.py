@@ -54,7 +54,7 @@ PINNED = _Pinned()
 def unpack(pool: Pool, folder: Path) -> None:
     """Fetch the pinned Packer, checked by sha256, and unpack it into `folder`."""
     (package,) = pool.get([PINNED])
-    run(["dpkg-deb", "--extract", package, folder], what="unpacking Packer")
+    run(["dpkg-deb", "--extract", package, folder], what="unpacking Packer", clean=True)
 
 
 def leashed(program: Path | str, script: Path) -> Path:

@@ -59,7 +59,8 @@ def stanzas(pool: Pool, packages: Sequence[Package]) -> list[str]:
     """The control fields of each package file, as dpkg-deb prints them."""
 
     def one(package: Package) -> str:
-        return run(["dpkg-deb", "--field", pool.path(package)], what="reading packages")
+        path = pool.path(package)
+        return run(["dpkg-deb", "--field", path], what="reading packages", clean=True)
 
     with ThreadPoolExecutor(os.cpu_count()) as executor:
         return list(executor.map(one, packages))
@@ -139,6 +140,7 @@ def make(
                 f"deb [trusted=yes] copy:{repo} ./",
             ],
             what="installing packages",
+            clean=True,
             env={
                 "SOURCE_DATE_EPOCH": str(recipe.epoch),
                 "LC_ALL": "C.UTF-8",

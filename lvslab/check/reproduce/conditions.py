@@ -20,6 +20,14 @@ _SUBORDINATE = (Path("/etc/subuid"), Path("/etc/subgid"))
 _ZONE, _HOST_NAME, _UMASK = "LINT-14", "elsewhere", 0o077
 # From the one that differs most (its small i has no capital I) to those that every host has.
 _LOCALES = ("tr_TR.UTF-8", "az_AZ.UTF-8", "lt_LT.UTF-8", "de_DE.UTF-8", "C.UTF-8", "C")
+# What a user may have set, and what can change what tar, zstd, xz or a script of Perl writes.
+_HOSTILE = {
+    "TAR_OPTIONS": "--mode=a+w",
+    "ZSTD_CLEVEL": "2",
+    "XZ_DEFAULTS": "-1",
+    "PERL5OPT": "-Mutf8",
+    "SOURCE_DATE_EPOCH": "1",
+}
 DAYS_LATER = 500
 _CIRCUMSTANCES = Circumstances(
     mac="52:54:00:fe:dc:ba", memory_mib=1536, cpus=1, days_later=DAYS_LATER
@@ -74,6 +82,7 @@ def choose(work: Path, jobs: int) -> Conditions:
         Condition("user", str(os.geteuid()), str(_NOBODY), no_user),
         Condition("time zone", time.tzname[0], _ZONE),
         Condition("locale", *locales),
+        Condition("environment", "the user's", f"{', '.join(_HOSTILE)} set as well"),
         Condition("umask", f"{_umask():04o}", f"{_UMASK:04o}"),
         Condition("host name", socket.gethostname(), _HOST_NAME, no_name),
         Condition("clock that Python sees", "now", f"{DAYS_LATER} days later"),
@@ -87,6 +96,7 @@ def choose(work: Path, jobs: int) -> Conditions:
         Condition("order of sets in Python", "random", "another"),
     )
     environment = {"TZ": _ZONE, "LC_ALL": locales[1], "LANG": locales[1], "PYTHONHASHSEED": "20"}
+    environment |= _HOSTILE
     return Conditions(
         shown=shown,
         jobs=jobs + 1,
