@@ -36,7 +36,7 @@ def diff(role: str, shipped: bool, lab_path: Path) -> None:
 
     from lvslab import make
     from lvslab.build import changes, policy
-    from lvslab.core.files import usual_umask
+    from lvslab.core.files import only_one, usual_umask
     from lvslab.model import load
     from lvslab.model.lab import Role
     from lvslab.render import role_files
@@ -44,8 +44,12 @@ def diff(role: str, shipped: bool, lab_path: Path) -> None:
     this = session()
     lab, roles = load.load_all(lab_path, ROOT / "roles")
     options = make.Options(cache=this.cache, out=ROOT / "artifacts", jobs=os.cpu_count() or 1)
-    with this.reporting("diff") as listener, usual_umask():
-        this.ensure("build")
+    this.ensure("build")
+    with (
+        only_one(this.cache / "lock", "build"),  # a build sweeps what is half made
+        this.reporting("diff") as listener,
+        usual_umask(),
+    ):
         pipeline = make.Pipeline(lab, roles, options, listener)
         base, baked = pipeline.base_tree(Role(role)), pipeline.changes(Role(role))
     spec = roles[Role(role)]
