@@ -57,14 +57,15 @@ def diff(role: str, shipped: bool, lab_path: Path) -> None:
     verdicts = policy.judge(found, spec, role_files(lab, spec))
     with tarfile.open(base) as tar:
         for verdict in verdicts:
-            if verdict.rule == "keep" or not shipped:
-                wanted = verdict.rule in ("keep", "undeclared")
+            if verdict.rule in policy.SHIPS or not shipped:
+                wanted = verdict.rule in ("keep", "rewrite", "undeclared")
                 lines = policy.difference(verdict.change, tar, baked / "blobs") if wanted else []
                 _show(verdict, lines)
-    counts = {rule: sum(v.rule == rule for v in verdicts) for rule in ("keep", "undeclared")}
+    ship = sum(verdict.rule in policy.SHIPS for verdict in verdicts)
+    stray = sum(verdict.rule == "undeclared" for verdict in verdicts)
     this.out(
-        f"{len(verdicts)} paths: {counts['keep']} ship, {counts['undeclared']} are not declared, "
-        "the others are dropped, emptied or taken from base"
+        f"{len(verdicts)} paths: {ship} ship, {stray} are not declared, "
+        "the others are dropped or taken from base"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import os
 import tarfile
 from pathlib import Path
@@ -68,3 +69,26 @@ def test_no_build_is_beside_it(
     with only_one(tmp_path / "cache/lock", "build"):
         assert main(["diff", "director"]) == 4
     assert f"another build is at work (process {os.getpid()})" in capsys.readouterr().err
+
+
+def test_every_path_is_shown_with_its_rule(
+    baked: Baked, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["diff", "director"]) == 0
+    said = capsys.readouterr().out
+    assert f"keep       added    {baked.own}  (a file of the role)\n" in said
+    assert "empty      changed  /etc/machine-id  (systemd makes a new one at the first" in said
+    assert "base       changed  /etc/hostname  (the seed sets it)\n" in said
+    stray = "undeclared changed  /etc/debian_version  (no rule)\n    --- base\n    +++ baked\n"
+    assert stray in said
+    assert "    +Debian, baked\n" in said
+    assert said.endswith(
+        "4 paths: 2 ship, 1 are not declared, the others are dropped or taken from base\n"
+    )
+
+
+def test_what_ships_is_shown_alone(baked: Baked, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diff", "director", "--shipped", "--json"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    shown = {event["path"]: event["rule"] for event in events if event["event"] == "difference"}
+    assert shown == {baked.own: "keep", "/etc/machine-id": "empty"}
