@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from lvslab.core.errors import StageError
 
-_CHUNK = 1 << 20
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def sha256_file(path: Path) -> str:
@@ -28,6 +29,21 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def sync(folder: Path) -> None:
+    """Bring all that was written to the file system of `folder` to its disk (syncfs(2)).
+
+    One call for a whole folder; fsync(2) of each of its files would take as many commits.
+    Raises OSError if the disk could not take it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        if _LIBC.syncfs(handle) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager

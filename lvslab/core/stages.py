@@ -32,7 +32,7 @@ from lvslab.core.events import (
     StageStarted,
     silent,
 )
-from lvslab.core.files import remove, write_atomic
+from lvslab.core.files import remove, sync, write_atomic
 from lvslab.core.procs import stop_if_asked
 
 Make = Callable[[Path, Callable[..., None]], None]
@@ -139,6 +139,7 @@ class Stages:
             make(temporary, progress)
             temporary.chmod(0o755)
             final.parent.mkdir(parents=True, exist_ok=True)
+            sync(temporary)  # or a power cut could leave the name with files that are empty
             os.replace(temporary, final)
         except LabError as error:
             error.where = error.where or name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -16,7 +18,7 @@ import pytest
 
 from lvslab.core.errors import StageError
 from lvslab.core.events import Event, StageDone, StageFailed
-from lvslab.core.files import atomic, only_one, write_atomic
+from lvslab.core.files import atomic, only_one, sync, write_atomic
 from lvslab.core.procs import run
 from lvslab.core.stages import NotYetMade, Stages, digest
 
@@ -68,6 +70,36 @@ def test_a_failed_stage_leaves_nothing_and_is_told(tmp_path: Path) -> None:
         Stages(tmp_path, events.append).run("tree", {}, breaks)
     assert [type(event) for event in events][-1] is StageFailed
     assert not list(tmp_path.rglob("half"))
+
+
+def test_a_stage_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[list[str], bool]] = []
+
+    def noting(folder: Path) -> None:
+        named = any((tmp_path / "stages").rglob("result"))
+        synced.append(([path.name for path in folder.iterdir()], named))
+        sync(folder)
+
+    monkeypatch.setattr("lvslab.core.stages.sync", noting)
+    Stages(tmp_path).run("tree", {}, writes("one"))
+    Stages(tmp_path).run("tree", {}, refuses)
+    assert synced == [(["result"], False)]
+
+
+def test_what_the_disk_did_not_take_is_no_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def syncfs(self, _handle: int) -> int:
+            ctypes.set_errno(errno.EIO)
+            return -1
+
+    monkeypatch.setattr("lvslab.core.files._LIBC", Broken())
+    with pytest.raises(StageError, match="Input/output error"):
+        Stages(tmp_path).run("tree", {}, writes("one"))
+    assert not list(tmp_path.rglob("result"))
 
 
 def test_a_full_disk_is_explained(tmp_path: Path) -> None:
