@@ -65,9 +65,12 @@ def lock(
     changes = engine.compare(old, new)
     for change in changes:
         _show_change(change)
-    if not changes:
+    if old and old.asked != new.asked:
+        this.out("the roles or the tools ask for other packages than before")
+    elif old and not changes:
         this.out("nothing has changed")
-    elif dry_run:
+        return
+    if dry_run:
         this.out(f"{len(changes)} changes, not written")
     else:
         engine.save(new, path)

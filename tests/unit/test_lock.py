@@ -40,6 +40,29 @@ def test_a_package_that_is_not_locked_stops_the_build(
     assert caught.value.hint == "python3 build.py lock --update"
 
 
+def test_a_package_that_nobody_asks_for_any_more_stops_the_build(
+    lab: Lab, specs: dict[Role, RoleSpec]
+) -> None:
+    """It would ship unseen: all that is locked for a role is installed."""
+    server = specs[Role.REAL_SERVER]
+    fewer = [name for name in server.packages if name not in ("libapache2-mod-php", "nano")]
+    narrower = server.model_copy(update={"packages": tuple(fewer)})
+    with pytest.raises(InputError) as caught:
+        locks.check(locks.load(LOCK), lab, {Role.REAL_SERVER: narrower}, LOCK)
+    assert caught.value.message == (
+        "the lock is older than what it locks: "
+        "role real-server no longer asks for libapache2-mod-php, nano"
+    )
+
+
+def test_another_set_of_tools_stops_the_build(
+    lab: Lab, specs: dict[Role, RoleSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "TOOLS", (*locks.TOOLS[1:], "squashfs-tools"))
+    with pytest.raises(InputError, match="lvslab asks for squashfs-tools; lvslab no longer asks "):
+        locks.check(locks.load(LOCK), lab, specs, LOCK)
+
+
 def test_another_suite_stops_the_build(lab: Lab, specs: dict[Role, RoleSpec]) -> None:
     older = lab.model_copy(update={"debian": Debian(suite="bookworm")})
     with pytest.raises(InputError, match="it is of trixie, lab.yaml asks for bookworm"):
@@ -54,6 +77,7 @@ def test_save_and_load_give_the_same_lock(tmp_path: Path) -> None:
     lock = locks.load(LOCK)
     locks.save(lock, tmp_path / "lock")
     assert locks.load(tmp_path / "lock").packages == lock.packages
+    assert locks.load(tmp_path / "lock").asked == lock.asked
     assert (tmp_path / "lock").read_bytes() == LOCK.read_bytes()
 
 

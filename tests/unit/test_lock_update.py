@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -235,6 +235,7 @@ def test_changes_are_shown_before_they_are_written(
     monkeypatch.setattr(locks, "save", spy)
     assert update(archive) == 0
     assert "keepalived" in shown[0]
+    assert locks.load(lock).asked["tools"] == tuple(sorted(locks.TOOLS))
     archive.publish(fixed="keepalived")
     capsys.readouterr()
     before = lock.read_bytes()
@@ -248,6 +249,24 @@ def test_changes_are_shown_before_they_are_written(
     assert locks.load(lock).groups["base"] != ()
     assert update(archive) == 0
     assert capsys.readouterr().out.endswith("nothing has changed\n")
+
+
+def test_what_is_asked_for_otherwise_is_written_although_no_package_changes(
+    archive: Archive, lock: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A package that nobody names any more can still be what another depends on."""
+    assert update(archive) == 0
+    whole = lock.read_bytes()
+    old = locks.load(lock)
+    asked = {**old.asked, "director": (*old.asked["director"], "libc6")}
+    locks.save(replace(old, asked=asked), lock)
+    capsys.readouterr()
+    assert update(archive) == 0
+    assert capsys.readouterr().out == (
+        "the roles or the tools ask for other packages than before\n"
+        "0 changes, written to packages.lock\n"
+    )
+    assert lock.read_bytes() == whole
 
 
 def test_what_is_refused_leaves_the_lock_as_it_was(
