@@ -301,7 +301,10 @@ def _newest_date(lists: Path) -> int:
 
 @dataclass(frozen=True)
 class Change:
-    """One line of what an update does to a group: old or new version may be absent."""
+    """One line of what an update does to a group: old or new version may be absent.
+
+    If the version stays and the file is another, both are named with sum and path.
+    """
 
     group: str
     name: str
@@ -318,14 +321,16 @@ def compare(old: Lock | None, new: Lock) -> Sequence[Change]:
         after = {p.name: p for p in new.groups.get(group, ())}
         for name in sorted(before.keys() | after.keys()):
             b, a = before.get(name), after.get(name)
-            if b is None or a is None or b.version != a.version:
-                changes.append(
-                    Change(
-                        group,
-                        name,
-                        b.version if b else None,
-                        a.version if a else None,
-                        a is not None and a.archive == "debian-security",
-                    )
-                )
+            if b != a:
+                same = b is not None and a is not None and b.version == a.version
+                security = a is not None and a.archive == "debian-security"
+                changes.append(Change(group, name, _said(b, same), _said(a, same), security))
     return changes
+
+
+def _said(package: Package | None, whole: bool) -> str | None:
+    """The version of a package, with its file if that alone tells it from another."""
+    if package is None:
+        return None
+    file = f" (sha256 {package.sha256[:12]}, {package.path})" if whole else ""
+    return f"{package.version}{file}"

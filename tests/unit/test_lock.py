@@ -106,6 +106,15 @@ def test_an_update_is_compared_by_group_and_package() -> None:
     assert locks.compare(new, new) == []
 
 
+@pytest.mark.parametrize("change", [{"sha256": "f" * 64}, {"path": "pool/main/other.deb"}])
+def test_another_file_of_the_same_version_is_a_change(change: dict[str, str]) -> None:
+    before, after = package("a"), replace(package("a"), **change)  # type: ignore[arg-type]
+    old, new = (Lock("trixie", 1, {"base": (p,)}) for p in (before, after))
+    (found,) = locks.compare(old, new)
+    assert found.old == "1 (sha256 000000000000, pool/main/a_1.deb)"
+    assert found.new == f"1 (sha256 {after.sha256[:12]}, {after.path})"
+
+
 def test_an_apt_source_of_the_host_is_found_in_both_styles(tmp_path: Path) -> None:
     (tmp_path / "sources.list.d").mkdir()
     (tmp_path / "sources.list").write_text("deb [arch=amd64] http://one.example/debian/ sid main\n")
