@@ -120,7 +120,7 @@ class Trees:
         return self._tree(f"tree {role}", role, common)
 
     def _tree(self, name: str, group: str, under: Path | None) -> Path:
-        spec = next(iter(self.roles.values()))  # what is left out is the same for all roles
+        spec = next(iter(self.roles.values()))  # what is left out is common's
         recipe = tree.Recipe(
             suite=self.lock.suite,
             epoch=self.lock.epoch,

@@ -223,6 +223,10 @@ def _role_findings(role: RoleSpec, folder: str) -> Iterator[Finding]:
         yield from _repeated(key, getattr(role, key))
     for key in ("exclude", "include", "keep", "handle"):
         yield from _repeated(key, [entry.path for entry in getattr(role, key)], "path")
+    for key in ("exclude", "include"):
+        if folder != COMMON and getattr(role, key):
+            what = f"{key} is about the tree that all roles share, not about {folder}'s own"
+            yield Finding((key,), what, f"move it to roles/{COMMON}/role.yaml", on_key=True)
     for index, entry in enumerate(role.exclude):
         if entry.rule != "drop":
             what = f"exclude leaves paths out, and {entry.path} has the rule {entry.rule}"
