@@ -14,6 +14,7 @@ import pytest
 from lvslab.build.changes import Change, Entry, base_entry, index, save
 from lvslab.cli.main import main
 from lvslab.core.files import only_one
+from lvslab.export import sums
 from lvslab.make import Pipeline
 from lvslab.model.lab import Lab, Role
 from lvslab.model.role import RoleSpec
@@ -92,3 +93,23 @@ def test_what_ships_is_shown_alone(baked: Baked, capsys: pytest.CaptureFixture[s
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     shown = {event["path"]: event["rule"] for event in events if event["event"] == "difference"}
     assert shown == {baked.own: "keep", "/etc/machine-id": "empty"}
+
+
+def test_an_undeclared_change_ends_a_build_before_anything_is_placed(
+    baked: Baked,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Through the verb and the stage of the final tree; no stage after it begins."""
+    for name in ("tools", "packer", "common_tree"):
+        monkeypatch.setattr(Pipeline, name, lambda *_: baked.base)
+    out = tmp_path / "artifacts"
+    assert main(["images", "--role", "director", "--out", str(out)]) == 4
+    shown = capsys.readouterr().err
+    assert "error: roles/director/role.yaml: the bake changed 1 path(s) that the role" in shown
+    assert "changed /etc/debian_version" in shown
+    assert sums.artifacts(out) == []
+    made = {path.name for path in (tmp_path / "cache/stages").iterdir()}
+    assert made <= {"seeds", "final-tree-director"}
+    assert not list((tmp_path / "cache/stages").glob("final-tree-director/*"))
