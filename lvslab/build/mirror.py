@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +30,17 @@ class Mirrors:
         """Every address that a file of an archive may be had from."""
         return [f"{base}/{path}" for base in self.bases[archive]]
 
-    def with_snapshot(self, stamp: str) -> Mirrors:
-        """The same with the snapshot archive of `stamp` (yyyymmddThhmmssZ) as the last resort."""
+    def with_snapshot(self, epoch: int) -> Mirrors:
+        """The same with the snapshot archive of the time `epoch` (since 1970) as the last resort.
+
+        It answers with what it last took before the time that is asked for, and an index is
+        taken hours after its date: so a day later first, and then the date itself, for what
+        was removed within that day.
+        """
+        stamps = [time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at)) for at in (epoch + 86400, epoch)]
         return Mirrors(
             {
-                archive: (*bases, f"{SNAPSHOT}/{archive}/{stamp}")
+                archive: (*bases, *(f"{SNAPSHOT}/{archive}/{stamp}" for stamp in stamps))
                 for archive, bases in self.bases.items()
             }
         )

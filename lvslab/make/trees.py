@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tarfile
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
@@ -76,9 +75,10 @@ class Trees:
         self.lock = locks.load(LOCK)
         locks.check(self.lock, self.lab, dict(self.roles), LOCK)
         mirrors = mirror.find(self.options.mirror)
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self.lock.epoch))
         self.pool = pool.Pool(
-            self.options.cache / "pool", mirrors.with_snapshot(stamp), self.options.offline
+            self.options.cache / "pool",
+            mirrors.with_snapshot(self.lock.epoch),
+            self.options.offline,
         )
 
     @once

@@ -140,6 +140,15 @@ def test_several_mirrors_are_tried_in_their_order() -> None:
     ]
 
 
+def test_the_snapshot_archive_is_asked_last_for_what_it_took_after_the_lock_s_date() -> None:
+    found = mirror.find("http://one.example").with_snapshot(1_800_000_000)
+    assert found.urls("debian-security", "pool/x") == [
+        "http://one.example/debian-security/pool/x",
+        f"{mirror.SNAPSHOT}/debian-security/20270116T080000Z/pool/x",
+        f"{mirror.SNAPSHOT}/debian-security/20270115T080000Z/pool/x",
+    ]
+
+
 @pytest.mark.parametrize(
     "address",
     ["http://me.example you.example", "me.example", "ftp://me.example", "http://", "/srv"],
