@@ -208,7 +208,7 @@ class Pipeline(Trees):
             for role, path in zip(self.roles, executor.map(self.ova, self.roles), strict=True):
                 made[f"ova/{role}.ova"] = path
             for role, path in zip(self.roles, executor.map(self.sbom, self.roles), strict=True):
-                made[f"sbom/{role}.cdx.json"] = path
+                made[f"ova/{role}.cdx.json"] = path  # beside what it is about
             if {node.role for node in self.lab.nodes.values()} <= set(self.roles):
                 made |= self.handed_out(executor)
             nodes = self.own_ovas()

@@ -164,7 +164,7 @@ def test_the_verb_makes_them_and_says_so(
     assert not Build.load(out / "build.json").per_node
     assert "ova/lvs2.ova" in shown(capsys, "--per-node", "--out", str(out))
     assert sorted(path.name for path in (out / "ova").iterdir()) == [
-        "director.ova", "lvs1.ova", "lvs2.ova"
+        "director.cdx.json", "director.ova", "lvs1.ova", "lvs2.ova"
     ]  # fmt: skip
     build = Build.load(out / "build.json")
     assert build.per_node
