@@ -146,6 +146,8 @@ def make(
                 "LC_ALL": "C.UTF-8",
                 "TZ": "UTC",
                 "TMPDIR": name,
+                # Debian's py3compile compiles all of it; what its own run leaves would be first.
+                "PYTHONDONTWRITEBYTECODE": "1",
             },
             listener=listener,
             timeout=1800,

@@ -77,6 +77,7 @@ def test_no_setting_of_the_user_reaches_it(
         assert name not in environment
     assert environment.get("SOURCE_DATE_EPOCH", "7") == "7"
     assert environment.get("TZ", "UTC") == "UTC"
+    assert environment.get("PYTHONDONTWRITEBYTECODE") == ("1" if step == "tree" else None)
     assert environment["http_proxy"] == "http://proxy.example"
     assert environment["PATH"].endswith(":/sbin")
 
