@@ -82,6 +82,7 @@ def run(
             env=None if env is None else {**os.environ, **env},
             cwd=cwd,
             start_new_session=True,
+            preexec_fn=die_with_parent,
         )
 
     with _known(start) as process:
