@@ -22,6 +22,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _STOP = threading.Event()
 _RUNNING: set[subprocess.Popen[bytes]] = set()
 _GUARD = threading.RLock()
+_GRACE_SECONDS = 5
 _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
@@ -89,12 +90,12 @@ def run(
         try:
             raw_out, raw_err = _communicate(process, data, timeout)
         except subprocess.TimeoutExpired:
-            kill_group(process)
+            _end(process)
             raise StageError(
                 f"{what}: {words[0]} did not end within {timeout:.0f} s", hint=hint
             ) from None
         except BaseException:
-            kill_group(process)
+            _end(process)
             raise
     out, err = raw_out.decode(errors="replace"), raw_err.decode(errors="replace")
     for line in (*out.splitlines(), *err.splitlines()):
@@ -121,6 +122,13 @@ def _communicate(
             data = None  # what is not yet written is kept by communicate
             if time.monotonic() > deadline:
                 raise
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a program and wait until nobody who could still write its files has its outputs."""
+    kill_group(process)
+    with contextlib.suppress(subprocess.TimeoutExpired, ValueError):  # ValueError: closed already
+        process.communicate(timeout=_GRACE_SECONDS)
 
 
 def stop() -> None:
