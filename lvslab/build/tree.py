@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from lvslab.build.lock import Package
 from lvslab.build.pool import Pool, repository
@@ -146,7 +147,8 @@ def make(
             *_finish(),
             recipe.suite,
             str(tar),
-            f"deb [trusted=yes] copy:{repo} ./",
+            # A blank would end the address (sources.list(5)).
+            f"deb [trusted=yes] copy:{quote(str(repo))} ./",
         ]
         _mmdebstrap(words, recipe.epoch, work, listener)
 

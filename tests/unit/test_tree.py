@@ -132,3 +132,16 @@ def test_another_failure_of_mmdebstrap_has_no_such_hint(tmp_path: Path, shared: 
     with pytest.raises(StageError, match="E: apt-get failed") as caught:
         make(tmp_path, lambda *_: None)
     assert caught.value.hint == ""
+
+
+def test_a_blank_in_the_path_of_the_cache_stays_in_the_address(
+    tmp_path: Path, shared: Path
+) -> None:
+    play(tmp_path, '#!/bin/sh\nfor word; do :; done; echo "$word" >"$SHARED/address"\n')
+    folder = tmp_path / "my cache"
+    folder.mkdir()
+    make(folder, lambda *_: None)
+    kind, options, address, component = (shared / "address").read_text().split()
+    assert (kind, options, component) == ("deb", "[trusted=yes]", "./")
+    if os.geteuid() == 0:
+        assert address.startswith(f"copy:{tmp_path}/my%20cache/lvslab-scratch-")
