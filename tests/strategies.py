@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from lvslab.model.lab import Lab
+from lvslab.model.rules import TAKEN_PORTS
 
 SCHEDULERS = ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "mh", "dh", "sed", "nq"]
 HASH = "$6$lvslab$aZcRRdG7EUb6QWAZeaWexLrMylKqDusA"
@@ -156,7 +157,8 @@ def _services(
         table = f"LVS{number}"
         tables[table] = {"id": next(table_ids), "network": backend, "via": gateway}
         for vip in vips:
-            for port in draw(st.lists(st.integers(1, 65535), min_size=1, max_size=3, unique=True)):
+            ports = st.integers(1, 65535).filter(lambda port: port not in TAKEN_PORTS)
+            for port in draw(st.lists(ports, min_size=1, max_size=3, unique=True)):
                 service = {"instance": vip, "port": port, "table": table}
                 services[f"web{len(services) + 1}"] = service | _scheduling(draw, servers)
     return instances, groups, tables, services

@@ -307,6 +307,11 @@ class Lab(Strict):
         return {name: address for name, address in own.items() if address}
 
     @cached_property
+    def service_ports(self) -> list[int]:
+        """The TCP ports that every real server serves, sorted."""
+        return sorted({server.port for server in self.virtual_servers.values()})
+
+    @cached_property
     def client_network(self) -> str:
         """The network that the client (the host) is on: the first with a `host` address."""
         return next(name for name, network in self.networks.items() if network.host)

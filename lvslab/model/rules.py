@@ -30,6 +30,7 @@ SMALLEST = 29
 """The longest prefix of a network: six addresses, as a VIP, two directors and some servers need."""
 RESERVED_HOSTS = {"localhost", "client", "unseeded"}
 RESERVED_TABLES = {"all", "default", "local", "main", "unspec"}
+TAKEN_PORTS = {22: "SSH", 53: "the resolver"}
 RESERVED_USERS = frozenset(
     ("root", "daemon", "bin", "sys", "sync", "games", "man", "lp", "mail", "news", "uucp", "proxy")
     + ("www-data", "backup", "list", "irc", "nobody", "messagebus", "sshd", "systemd-network")
@@ -499,6 +500,15 @@ def services_are_unique(lab: Lab) -> Iterator[Finding]:
             what = f"{name} and {first} are both {service[0]} port {service[1]}"
             path: Path = ("virtual_servers", name)
             yield Finding(path, what, "give one of them another port or instance", True)
+
+
+@rule
+def ports_are_free(lab: Lab) -> Iterator[Finding]:
+    """A real server serves on the same port, which no other program of its may have."""
+    for name, server in lab.virtual_servers.items():
+        if program := TAKEN_PORTS.get(server.port):
+            what = f"{name} is on port {server.port}, which {program} has on every real server"
+            yield Finding(("virtual_servers", name, "port"), what, "choose another, such as 80")
 
 
 @rule_of_a_whole_lab

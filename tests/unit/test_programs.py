@@ -196,18 +196,43 @@ def test_apache_takes_the_site(lab: Lab, specs: Specs, program_tree: Tree) -> No
     assert "DocumentRoots" in tree.run(["apache2ctl", "configtest"], files).text
 
 
-def test_the_page_names_the_node(lab: Lab, specs: Specs, program_tree: Tree) -> None:
+def test_the_page_names_the_node_on_every_port(
+    lab: Lab, wide_lab: Lab, specs: Specs, program_tree: Tree
+) -> None:
     """Apache itself serves the page, on a host whose name no file of the role has."""
     script = (
         "ip link set lo up; mkdir -p /var/log/apache2 /run/apache2 /run/lock; "
         "unshare --uts sh -c 'hostname rs77; apache2ctl start; sleep 1; "
-        "curl -sSi http://127.0.0.1/; apache2ctl stop'"
+        "for port in 80 81 8080; do curl -sSi http://127.0.0.1:$port/; done; apache2ctl stop'"
     )
-    files = render.role_files(lab, specs[Role.REAL_SERVER])
-    ended = program_tree(Role.REAL_SERVER).run(["sh", "-c", script], files)
-    assert "200 OK" in ended.text, ended.text
-    assert "X-Real-Server: rs77" in ended.text
-    assert "<h1>rs77</h1>" in ended.text
+    for this, ports in ((lab, [80]), (wide_lab, [80, 8080])):
+        assert this.service_ports == ports
+        files = render.role_files(this, specs[Role.REAL_SERVER])
+        ended = program_tree(Role.REAL_SERVER).run(["sh", "-c", script], files)
+        assert ended.text.count("200 OK") == len(ports), ended.text
+        assert ended.text.count("X-Real-Server: rs77") == len(ports)
+        assert ended.text.count("<h1>rs77</h1>") == len(ports)
+        assert "Failed to connect to 127.0.0.1 port 81" in ended.text
+
+
+def test_the_bake_sees_a_port_without_a_site(
+    wide_lab: Lab, specs: Specs, program_tree: Tree
+) -> None:
+    """The assertions' own check of Apache, run on the image's programs."""
+    spec = specs[Role.REAL_SERVER]
+    files = render.role_files(wide_lab, spec)
+    whole = render.assert_script(wide_lab, spec).removesuffix("main()\n")
+    files["/tmp/assert"] = RenderedFile(whole + "programs()\n")
+    tree = program_tree(Role.REAL_SERVER)
+
+    def said() -> list[str]:
+        lines = tree.run(["python3", "/tmp/assert"], files).text.splitlines()
+        return [line for line in lines if "port" in line]
+
+    assert said() == ["ok    apache's site on port 80", "ok    apache's site on port 8080"]
+    site = "/etc/apache2/sites-available/000-default.conf"
+    files[site] = RenderedFile(files[site].content.replace(" *:8080", ""))
+    assert said()[1] == "FAIL  apache's site on port 8080: is not there"
 
 
 def test_names_of_the_tables(lab: Lab, specs: Specs, program_tree: Tree) -> None:
