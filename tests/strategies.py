@@ -45,7 +45,6 @@ def labs(draw: st.DrawFn, max_directors: int = 8, max_real_servers: int = 200) -
     return Lab.model_validate(
         {
             "number": draw(st.integers(1, 63)),
-            "debian": {"suite": draw(st.sampled_from(["trixie", "bookworm"]))},
             "login": draw(st.sampled_from([{"password_hash": HASH}, {"ssh_keys": [KEY]}])),
             "networks": dict(draw(st.permutations(list(networks.items())))),
             "nodes": nodes,

@@ -227,9 +227,13 @@ class Login(Strict):
 
 
 class Debian(Strict):
-    """Which Debian the images are made of."""
+    """Which Debian the images are made of.
 
-    suite: Literal["trixie", "bookworm"] = Field("trixie", description="code name of the release")
+    One release only: the disks are made by the release's own tools, and trixie's mke2fs is the
+    first that reads a tar (`lvslab.build.lock.TOOLS`).
+    """
+
+    suite: Literal["trixie"] = Field("trixie", description="code name of the release")
 
 
 class Disk(Strict):
