@@ -97,6 +97,7 @@ def run(
         except BaseException:
             _end(process)
             raise
+    stop_if_asked()  # or a program that `stop` has killed would look like one that failed
     out, err = raw_out.decode(errors="replace"), raw_err.decode(errors="replace")
     for line in (*out.splitlines(), *err.splitlines()):
         listener(LogLine(what, line))

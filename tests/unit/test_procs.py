@@ -5,8 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
+
+import pytest
+
+from lvslab.core import procs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,3 +48,29 @@ def test_a_killed_run_leaves_no_program_running(tmp_path: Path) -> None:
             time.sleep(0.05)
         parent.send_signal(signal.SIGKILL)
     assert ends(int(number.read_text()))
+
+
+def test_a_program_that_an_interrupt_has_killed_did_not_fail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(procs, "_STOP", threading.Event())
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            procs.run(["sh", "-c", "kill -9 $$"], what="working")
+        except BaseException as error:
+            raised.append(error)
+
+    really = procs._communicate
+
+    def interrupted(*words: object) -> tuple[bytes, bytes]:
+        ended = really(*words)  # type: ignore[arg-type]
+        procs.stop()
+        return ended
+
+    monkeypatch.setattr(procs, "_communicate", interrupted)
+    worker = threading.Thread(target=work)
+    worker.start()
+    worker.join()
+    assert [type(error) for error in raised] == [KeyboardInterrupt]
