@@ -129,7 +129,8 @@ def _until_stopped(work: Callable[[], None]) -> None:
 
     def do() -> None:
         try:
-            done.set_result(work())
+            work()
+            done.set_result(None)
         except BaseException as error:
             done.set_exception(error)
 
