@@ -8,9 +8,10 @@ import platform
 import resource
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -103,13 +104,24 @@ def plan(lab: Lab, roles: Mapping[Role, RoleSpec], options: Options) -> Iterator
     """
     pipeline = Pipeline(lab, roles, replace(options, dry=True))
     missing = {}
+    wanted: list[Callable[[], object]] = [pipeline.seeds]
     for role in roles:
+        wanted += [partial(pipeline.ova, role), partial(pipeline.sbom, role)]
+    if _whole(lab, roles):
+        wanted += [partial(pipeline.base_vmdk, role) for role in roles]
+        wanted += [pipeline.vmware, pipeline.bundle]
+    for make in wanted:
         try:
-            pipeline.ova(role)
+            make()
         except NotYetMade as stage:
             missing[stage.message] = False
     yield from ((record.name, True) for record in pipeline.stages.records)
     yield from missing.items()
+
+
+def _whole(lab: Lab, roles: Mapping[Role, RoleSpec]) -> bool:
+    """Whether these are all roles of the lab: then there are VMware's folders, too."""
+    return {node.role for node in lab.nodes.values()} <= set(roles)
 
 
 def _forget(out: Path, listed: Mapping[str, str]) -> None:

@@ -8,7 +8,10 @@ import pytest
 
 from lvslab.core.digests import Digests
 from lvslab.core.errors import StageError
+from lvslab.make import Options, Pipeline, plan
 from lvslab.make.images import _forget, _placed
+from lvslab.model.lab import Lab, Role
+from lvslab.model.role import RoleSpec
 from tests.appliance import write_sums
 
 
@@ -65,3 +68,19 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     blocked.mkdir()
     with pytest.raises(StageError, match="cannot be written"):
         _placed(source, blocked, Digests(tmp_path / "digests.json"))
+
+
+def test_a_dry_run_looks_at_every_artifact(
+    lab: Lab, specs: dict[Role, RoleSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After another log-in the images are the same; seeds, and what has them inside, are not."""
+    for stage in ("ova", "sbom", "base_vmdk", "vmdk"):
+        monkeypatch.setattr(Pipeline, stage, lambda this, role: tmp_path / role)
+    options = Options(tmp_path, tmp_path / "out")
+    Pipeline(lab, specs, options).seeds()
+    assert list(plan(lab, specs, options)) == [("seeds", True), ("vmware folders", False)]
+    login = lab.login.model_copy(update={"user": "pupil"})
+    other = lab.model_copy(update={"login": login})
+    assert list(plan(other, specs, options)) == [("seeds", False)]  # the folders depend on them
+    one = {Role.DIRECTOR: specs[Role.DIRECTOR]}
+    assert list(plan(other, one, options)) == [("seeds", False)]
