@@ -84,13 +84,17 @@ def images(
         with usual_umask():
             made = pipeline.all()
         digests = Digests(options.cache / "digests.json")
+        _demand_unused(made, options.out, digests)
         placed = [_placed(path, options.out / name, digests) for name, path in sorted(made.items())]
         seconds = time.monotonic() - start
         report = options.out / REPORT
         write_atomic(report, json.dumps(_report(pipeline, placed, seconds), indent=1) + "\n")
         listed = {str(a.path.relative_to(options.out)): a.sha256 for a in placed}
         listed[REPORT] = sha256_file(report)
-        _forget(options.out, listed)
+        if _whole(lab, roles):
+            _forget(options.out, listed)
+        else:
+            listed |= _kept(options.out, listed)
         write_atomic(options.out / sums.NAME, sums.text(listed))
         digests.save()
         sign.sign(options.out, key)
@@ -134,6 +138,49 @@ def _forget(out: Path, listed: Mapping[str, str]) -> None:
         path = out / name
         if path.resolve().is_relative_to(out.resolve()):
             path.unlink(missing_ok=True)
+
+
+def _kept(out: Path, listed: Mapping[str, str]) -> dict[str, str]:
+    """The sums of what an earlier build made and the build of one role leaves as it is."""
+    try:
+        earlier = sums.read(out)
+    except CheckFailed:
+        return {}
+    others = earlier.keys() - listed.keys()
+    return {name: earlier[name] for name in others if (out / name).is_file()}
+
+
+def _demand_unused(made: Mapping[str, Path], out: Path, digests: Digests) -> None:
+    """Raise StageError if a machine that would be replaced has been run where it stands.
+
+    `made` are the artifacts by their names below `out`. VMware writes to a node's disk, makes
+    another for each snapshot, and keeps *.lck beside the files of a machine that is open.
+    """
+    folder = out / "vmware"
+    if not any(name.startswith("vmware/") for name in made) or not folder.is_dir():
+        return
+    try:
+        earlier = sums.read(out)
+    except CheckFailed:  # nothing was ever finished here
+        earlier = {}
+    for path in sorted(folder.glob("*/*")):
+        name = path.relative_to(out).as_posix()
+        if path.suffix == ".lck":
+            what = "is open in VMware"
+        elif path.suffix == ".vmdk" and path.parent.name != "base":
+            known = {earlier.get(name)}  # or this build's own, if it was killed while placing
+            known |= {digests.sha256(made[name])} if name in made else set()
+            if digests.sha256(path) in known:
+                continue
+            what = "has been run here"
+        else:
+            continue
+        raise StageError(
+            f"this build would replace a machine that {what}: {path.parent.name}/{path.name}",
+            where=str(folder),
+            hint="close it, copy this folder if its state matters, then remove it; or build "
+            "into another folder with --out",
+        )
 
 
 def _placed(source: Path, target: Path, digests: Digests) -> Artifact:
