@@ -98,7 +98,7 @@ class Pool:
                 try:
                     _until_stopped(partial(_download, url, item, target))
                     return
-                except (OSError, http.client.HTTPException, LabError) as error:
+                except (OSError, ValueError, http.client.HTTPException, LabError) as error:
                     reasons.append(f"{url}: {_reason(error)}")
                     if isinstance(error, urllib.error.HTTPError):
                         error.close()  # it holds the connection

@@ -109,7 +109,15 @@ def test_several_mirrors_are_tried_in_their_order() -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["http://me.example you.example", "me.example", "ftp://me.example", "http://", "/srv"],
+    [
+        "http://me.example you.example",
+        "me.example",
+        "ftp://me.example",
+        "http://",
+        "/srv",
+        "http://[::1",
+        "http://me:x",
+    ],
 )
 def test_no_address_of_a_mirror(address: str) -> None:
     with pytest.raises(InputError, match="is not the address of a mirror"):

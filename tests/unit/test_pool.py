@@ -177,3 +177,9 @@ def test_an_interrupt_does_not_wait_for_a_mirror_that_hangs(tmp_path: Path, begi
     assert time.monotonic() - asked < 5
     assert said == "StageStarted(stage='pool')\n"
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_an_address_that_cannot_be_asked_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="cannot be had") as caught:
+        pool(tmp_path, "http://127.0.0.1:9/gr\u00fcn").get([package()])
+    assert "http://127.0.0.1:9/gr\u00fcn/pool" in caught.value.message
