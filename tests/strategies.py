@@ -11,8 +11,11 @@ from lvslab.model.lab import Lab
 from lvslab.model.rules import TAKEN_PORTS
 
 SCHEDULERS = ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "mh", "dh", "sed", "nq"]
-HASH = "$6$lvslab$aZcRRdG7EUb6QWAZeaWexLrMylKqDusA"
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK student@lab"
+HASH = (
+    "$6$lvslab$aZcRRdG7EUb6QWAZeaWexLrMylKqDusA/YnYo/VK"
+    "/8dVvaVrIa.mcTeEbhecmPII0Ux4F.ctbTA5tnEZ8jIUj/"
+)
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g student@lab"
 
 
 @st.composite

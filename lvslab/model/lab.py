@@ -208,8 +208,9 @@ class Login(Strict):
         Annotated[
             str,
             shaped(
-                r"^\$(6|y)\$[^\s:]+$",
-                "a hash that begins with $6$ or $y$, made by `openssl passwd -6`",
+                r"^(\$6\$(rounds=[1-9][0-9]{3,8}\$)?[^\s$:]{1,16}\$[./0-9A-Za-z]{86}"
+                r"|\$y\$[./0-9A-Za-z]+\$[./0-9A-Za-z]{0,86}\$[./0-9A-Za-z]{43})$",
+                "a whole hash that begins with $6$ or $y$ (crypt(5)), made by `openssl passwd -6`",
             ),
         ]
         | None
@@ -218,7 +219,7 @@ class Login(Strict):
         Annotated[
             str,
             shaped(
-                r"^(ssh|ecdsa|sk)-[!-~]+ [!-~]+( [ -~]*)?$",
+                r"^(ssh|ecdsa|sk)-[!-~]+ [!-~]+( [^\x00-\x1f\x7f]*)?$",
                 "a public key in one line, as in ~/.ssh/id_ed25519.pub",
             ),
         ],

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from lvslab import render
 from lvslab.model.lab import Lab, Role
 from lvslab.model.role import RoleSpec
+from lvslab.model.rules import RESERVED_USERS
 from lvslab.render import RenderedFile
 from lvslab.render.files import cluster_interfaces
 from tests.programs import Ended, ProgramTree
@@ -241,6 +242,15 @@ def test_names_of_the_tables(lab: Lab, specs: Specs, program_tree: Tree) -> None
         files = render.role_files(lab, specs[role])
         ended = program_tree(role).run(["sh", "-c", script], files)
         assert "from 192.168.100.0/24 lookup LVS1" in ended.text
+
+
+@pytest.mark.parametrize("role", Role)
+def test_the_class_user_is_none_of_the_image_s(program_tree: Tree, role: Role) -> None:
+    """Names with _ cannot be the class user's."""
+    ended = program_tree(role).run(["sh", "-c", "cut -d: -f1 /etc/passwd /etc/group"])
+    names = {name for name in ended.text.split() if not name.startswith("_")}
+    assert {"root", "staff", "tcpdump"} <= names
+    assert names <= RESERVED_USERS
 
 
 @pytest.mark.parametrize("role", Role)
