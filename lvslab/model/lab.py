@@ -308,8 +308,27 @@ class Lab(Strict):
     def real_servers(self, virtual_server: str) -> dict[str, IPv4Address]:
         """Real server names and addresses behind a virtual server, in the file's order."""
         network = self.tables[self.virtual_servers[virtual_server].table].network
-        own = {n: node.address_on(network) for n, node in self.nodes_of(Role.REAL_SERVER).items()}
-        return {name: address for name, address in own.items() if address}
+        return self.real_servers_on.get(network, {})
+
+    @cached_property
+    def real_servers_on(self) -> dict[str, dict[str, IPv4Address]]:
+        """By network: real server names and addresses there, in the file's order."""
+        found: dict[str, dict[str, IPv4Address]] = {}
+        for name, node in self.nodes_of(Role.REAL_SERVER).items():
+            for network in dict.fromkeys(node.interfaces.values()):
+                if address := node.address_on(network):
+                    found.setdefault(network, {})[name] = address
+        return found
+
+    @cached_property
+    def hosts(self) -> dict[str, str]:
+        """Each node's first address on the cluster's networks, for /etc/hosts."""
+        found = {}
+        for name, node in self.nodes.items():
+            own = (self.address_of(name, network) for network in node.interfaces.values())
+            if first := next(filter(None, own), None):
+                found[name] = str(first.ip)
+        return found
 
     @cached_property
     def service_ports(self) -> list[int]:

@@ -5,9 +5,11 @@ Every check has a control: a text with a mistake must be refused.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 
 from lvslab import render
@@ -23,6 +25,11 @@ Tree = Callable[[Role], ProgramTree]
 Specs = dict[Role, RoleSpec]
 CONF = "/etc/keepalived/keepalived.conf"
 TEXT = "/tmp/text"
+RANDOMLY = settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL packer"
 
 
@@ -113,18 +120,35 @@ def test_keepalived_takes_the_file_on_every_director(
             assert (ended.status, ended.text) == (0, "")
 
 
-@settings(
-    max_examples=20,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+def _keepalived_takes(tree: ProgramTree, lab: Lab, conf: str) -> None:
+    """As the first, a middle and the last director of the lab."""
+    directors = list(lab.nodes_of(Role.DIRECTOR))
+    for director in {directors[0], directors[len(directors) // 2], directors[-1]}:
+        ended = _keepalived(tree, lab, director, conf)
+        assert (ended.status, ended.text) == (0, "")
+
+
+@RANDOMLY
 @given(lab=labs())
 def test_keepalived_takes_every_lab(program_tree: Tree, lab: Lab) -> None:
-    conf = render.keepalived_conf(lab)
-    directors = list(lab.nodes_of(Role.DIRECTOR))
-    for director in {directors[0], directors[-1]}:
-        ended = _keepalived(program_tree(Role.DIRECTOR), lab, director, conf)
-        assert (ended.status, ended.text) == (0, "")
+    _keepalived_takes(program_tree(Role.DIRECTOR), lab, render.keepalived_conf(lab))
+
+
+@RANDOMLY
+@given(lab=labs(max_real_servers=15))
+def test_every_text_of_every_lab(program_tree: Tree, specs: Specs, lab: Lab) -> None:
+    """Nothing is missing in any text, and seeds and keepalived.conf of a random lab are read."""
+    texts = render.everything(lab, specs.values())
+    conf = texts["roles/director/root/etc/keepalived/keepalived.conf"]
+    _keepalived_takes(program_tree(Role.DIRECTOR), lab, conf)
+    for node in lab.nodes:
+        data = yaml.safe_load(texts[f"seeds/{node}/user-data"])
+        network = yaml.safe_load(texts[f"seeds/{node}/network-config"])
+        assert data["hostname"] == node
+        assert list(network["ethernets"]) == list(lab.nodes[node].interfaces)
+        assert f'displayName = "{lab.name} {node}"' in texts[f"vmware/{node}/{node}.vmx"]
+    ports = texts["roles/real-server/root/etc/apache2/ports.conf"]
+    assert [int(n) for n in re.findall(r"^Listen (\d+)$", ports, re.M)] == lab.service_ports
 
 
 @pytest.mark.parametrize(
