@@ -320,7 +320,8 @@ def addresses_have_an_interface(lab: Lab) -> Iterator[Finding]:
         for interface in node.addresses:
             path = ("nodes", name, "addresses", interface)
             if interface not in node.interfaces:
-                right = f"its interfaces are {listed(node.interfaces)}"
+                have = listed(node.interfaces)
+                right = f"its interfaces are {have}" if have else "it has no interface at all"
                 yield Finding(path, f"{name} has no interface {interface}", right, True)
             elif _of(lab, node.interfaces[interface]).kind == "nat":
                 what = f"{name}'s {interface} is on a nat network and gets its address by DHCP"

@@ -162,3 +162,9 @@ def test_a_key_that_ssh_keygen_made_is_taken(
     line = key.with_suffix(".pub").read_text("utf-8").strip()
     login = {"user": "student", "ssh_keys": [line]}
     assert said(Lab.model_validate(lab.model_dump() | {"login": login})) == []
+
+
+def test_a_node_without_interfaces_is_told_so(lab: Lab) -> None:
+    bare = lab.nodes["rs1"].model_copy(update={"interfaces": {}})
+    told = said(lab.model_copy(update={"nodes": lab.nodes | {"rs1": bare}}))
+    assert "rs1 has no interface eth1; it has no interface at all" in told
