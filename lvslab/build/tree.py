@@ -22,16 +22,15 @@ from lvslab.build.pool import Pool, repository
 from lvslab.core.errors import StageError
 from lvslab.core.events import Listener
 from lvslab.core.files import link, scratch
-from lvslab.core.procs import run
+from lvslab.core.procs import program, run
 
 # As root mmdebstrap mounts /proc, /sys and parts of the host's /dev into the tree. In namespaces
 # of their own nobody else sees these mounts, and however a build is killed, they and every
 # program in the tree end with it.
 _ROOT = (
     *("unshare", "--mount", "--propagation", "private"),
-    *("--pid", "--fork", "--kill-child", "--mount-proc", "mmdebstrap", "--mode=root"),
+    *("--pid", "--fork", "--kill-child", "--mount-proc"),
 )
-_USER = ("mmdebstrap", "--mode=unshare")
 _NO_NAMESPACES = re.compile(r"unshare: |unshare syscall failed|newuidmap|newgidmap")
 _HINT_ROOT = (
     "root must be allowed to make mount and process namespaces: start the container that this is "
@@ -156,9 +155,10 @@ def make(
 def _mmdebstrap(words: Sequence[str], epoch: int, work: Path, listener: Listener) -> None:
     """Run mmdebstrap, which unpacks its tree in `work`."""
     root = os.geteuid() == 0
+    mode = "--mode=root" if root else "--mode=unshare"
     try:
         run(
-            [*(_ROOT if root else _USER), *words],
+            [*(_ROOT if root else ()), program("mmdebstrap"), mode, *words],
             what="installing packages",
             env={
                 "SOURCE_DATE_EPOCH": str(epoch),

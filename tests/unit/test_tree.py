@@ -29,7 +29,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts on t
 MOUNTS = """#!/bin/sh
 mkdir "$TMPDIR/tree" "$TMPDIR/tree/proc" "$TMPDIR/tree/shm"
 mount -t proc proc "$TMPDIR/tree/proc"
-mount -o bind "$SHARED" "$TMPDIR/tree/shm"
+mount -o bind SHARED "$TMPDIR/tree/shm"
 touch "$TMPDIR/tree/shm/mounted"
 sleep 60
 """
@@ -66,13 +66,13 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shared = tmp_path / "shared"
     shared.mkdir()
     (shared / "mine").touch()
-    monkeypatch.setenv("SHARED", str(shared))
     return shared
 
 
 def play(folder: Path, script: str) -> None:
+    """The environment may not reach the script, so the folder `SHARED` is written into it."""
     program = folder / "bin/mmdebstrap"
-    program.write_text(script)
+    program.write_text(script.replace("SHARED", str(folder / "shared")))
     program.chmod(0o755)
 
 
@@ -137,7 +137,7 @@ def test_another_failure_of_mmdebstrap_has_no_such_hint(tmp_path: Path, shared: 
 def test_a_blank_in_the_path_of_the_cache_stays_in_the_address(
     tmp_path: Path, shared: Path
 ) -> None:
-    play(tmp_path, '#!/bin/sh\nfor word; do :; done; echo "$word" >"$SHARED/address"\n')
+    play(tmp_path, '#!/bin/sh\nfor word; do :; done; echo "$word" >SHARED/address\n')
     folder = tmp_path / "my cache"
     folder.mkdir()
     make(folder, lambda *_: None)
