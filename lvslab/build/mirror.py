@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from lvslab.core.errors import InputError
 
@@ -71,13 +72,21 @@ def find(option: str | None, apt_etc: Path = Path("/etc/apt")) -> Mirrors:
 
 def _above(address: str) -> str:
     """The address above the archives."""
-    if not re.match(r"^(https?|file)://\S+$", address):
+    if not (re.match(r"^(https?|file)://\S+$", address) and _is_url(address)):
         raise InputError(
             f"{address} is not the address of a mirror",
             where="--mirror",
             hint="give http://HOST[/PATH], the address above /debian and /debian-security",
         )
     return re.sub(r"/debian/?$", "", address.rstrip("/"))
+
+
+def _is_url(address: str) -> bool:
+    """Whether host and port can be told (RFC 3986, 3.2)."""
+    try:
+        return urlsplit(address).port != 0
+    except ValueError:
+        return False
 
 
 def _host_uris(apt_etc: Path) -> Iterator[str]:

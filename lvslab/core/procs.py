@@ -22,6 +22,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _STOP = threading.Event()
 _RUNNING: set[subprocess.Popen[bytes]] = set()
 _GUARD = threading.RLock()
+_GRACE_SECONDS = 5
 _HARMLESS = ("home", "tmpdir", "http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
@@ -98,13 +99,14 @@ def run(
         try:
             raw_out, raw_err = _communicate(process, data, timeout)
         except subprocess.TimeoutExpired:
-            kill_group(process)
+            _end(process)
             raise StageError(
                 f"{what}: {words[0]} did not end within {timeout:.0f} s", hint=hint
             ) from None
         except BaseException:
-            kill_group(process)
+            _end(process)
             raise
+    stop_if_asked()  # or a program that `stop` has killed would look like one that failed
     out, err = raw_out.decode(errors="replace"), raw_err.decode(errors="replace")
     for line in (*out.splitlines(), *err.splitlines()):
         listener(LogLine(what, line))
@@ -130,6 +132,13 @@ def _communicate(
             data = None  # what is not yet written is kept by communicate
             if time.monotonic() > deadline:
                 raise
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a program and wait until nobody who could still write its files has its outputs."""
+    kill_group(process)
+    with contextlib.suppress(subprocess.TimeoutExpired, ValueError):  # ValueError: closed already
+        process.communicate(timeout=_GRACE_SECONDS)
 
 
 def stop() -> None:

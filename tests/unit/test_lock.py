@@ -64,7 +64,7 @@ def test_another_set_of_tools_stops_the_build(
 
 
 def test_another_suite_stops_the_build(lab: Lab, specs: dict[Role, RoleSpec]) -> None:
-    older = lab.model_copy(update={"debian": Debian(suite="bookworm")})
+    older = lab.model_copy(update={"debian": Debian.model_construct(suite="bookworm")})
     with pytest.raises(InputError, match="it is of trixie, lab.yaml asks for bookworm"):
         locks.check(locks.load(LOCK), older, specs, LOCK)
 
@@ -151,7 +151,15 @@ def test_the_snapshot_archive_is_asked_last_for_what_it_took_after_the_lock_s_da
 
 @pytest.mark.parametrize(
     "address",
-    ["http://me.example you.example", "me.example", "ftp://me.example", "http://", "/srv"],
+    [
+        "http://me.example you.example",
+        "me.example",
+        "ftp://me.example",
+        "http://",
+        "/srv",
+        "http://[::1",
+        "http://me:x",
+    ],
 )
 def test_no_address_of_a_mirror(address: str) -> None:
     with pytest.raises(InputError, match="is not the address of a mirror"):

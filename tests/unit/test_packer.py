@@ -22,7 +22,8 @@ from lvslab.render.texts import Seed
 
 # A fake: today's Packer and its plugins cannot be had where the tests run.
 FAKE = """#!/bin/sh
-if [ "$1" = version ]; then echo "Packer v{version}"; else echo "$@" >> {calls}; fi
+if [ "$1" = version ]; then echo "Packer v{version}"; exit; fi
+echo "$@ $PACKER_PLUGIN_PATH" >> {calls}
 """
 
 
@@ -95,9 +96,13 @@ def test_today_s_packer_fetches_the_plugin_first(tmp_path: Path) -> None:
     fake.write_text(FAKE.format(version="1.16.0", calls=calls))
     fake.chmod(0o755)
     packer.prepare(fake, tmp_path)
-    command, plugins = calls.read_text().split()
-    assert command == "init"
-    assert "github.com/hashicorp/qemu" in Path(plugins).read_text()
+    packer.validate(fake, tmp_path / "bake.json")
+    fetched, validated = (line.split() for line in calls.read_text().splitlines())
+    assert (fetched[0], validated[0]) == ("init", "validate")
+    assert fetched[-1] == validated[-1] == str(tmp_path / "plugins")
+    wanted = Path(fetched[1]).read_text()
+    assert "github.com/hashicorp/qemu" in wanted
+    assert 'version = "= 1.1.0"' in wanted
 
 
 def test_a_program_that_is_no_packer_is_named(tmp_path: Path) -> None:
