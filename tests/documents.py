@@ -1,4 +1,4 @@
-"""The examples in docs/: fenced blocks, and what their marks promise."""
+"""The examples in README.md and docs/: fenced blocks, and what their marks promise."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ MARKS = {
     "console build",  # needs artifacts
     "console lab",  # needs the running lab
     "console node",  # on a node of it: `NODE$ command`
+    "console long",  # takes long, or starts and ends what the tests do themselves: not run
+    "console yours",  # changes checkout or host, or needs a file of the user's: not run
     "console vmware-host",  # needs VMware or another importer: not run
     "powershell vmware-host",
     "text",  # no command
@@ -35,7 +37,7 @@ class Example:
     @property
     def words(self) -> list[str]:
         """The command as a shell splits it."""
-        return shlex.split(self.command)
+        return shlex.split(self.command, comments=True)
 
     def __str__(self) -> str:
         return f"{self.where}: {self.command}"
@@ -43,7 +45,7 @@ class Example:
 
 def documents() -> list[Path]:
     """All documents with examples in fenced blocks."""
-    return sorted((ROOT / "docs").glob("*.md"))
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(text: str) -> Iterator[tuple[int, str, list[str]]]:

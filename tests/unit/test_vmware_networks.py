@@ -318,7 +318,7 @@ def test_check_tells_a_machine_with_windows_names(host: Host) -> None:
 
 
 def test_a_file_that_is_linked_elsewhere_stays_as_it_is_there(host: Host) -> None:
-    """A build's artifacts may be hard links into its cache, which must never change."""
+    """The new file takes the old one's place; nothing is written into what others may share."""
     vmx = host.folder / "lab" / "lvs1" / "lvs1.vmx"
     cached = host.folder / "cached"
     os.link(vmx, cached)

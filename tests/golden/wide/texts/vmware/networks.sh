@@ -153,7 +153,7 @@ if [ -n "$(differences)" ] || [ -n "$(live)" ]; then
 fi
 
 # A machine names a device, as Workstation on Linux writes it. The new file takes the old one's
-# place whole: a build's artifacts may be links to files of its cache.
+# place whole, and a file that has another name elsewhere stays there as it was.
 foreign | while IFS= read -r vmx; do
     [ ! -e "$vmx.lck" ] || continue
     new="$vmx.lvslab-new"
