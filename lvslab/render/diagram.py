@@ -17,18 +17,40 @@ BLACK, ORANGE, GREY, PAPER = "#1a1a1a", "#e8710a", "#6b7280", "#ffffff"
 TINTS = ("#dbeafe", "#dcfce7", "#ede9fe", "#fce7f3", "#fef3c7", "#ccfbf1")
 FONT = "DejaVu Sans, Helvetica, Arial, sans-serif"
 
-SERVERS_SHOWN = 12
+SERVERS_SHOWN, ADDRESSES_SHOWN, SERVICES_SHOWN = 12, 8, 12
+"""How many there is room for; of the others the picture says how many they are."""
+
 _MARGIN, _LABEL = 44, 250
 _BAR, _GAP = 40, 30
 _DIRECTOR, _DIRECTOR_HEIGHT = 350, 176
 _WIDE_COLUMN, _NARROW_COLUMN, _SERVER_HEIGHT = 138, 62, 116
 _WIDE_UNTIL = 4
-_LINE = 19
+_LINE, _HEADING_LINE = 19, 22
+_SMALLEST = 11
 _LEGEND = (
     (BLACK, False, "path, and place of an address, while all is well"),
     (ORANGE, False, "backup path, and place of an address when its director is gone"),
     (GREY, True, "NAT: the way out, not used by the cluster"),
 )
+
+
+def text_width(text: str, size: float) -> float:
+    """About how wide a bold text is in pixels; rather more than less (DejaVu Sans Bold)."""
+    narrow, wide = set("fijlrt.,:/-1 "), set("mwMW")
+    ems = sum(0.52 if c in narrow else 1.12 if c in wide else 0.78 for c in text)
+    return ems * size
+
+
+def fitting(text: str, width: float, size: int) -> int:
+    """The largest font size, at most `size`, in which a bold text is no wider than `width`."""
+    return max(1, min(size, int(width / text_width(text, 1))))
+
+
+def shown(words: list[str], limit: int) -> tuple[list[str], str]:
+    """The first words, and what stands for the others: "" or "and N more"; `limit` in all."""
+    if len(words) <= limit:
+        return words, ""
+    return words[: limit - 1], f"and {len(words) - limit + 1} more"
 
 
 @dataclass
@@ -113,18 +135,29 @@ class _Picture:
         count = len(self.servers) + bool(self.more)
         self.wide = count <= _WIDE_UNTIL
         column = _WIDE_COLUMN if self.wide else _NARROW_COLUMN
-        self.server_width = column * max(2, max(wired, default=2) - len(self.nats)) + 16
+        self.server_width = max(
+            column * max(2, max(wired, default=2) - len(self.nats)) + 16,
+            *(text_width(name, _SMALLEST) + 16 for name in self.servers),
+        )
         servers = count * (self.server_width + _GAP) - _GAP
         directors = len(self.directors) * (_DIRECTOR + 2 * _GAP) - 2 * _GAP
         self.content = max(servers, directors, 560)
         self.left = _MARGIN + _LABEL
         self.right = self.left + self.content
         self.width = self.right + 2 * _MARGIN
-        y: float = 74
+        self.heading = self._services()
+        y: float = 74 + _HEADING_LINE * (len(self.heading) - 1)
         self.host_y, y = y, y + 62 + _GAP
         self.bar_y = {self.front: y}
         y += _BAR + 2 * _GAP + 12 * max(0, len(self.directors) - 2)
-        self.director_y, y = y, y + _DIRECTOR_HEIGHT + _GAP + 14
+        # a director's box has room for two addresses above its name and for one below
+        front = max(len(self._lines(name, self.front)) for name in self.directors)
+        behind = (len(self._lines(n, net)) for n in self.directors for net in self.backends)
+        self.name_y = 98 + _LINE * max(0, front - 2)
+        self.director_height = (
+            _DIRECTOR_HEIGHT + self.name_y - 98 + _LINE * max(0, max(behind, default=1) - 1)
+        )
+        self.director_y, y = y, y + self.director_height + _GAP + 14
         for name in self.backends:
             self.bar_y[name], y = y, y + _BAR + _GAP
         self.server_y, y = y + 8, y + 8 + _SERVER_HEIGHT + _GAP + 6
@@ -165,13 +198,28 @@ class _Picture:
             ]
         )
 
-    def _heading(self) -> None:
-        services = ", ".join(
+    def _services(self) -> list[str]:
+        """The services, in as many lines as they need beside the lab's name."""
+        room = self.right - _MARGIN - text_width(self.lab.name, 26) - _GAP
+        services = [
             f"{name} {self.lab.vrrp_instances[server.instance].address}:{server.port}"
-            for name, server in list(self.lab.virtual_servers.items())[:4]
-        )
+            for name, server in self.lab.virtual_servers.items()
+        ]
+        services, others = shown(services, SERVICES_SHOWN)
+        lines: list[str] = []
+        for service in [*services, *([others] if others else [])]:
+            longer = f"{lines[-1]}, {service}" if lines else service
+            if lines and text_width(longer, 16) <= room:
+                lines[-1] = longer
+            else:
+                lines.append(service)
+        return lines
+
+    def _heading(self) -> None:
         self.canvas.text(_MARGIN, 42, self.lab.name, size=26, bold=True)
-        self.canvas.text(self.right, 42, services, size=16, anchor="end")
+        for number, line in enumerate(self.heading):
+            y = 42 + _HEADING_LINE * number
+            self.canvas.text(self.right, y, line, size=16, anchor="end")
 
     def _bars(self) -> None:
         """The switches with their names; the text is where no wire is."""
@@ -205,24 +253,25 @@ class _Picture:
 
     def _director(self, number: int, name: str, x: float) -> None:
         canvas, y, node = self.canvas, self.director_y, self.lab.nodes[name]
-        bottom, middle = y + _DIRECTOR_HEIGHT, x + _DIRECTOR / 2
-        canvas.box(x, y, _DIRECTOR, _DIRECTOR_HEIGHT)
-        canvas.text(middle, y + 98, name, size=24, bold=True, anchor="middle")
-        canvas.text(middle, y + 117, "director", size=12, colour=GREY, anchor="middle")
+        bottom, middle = y + self.director_height, x + _DIRECTOR / 2
+        canvas.box(x, y, _DIRECTOR, self.director_height)
+        size = fitting(name, _DIRECTOR - 96, 24)  # beside it stands the name of a card
+        canvas.text(middle, y + self.name_y, name, size=size, bold=True, anchor="middle")
+        canvas.text(middle, y + self.name_y + 19, "director", size=12, colour=GREY, anchor="middle")
         networks = {network: i for i, network in node.interfaces.items()}
         if self.front in networks:
             on_bar = self.bar_y[self.front] + _BAR / 2
             canvas.wire([(middle, y), (middle, on_bar)], self._colour(name, self.front))
             canvas.text(middle, y + 18, networks[self.front], colour=GREY, anchor="middle", size=12)
-            self._addresses(name, self.front, middle, y + 38)
+            self._addresses(name, self.front, middle, y + 38, _DIRECTOR)
         behind = [network for network in self.backends if network in networks]
         for place, network in enumerate(behind):
             at = x + _DIRECTOR * (place + 0.5) / len(behind)
             on_bar = self.bar_y[network] + _BAR / 2
             canvas.wire([(at, bottom), (at, on_bar)], self._colour(name, network))
             canvas.text(at, bottom - 9, networks[network], colour=GREY, anchor="middle", size=12)
-            count = min(2, len(list(self._held(name, network))))
-            self._addresses(name, network, at, bottom - 8 - _LINE * count)
+            count, room = len(self._lines(name, network)), _DIRECTOR / len(behind)
+            self._addresses(name, network, at, bottom - 8 - _LINE * count, room)
         for network in self.nats:
             if network in networks:
                 self._director_nat(number, name, network, x)
@@ -236,13 +285,18 @@ class _Picture:
         side = x if leftwards else x + _DIRECTOR
         end = self.bar_y[network] + 8
         if rank == 0:
-            start = [(side, y + 92.0), (edge, y + 92.0)]
+            start = [(side, y + self.name_y - 6.0), (edge, y + self.name_y - 6.0)]
             inwards = (8, "start") if leftwards else (-8, "end")
             interface = next(
                 i for i, net in self.lab.nodes[name].interfaces.items() if net == network
             )
             self.canvas.text(
-                side + inwards[0], y + 96, interface, size=12, colour=GREY, anchor=inwards[1]
+                side + inwards[0],
+                y + self.name_y - 2,
+                interface,
+                size=12,
+                colour=GREY,
+                anchor=inwards[1],
             )
         else:
             above = y - 8 - 10 * rank
@@ -251,20 +305,24 @@ class _Picture:
             start = [(out, y), (out, above), (edge, above)]
         self.canvas.wire([*start, (edge, end)], GREY, dotted=True)
 
-    def _addresses(self, name: str, network: str, x: float, y: float) -> None:
-        """What a director has on a network: its places in black, where it is backup in orange."""
-        held = list(self._held(name, network))
-        for line, (address, first) in enumerate(held[:2]):
-            colour = BLACK if first else ORANGE
+    def _addresses(self, name: str, network: str, x: float, y: float, room: float) -> None:
+        """What a director has on a network, one below the other, in a column of width `room`."""
+        for line, (text, colour) in enumerate(self._lines(name, network)):
             self.canvas.text(
                 x,
                 y + line * _LINE,
-                str(address),
+                text,
                 colour=colour,
                 bold=True,
                 anchor="middle",
-                size=15,
+                size=fitting(text, room - 6, 15),
             )
+
+    def _lines(self, name: str, network: str) -> list[tuple[str, str]]:
+        """What a director has on a network: its places in black, where it is backup in orange."""
+        colours = {str(a): BLACK if own else ORANGE for a, own in self._held(name, network)}
+        words, others = shown(list(colours), ADDRESSES_SHOWN)
+        return [(word, colours[word]) for word in words] + ([(others, GREY)] if others else [])
 
     def _held(self, name: str, network: str) -> Iterator[tuple[IPv4Address, bool]]:
         """The VRRP addresses of a network that a director may get, its own first."""
@@ -284,7 +342,8 @@ class _Picture:
         canvas, y, node = self.canvas, self.server_y, self.lab.nodes[name]
         middle = x + self.server_width / 2
         canvas.box(x, y, self.server_width, _SERVER_HEIGHT)
-        canvas.text(middle, y + 66, name, size=20, bold=True, anchor="middle")
+        size = fitting(name, self.server_width - 12, 20)
+        canvas.text(middle, y + 66, name, size=size, bold=True, anchor="middle")
         canvas.text(middle, y + 82, "real server", size=11, colour=GREY, anchor="middle")
         networks = {network: i for i, network in node.interfaces.items()}
         behind = [network for network in self.backends if network in networks]

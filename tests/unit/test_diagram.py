@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import xml.etree.ElementTree as ET
+from ipaddress import IPv4Address
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from PIL import Image
+from PIL import Image, ImageFont
 
 from lvslab.cli import main
 from lvslab.model.lab import Lab, Role
 from lvslab.model.load import load_lab
-from lvslab.render.diagram import BLACK, GREY, ORANGE, SERVERS_SHOWN, svg
+from lvslab.render.diagram import (
+    ADDRESSES_SHOWN,
+    BLACK,
+    GREY,
+    ORANGE,
+    SERVERS_SHOWN,
+    SERVICES_SHOWN,
+    svg,
+)
 from tests.strategies import labs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,6 +87,81 @@ def many(lab: Lab, count: int) -> Lab:
         for n in range(1, count + 1)
     }
     return lab.model_copy(update={"nodes": lab.nodes_of(Role.DIRECTOR) | servers})
+
+
+def with_vips(lab: Lab, count: int) -> Lab:
+    """The lab with `count` further VIPs, each with its return path and its service."""
+    instances, servers = dict(lab.vrrp_instances), dict(lab.virtual_servers)
+    for n in range(count):
+        for like, network in (("VI_1", "192.168.50"), ("VI_2", "192.168.100")):
+            instances[f"{like}_{n}"] = lab.vrrp_instances[like].model_copy(
+                update={"address": IPv4Address(f"{network}.{n + 3}")}
+            )
+        servers[f"more{n}"] = lab.virtual_servers["web1"].model_copy(
+            update={"instance": f"VI_1_{n}", "port": 8000 + n}
+        )
+    return lab.model_copy(update={"vrrp_instances": instances, "virtual_servers": servers})
+
+
+def test_three_vips_are_all_there(lab: Lab) -> None:
+    words = texts(with_vips(lab, 1))
+    for address in ("192.168.50.1", "192.168.50.2", "192.168.50.3", "192.168.100.3"):
+        assert words.count((address, BLACK)) == 1, address
+        assert words.count((address, ORANGE)) == 1, address
+    assert "more0 192.168.50.3:8000" in " ".join(word for word, _ in words)
+
+
+def test_addresses_and_services_without_room_are_counted(lab: Lab) -> None:
+    words = texts(with_vips(lab, 20))
+    # of 22 on VMnet1, and of 21 on VMnet12, on each of two directors
+    hidden = 22 - ADDRESSES_SHOWN + 1, 21 - ADDRESSES_SHOWN + 1
+    assert [words.count((f"and {n} more", GREY)) for n in hidden] == [2, 2]
+    assert any(word.endswith(f"and {22 - SERVICES_SHOWN + 1} more") for word, _ in words)
+
+
+FONTS = Path("/usr/share/fonts/truetype/dejavu")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {},
+        {"lvs1": "director-of-the-first-building", "rs1": "web-server-number-one"},
+        {"lvs1": "m" * 31, "lvs2": "w" * 31, "rs1": "w" + "m" * 30, "rs2": "i"},
+    ],
+)
+@pytest.mark.parametrize("servers", [2, 8])
+def test_words_stay_inside_their_box(lab: Lab, names: dict[str, str], servers: int) -> None:
+    """As wide as the font's own metrics say; and no two words of a picture overlap."""
+    text = json.dumps(many(with_vips(lab, 2), servers).model_dump(mode="json"))
+    for old, new in names.items():
+        text = text.replace(f'"{old}"', f'"{new}"')
+    root = ET.fromstring(svg(Lab.model_validate_json(text)))
+    boxes = [
+        tuple(float(box.attrib[key]) for key in ("x", "y", "width", "height"))
+        for box in root.iter(f"{SVG}rect")
+        if box.attrib.get("rx") == "9"
+    ]
+    assert len(boxes) == 3 + servers
+    places = []
+    for word in root.iter(f"{SVG}text"):
+        left, right, y, size = place(word)
+        places.append((left, right, y - 0.7 * size, y, word.text))
+        for x, top, width, height in boxes:
+            if top < y < top + height and left < x + width and right > x:
+                assert x <= left and right <= x + width, f"{word.text} leaves its box"
+    for a, b in combinations(places, 2):
+        apart = a[1] <= b[0] or b[1] <= a[0] or a[3] <= b[2] or b[3] <= a[2]
+        assert apart, f"{a[4]} and {b[4]} overlap"
+
+
+def place(word: ET.Element) -> tuple[float, float, float, int]:
+    """Left end, right end, base line and size of a text, measured with the PNG's font."""
+    size, bold = int(word.attrib["font-size"]), word.attrib["font-weight"] == "bold"
+    font = ImageFont.truetype(FONTS / ("DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"), size)
+    width, x = font.getlength(word.text or ""), float(word.attrib["x"])
+    left = x - {"start": 0, "middle": width / 2, "end": width}[word.attrib["text-anchor"]]
+    return left, left + width, float(word.attrib["y"]), size
 
 
 def test_eight_servers_are_all_there(lab: Lab) -> None:
