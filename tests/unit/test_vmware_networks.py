@@ -73,6 +73,7 @@ exit ${FAKE_STATUS:-0}
 """
 FAKE_IP = r"""#!/bin/sh
 for device; do :; done
+if [ "$device" = show ]; then cat "$FAKE/addresses" 2>/dev/null; exit 0; fi
 [ -f "$FAKE/up-$device" ] && echo "7: $device    inet $(cat "$FAKE/up-$device") scope global"
 exit 0
 """
@@ -235,6 +236,30 @@ def test_another_network_with_our_subnet_stops_it(host: Host) -> None:
         assert "VMnet5 has 192.168.100.0 too, which the lab needs" in said
     assert host.file.read_text() == text
     assert host.calls() == []
+
+
+@pytest.mark.parametrize(
+    ("address", "clashing"),
+    [
+        ("192.168.50.23/24", "192.168.50.0/24"),
+        ("192.168.200.9/30", "192.168.200.0/24"),
+        ("192.168.0.1/16", "192.168.100.0/24"),
+        ("192.168.51.23/24", ""),
+        ("10.0.0.1/8", ""),
+    ],
+)
+def test_an_adapter_with_our_addresses_stops_it(host: Host, address: str, clashing: str) -> None:
+    """Many a router at home has 192.168.50.0/24."""
+    line = "2: {}    inet {} brd 192.168.50.255 scope global dynamic {}\\       valid_lft 8 sec\n"
+    ours = line.format("vmnet1", "192.168.50.100/24", "vmnet1")
+    (host.folder / "addresses").write_text(line.format("wlan0", address, "wlan0") + ours)
+    status, said = host.run()
+    assert status == (1 if clashing else 0), said
+    if clashing:
+        assert f"wlan0 has {address}, which overlaps {clashing} of the lab: disconnect it" in said
+        assert host.file.read_text() == AS_INSTALLED
+        assert host.calls() == []
+    assert "vmnet1 has" not in said
 
 
 def test_a_nat_network_that_no_script_makes_is_told(host: Host, lab: Lab) -> None:

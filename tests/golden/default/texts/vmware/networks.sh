@@ -35,6 +35,7 @@ VNET_13_VIRTUAL_ADAPTER no
 '
 HOST_ADDRESS=192.168.50.100/24
 HOST_DEVICE=vmnet1
+NETS="192.168.50.0/24 192.168.100.0/24 192.168.200.0/24"
 DEVICES="vmnet1 vmnet12 vmnet13"
 
 say() { printf '%s\n' "$*"; }
@@ -79,6 +80,29 @@ differences() {
 
 # Another network of this host with a subnet of the lab: two routes to one network.
 clashes() {
+    ip -4 -o addr show 2>/dev/null | awk -v own="$DEVICES" -v nets="$NETS" '
+        function number(address,   part) {
+            split(address, part, ".")
+            return ((part[1] * 256 + part[2]) * 256 + part[3]) * 256 + part[4]
+        }
+        function first(cidr, bits,   part) {
+            split(cidr, part, "/")
+            return int(number(part[1]) / 2 ^ (32 - bits))
+        }
+        function bits(cidr,   part) { split(cidr, part, "/"); return part[2] + 0 }
+        BEGIN {
+            count = split(nets, net, " ")
+            split(own, device, " ")
+            for (i in device) mine[device[i]] = 1
+        }
+        !($2 in mine) && bits($4) {
+            for (i = 1; i <= count; i++) {
+                common = bits($4) < bits(net[i]) ? bits($4) : bits(net[i])
+                if (first($4, common) == first(net[i], common))
+                    printf "%s has %s, which overlaps %s of the lab: disconnect it, or ask for a lab with other networks\n",
+                        $2, $4, net[i]
+            }
+        }'
     awk "$PARSE"'
         BEGIN { for (key in want) if (key ~ /_HOSTONLY_SUBNET$/) subnet[want[key]] = 1 }
         $1 == "answer" && $2 ~ /_HOSTONLY_SUBNET$/ && ($3 in subnet) && !($2 in want) {
