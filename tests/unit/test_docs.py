@@ -15,6 +15,7 @@ from lvslab.cli.base import Session
 from lvslab.model.lab import Lab
 from lvslab.render.handout import SHEET, answers, handout
 from tests.documents import MARKS, Example, blocks, documents, examples, sheet_commands
+from tests.unit.test_vmware_networks import powershell_errors
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ["python3", "build.py"]
@@ -108,6 +109,19 @@ def test_files_and_links_that_are_named_exist(path: Path) -> None:
     named = re.findall(r"`((?:roles|cloud-init|packer|lvslab|tests|bench)/[^`*<> ]+)`", text)
     for target in named:
         assert (ROOT / target).exists(), target
+
+
+def test_the_lines_for_powershell_are_powershell() -> None:
+    lines = [
+        line
+        for path in documents()
+        for _, mark, block in blocks(path.read_text())
+        for line in block
+        if mark.startswith("powershell")
+    ]
+    assert len(lines) >= 8
+    for line in lines:
+        assert powershell_errors(line.strip() + "\n") == [], line
 
 
 def test_every_variable_of_the_environment_is_documented() -> None:
