@@ -1,4 +1,4 @@
-"""The examples in README.md and docs/: fenced blocks, and what their marks promise."""
+"""The examples in README.md, CONTRIBUTING.md, docs/: fenced blocks, what their marks promise."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Example:
 
 def documents() -> list[Path]:
     """All documents with examples in fenced blocks."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def blocks(text: str) -> Iterator[tuple[int, str, list[str]]]:
