@@ -17,7 +17,7 @@ import pytest
 from lvslab.check.verify import RULES, Outcome, verify
 from lvslab.core.errors import InputError
 from lvslab.core.procs import program
-from lvslab.export.vmdk import Reader
+from lvslab.export.vmdk import Reader, write_child, write_monolithic_sparse
 from lvslab.export.vmdk.layout import GRAIN_SECTORS, TABLE_ENTRIES, ceiling
 from lvslab.model.lab import Lab
 from tests.appliance import SECTOR, Appliance, appliance, make_disk
@@ -489,6 +489,23 @@ def test_every_rule_of_an_ova_is_broken_by_a_case() -> None:
     broken = set().union(*(case[2] for case in CASES))
     rules = {rule for rule in RULES if rule.startswith(("tar-", "manifest-", "ovf-", "vmdk-"))}
     assert rules - broken == set()
+
+
+@pytest.mark.parametrize("child", [False, True], ids=["monolithicSparse", "child"])
+def test_a_disk_that_is_no_stream_is_refused_in_an_ova(
+    good: Appliance, tmp_path: Path, child: bool
+) -> None:
+    """Each is a good disk in a folder of VMware's, and none that an importer takes."""
+    (tmp_path / "good.vmdk").write_bytes(good.disk_vmdk)
+    with Reader(tmp_path / "good.vmdk") as reader:
+        reader.extract(tmp_path / "raw")
+    write_monolithic_sparse(tmp_path / "raw", tmp_path / "sparse.vmdk")
+    if child:
+        write_child(tmp_path / "child.vmdk", tmp_path / "sparse.vmdk", "sparse.vmdk")
+    data = (tmp_path / ("child.vmdk" if child else "sparse.vmdk")).read_bytes()
+    found = failing(with_vmdk(good, data).write(tmp_path / "director.ova"))
+    assert {"vmdk-header", "vmdk-descriptor"} <= found
+    assert not any(rule.startswith("sparse-") for rule in found)
 
 
 def test_a_cut_download_is_refused(good: Appliance, tmp_path: Path) -> None:

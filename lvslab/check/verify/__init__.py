@@ -108,8 +108,7 @@ def _inside(archive: Archive, lab: Lab | None) -> Iterator[Finding]:
             archive.path,
             f"{archive.path.name}/{member.name}",
             lab,
-            member.offset,
-            min(member.info.size, archive.size - member.offset),
+            (member.offset, min(member.info.size, archive.size - member.offset)),
         )
 
 
@@ -122,16 +121,18 @@ def _capacity(path: Path, member: Member) -> int | None:
 
 
 def _vmdk(
-    path: Path, artifact: str, lab: Lab | None, offset: int = 0, length: int | None = None
+    path: Path, artifact: str, lab: Lab | None, inside: tuple[int, int] | None = None
 ) -> Iterator[Finding]:
+    """`inside` is the offset and the length in an OVA, where importers take streams alone."""
     try:
-        reader = Reader(path, offset, length)
+        reader = Reader(path, *(inside or (0, None)))
     except VmdkError as error:
         yield Finding(RULES[f"vmdk-{error.rule}"], artifact, Outcome.FAIL, error.message)
         return
     with reader:
         hosted = reader.descriptor.values.get("createType") == MONOLITHIC_SPARSE
-        yield from (SPARSE if hosted else STREAM).run(Image(reader), artifact)
+        rules = SPARSE if hosted and inside is None else STREAM
+        yield from rules.run(Image(reader), artifact)
         if reader.descriptor.values.get("parentCID", NO_PARENT) != NO_PARENT:
             return  # what a child holds is a difference, not a disk
         file = reader.disk()
