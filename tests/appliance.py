@@ -109,6 +109,7 @@ class Appliance:
     disk_vmdk: bytes
     ovf: str
     capacity: int
+    ovf_bytes: bytes | None = None
     name: str = "director"
     order: tuple[str, ...] = ("ovf", "mf", "vmdk")
     manifest: str | None = None
@@ -121,16 +122,21 @@ class Appliance:
     def vmdk_name(self) -> str:
         return f"{self.name}-disk1.vmdk"
 
+    @property
+    def descriptor(self) -> bytes:
+        """The OVF as it is packed."""
+        return self.ovf.encode() if self.ovf_bytes is None else self.ovf_bytes
+
     def sums(self) -> str:
         """A right manifest of the parts as they are."""
-        files = [(f"{self.name}.ovf", self.ovf.encode()), (self.vmdk_name, self.disk_vmdk)]
+        files = [(f"{self.name}.ovf", self.descriptor), (self.vmdk_name, self.disk_vmdk)]
         return "".join(f"SHA256({n})= {hashlib.sha256(d).hexdigest()}\n" for n, d in files)
 
     def write(self, path: Path) -> Path:
         """Pack it."""
         manifest = self.sums() if self.manifest is None else self.manifest
         parts = {
-            "ovf": (f"{self.name}.ovf", self.ovf.encode()),
+            "ovf": (f"{self.name}.ovf", self.descriptor),
             "mf": (f"{self.name}.mf", manifest.encode()),
             "vmdk": (self.vmdk_name, self.disk_vmdk),
         }

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.check.verify import RULES, Outcome, verify
+from lvslab.check.verify import RULES, Finding, Outcome, Rule, verify
+from lvslab.check.verify.rules import settled
 from lvslab.core.errors import InputError
 from lvslab.core.procs import program
 from lvslab.export.vmdk import Reader, write_child, write_monolithic_sparse
@@ -78,7 +79,7 @@ ENVELOPE_CASES: list[tuple[str, Break, set[str]]] = [
     (
         "OVF 2.0",
         text("ovf/envelope/1", "ovf/envelope/2", 2),
-        {"ovf-xml", "tar-order"},
+        {"ovf-xml"},
     ),
     (
         "networks before disks",
@@ -506,6 +507,55 @@ def test_a_disk_that_is_no_stream_is_refused_in_an_ova(
     found = failing(with_vmdk(good, data).write(tmp_path / "director.ova"))
     assert {"vmdk-header", "vmdk-descriptor"} <= found
     assert not any(rule.startswith("sparse-") for rule in found)
+
+
+def encoded(this: Appliance, name: str, codec: str) -> Appliance:
+    """The appliance with its OVF in another encoding, which it declares."""
+    described = this.ovf.replace('encoding="UTF-8"', f'encoding="{name}"')
+    described = described.replace("Virtual disks", "Disques virtuels né")
+    return dataclasses.replace(this, ovf_bytes=described.encode(codec))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("ISO-8859-1", "latin-1"), ("UTF-16", "utf-16"), ("UTF-8", "utf-8-sig")]
+)
+def test_the_encoding_that_an_ovf_declares_counts(
+    good: Appliance, tmp_path: Path, name: str, codec: str
+) -> None:
+    right = encoded(good, name, codec)
+    findings = verify(right.write(tmp_path / "director.ova"))
+    assert [f for f in findings if f.outcome is not Outcome.PASS] == []
+    broken = encoded(text("#streamOptimized", "#sparse")(good), name, codec)
+    assert failing(broken.write(tmp_path / "director.ova")) == {"ovf-disk-format"}
+
+
+NOT_XML = {
+    "noise": bytes(range(256)) * 9,
+    "empty": b"",
+    "not in its own encoding": '<?xml version="1.0" encoding="UTF-8"?><é/>'.encode("latin-1"),
+    "unknown encoding": b'<?xml version="1.0" encoding="klingon"?><a/>',
+    "encoding of several bytes": b'<?xml version="1.0" encoding="Shift_JIS"?><a/>',
+    "too long": b"<a>" + b" " * (5 << 20) + b"</a>",
+    "DOCTYPE in UTF-16": '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'.encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("data", NOT_XML.values(), ids=NOT_XML)
+def test_an_ovf_that_cannot_be_read_is_refused_and_its_disk_still_looked_at(
+    good: Appliance, tmp_path: Path, data: bytes
+) -> None:
+    broken = dataclasses.replace(with_vmdk(good, good.disk_vmdk + bytes(512)), ovf_bytes=data)
+    assert failing(broken.write(tmp_path / "director.ova")) == {"ovf-xml", "vmdk-end-of-stream"}
+
+
+def test_what_nobody_could_look_at_is_a_failure() -> None:
+    """And what need not be there is none."""
+    rule = Rule("some-rule", "it can be read", "nobody")
+    skipped = Finding(rule, "a", Outcome.SKIP, "not looked at", examined=False)
+    absent = Finding(rule, "a", Outcome.SKIP, "there is none")
+    failed = Finding(rule, "a", Outcome.FAIL, "it is broken")
+    assert [f.outcome for f in settled([skipped, absent])] == [Outcome.FAIL, Outcome.SKIP]
+    assert settled([skipped, failed]) == [skipped, failed]
 
 
 def test_a_cut_download_is_refused(good: Appliance, tmp_path: Path) -> None:

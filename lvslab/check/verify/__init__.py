@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from lvslab.check.verify.archive import ARCHIVE, Archive, Member
@@ -17,7 +18,7 @@ from lvslab.check.verify.envelope import ENVELOPE, Envelope
 from lvslab.check.verify.folder import FOLDER, Folder
 from lvslab.check.verify.image import SPARSE, STREAM, Image
 from lvslab.check.verify.machine import VMX, Machine
-from lvslab.check.verify.rules import RULES, Finding, Outcome, Rule, Unreadable
+from lvslab.check.verify.rules import RULES, Finding, Outcome, Rule, Unreadable, settled
 from lvslab.check.verify.seed import SEED, SeedIso
 from lvslab.core.errors import InputError
 from lvslab.export.sums import NAME as SUMS_NAME
@@ -61,7 +62,11 @@ def _folder(folder: Path, lab: Lab | None, signers: Path | None) -> list[Finding
     return findings
 
 
-def _file(path: Path, lab: Lab | None) -> Iterator[Finding]:
+def _file(path: Path, lab: Lab | None) -> list[Finding]:
+    return settled(list(_findings(path, lab)))
+
+
+def _findings(path: Path, lab: Lab | None) -> Iterator[Finding]:
     name = path.name
     match path.suffix.lower():
         case ".ova":
@@ -94,15 +99,10 @@ def _ova(path: Path, lab: Lab | None) -> Iterator[Finding]:
 def _inside(archive: Archive, lab: Lab | None) -> Iterator[Finding]:
     try:
         members = archive.members
-        ovf = archive.find(".ovf")
-        text = archive.text(ovf)
     except Unreadable:  # the rules of the archive say so
         return
     disks = [member for member in members if member.name.lower().endswith(".vmdk")]
-    capacities = {member.name: _capacity(archive.path, member) for member in disks}
-    files = {member.name: member.info.size for member in members}
-    envelope = Envelope(text, files, capacities.get)
-    yield from ENVELOPE.run(envelope, f"{archive.path.name}/{ovf.name}")
+    yield from _described(archive, disks)
     for member in disks:
         yield from _vmdk(
             archive.path,
@@ -110,6 +110,18 @@ def _inside(archive: Archive, lab: Lab | None) -> Iterator[Finding]:
             lab,
             (member.offset, min(member.info.size, archive.size - member.offset)),
         )
+
+
+def _described(archive: Archive, disks: list[Member]) -> Iterator[Finding]:
+    """The rules of the descriptor, if there is one (that it comes first is one of the tar's)."""
+    try:
+        ovf = archive.find(".ovf")
+    except Unreadable:
+        return
+    capacities = {member.name: _capacity(archive.path, member) for member in disks}
+    files = {member.name: member.info.size for member in archive.members}
+    envelope = Envelope(partial(archive.content, ovf), files, capacities.get)
+    yield from ENVELOPE.run(envelope, f"{archive.path.name}/{ovf.name}")
 
 
 def _capacity(path: Path, member: Member) -> int | None:

@@ -9,10 +9,9 @@ import tarfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from xml.etree import ElementTree
 
+from lvslab.check.verify import descriptor
 from lvslab.check.verify.rules import Refused, RuleSet, Unreadable, demand
-from lvslab.export.ova import referenced
 
 ARCHIVE: RuleSet[Archive] = RuleSet()
 
@@ -86,16 +85,12 @@ class Archive:
                 return member
         raise Unreadable(f"there is no {ending} in it")
 
-    def text(self, member: Member) -> str:
-        """The content of a small text member; raises Unreadable."""
+    def content(self, member: Member) -> bytes:
+        """The content of a small member; raises Unreadable."""
         if member.info.size > _MAX_TEXT:
             raise Unreadable(f"{member.name} is too long for a text")
         with self.path.open("rb") as file:
-            data = os.pread(file.fileno(), member.info.size, member.offset)
-        try:
-            return data.decode()
-        except UnicodeDecodeError:
-            raise Unreadable(f"{member.name} is not UTF-8 text") from None
+            return os.pread(file.fileno(), member.info.size, member.offset)
 
     def digest(self, member: Member, algorithm: str) -> str:
         """The hex digest of a member's content."""
@@ -112,7 +107,11 @@ class Archive:
     def manifest(self) -> list[tuple[str, str, str]]:
         """Algorithm, name and digest of each line of the manifest; raises Unreadable."""
         lines = []
-        for number, line in enumerate(self.text(self.find(".mf")).splitlines(), 1):
+        try:
+            text = self.content(self.find(".mf")).decode()
+        except UnicodeDecodeError:
+            raise Unreadable("the manifest is not UTF-8 text") from None
+        for number, line in enumerate(text.splitlines(), 1):
             match = _MANIFEST_LINE.match(line)
             if not match or len(match[3]) != _DIGITS[match[1]]:
                 raise Unreadable(f"line {number} of the manifest is not SHA256(name)= hex: {line}")
@@ -159,13 +158,9 @@ def _names(archive: Archive) -> str:
 )
 def _order(archive: Archive) -> str:
     names = [member.name for member in archive.members]
-    demand(names[0].endswith(".ovf"), f"the first member is {names[0]}, not the .ovf")
-    try:
-        wanted = referenced(archive.text(archive.members[0]))
-    except (ElementTree.ParseError, KeyError):
-        raise Unreadable("the OVF cannot be read") from None
-    stem = names[0].removesuffix(".ovf")
-    expected = [names[0], f"{stem}.mf", *wanted]
+    demand(names[0].lower().endswith(".ovf"), f"the first member is {names[0]}, not the .ovf")
+    wanted = descriptor.hrefs(descriptor.parse(archive.content(archive.members[0])))
+    expected = [names[0], f"{names[0][:-4]}.mf", *wanted]
     demand(names == expected, f"the order is {', '.join(names)}, not {', '.join(expected)}")
     return "the order is " + ", ".join(names)
 

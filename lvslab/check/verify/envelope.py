@@ -8,11 +8,13 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from xml.etree import ElementTree
 
+from lvslab.check.verify import descriptor
 from lvslab.check.verify.rules import Refused, RuleSet, Unreadable, demand
+from lvslab.export.ova import OVF_NAMESPACE
 
 ENVELOPE: RuleSet[Envelope] = RuleSet()
 
-_OVF = "http://schemas.dmtf.org/ovf/envelope/1"
+_OVF = OVF_NAMESPACE
 _CIM = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/"
 _RASD = f"{_CIM}CIM_ResourceAllocationSettingData"
 _VSSD = f"{_CIM}CIM_VirtualSystemSettingData"
@@ -56,29 +58,24 @@ class Item:
 
 
 class Envelope:
-    """An OVF text and what surrounds it.
+    """An OVF and what surrounds it.
 
-    `files` is name to size of the other files; `capacity_of` tells a VMDK's capacity in
-    bytes (None: it cannot be read).
+    `read` gives its bytes or raises Unreadable; `files` is name to size of the other files;
+    `capacity_of` tells a VMDK's capacity in bytes (None: it cannot be read).
     """
 
     def __init__(
-        self, text: str, files: Mapping[str, int], capacity_of: Callable[[str], int | None]
+        self,
+        read: Callable[[], bytes],
+        files: Mapping[str, int],
+        capacity_of: Callable[[str], int | None],
     ) -> None:
-        self.text, self.files, self.capacity_of = text, files, capacity_of
+        self._read, self.files, self.capacity_of = read, files, capacity_of
 
     @cached_property
     def root(self) -> ElementTree.Element:
         """The envelope; raises Unreadable."""
-        if "<!DOCTYPE" in self.text:
-            raise Unreadable("the OVF has a DOCTYPE, which no importer reads")
-        try:
-            root = ElementTree.fromstring(self.text)
-        except ElementTree.ParseError as error:
-            raise Unreadable(f"the OVF is not well-formed: {error}") from None
-        if root.tag != f"{{{_OVF}}}Envelope":
-            raise Unreadable(f"the OVF is no Envelope of OVF 1.x but {root.tag}")
-        return root
+        return descriptor.parse(self._read())
 
     def all(self, name: str) -> list[ElementTree.Element]:
         """All elements of the OVF's own namespace with this name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -25,7 +25,14 @@ class Refused(Exception):
 
 
 class Unreadable(Exception):
-    """The part that a rule looks at cannot be read; the rule that owns the part says why."""
+    """The part that a rule looks at cannot be read; the rule that owns the part says why.
+
+    If none does, `settled` makes a failure of it.
+    """
+
+
+class Absent(Exception):
+    """There is nothing that the rule could look at, and there need not be."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +46,13 @@ class Rule:
 
 @dataclass(frozen=True)
 class Finding:
-    """What one rule says of one artifact."""
+    """What one rule says of one artifact; not `examined` if it could not be read."""
 
     rule: Rule
     artifact: str
     outcome: Outcome
     sentence: str
+    examined: bool = True
 
     def to_dict(self) -> dict[str, str]:
         """The finding as JSON-able values."""
@@ -86,7 +94,7 @@ class RuleSet(Generic[Subject]):
 
     def run(self, subject: Subject, artifact: str) -> list[Finding]:
         """All findings of these rules for `subject`, which is shown as `artifact`."""
-        return [Finding(rule, artifact, *_judge(check, subject)) for rule, check in self._checks]
+        return [_judge(rule, check, subject, artifact) for rule, check in self._checks]
 
     @property
     def ids(self) -> list[str]:
@@ -94,17 +102,27 @@ class RuleSet(Generic[Subject]):
         return [rule.id for rule, _ in self._checks]
 
 
-def _judge(check: Check[Subject], subject: Subject) -> tuple[Outcome, str]:
+def _judge(rule: Rule, check: Check[Subject], subject: Subject, artifact: str) -> Finding:
     try:
-        return Outcome.PASS, check(subject)
+        return Finding(rule, artifact, Outcome.PASS, check(subject))
     except Refused as refusal:
-        return Outcome.FAIL, str(refusal)
+        return Finding(rule, artifact, Outcome.FAIL, str(refusal))
     except VmdkError as error:
-        return Outcome.FAIL, error.message
+        return Finding(rule, artifact, Outcome.FAIL, error.message)
     except Unreadable as error:
-        return Outcome.SKIP, f"not looked at: {error}"
+        return Finding(rule, artifact, Outcome.SKIP, f"not looked at: {error}", examined=False)
+    except Absent as error:
+        return Finding(rule, artifact, Outcome.SKIP, str(error))
     except Exception as error:  # a broken artifact breaks readers in ways that nobody lists
-        return Outcome.FAIL, f"cannot be read ({type(error).__name__}: {error})"
+        sentence = f"cannot be read ({type(error).__name__}: {error})"
+        return Finding(rule, artifact, Outcome.FAIL, sentence)
+
+
+def settled(findings: list[Finding]) -> list[Finding]:
+    """The findings of a file: what nobody could look at, and no rule faulted, is a failure."""
+    if any(finding.outcome is Outcome.FAIL for finding in findings):
+        return findings
+    return [f if f.examined else replace(f, outcome=Outcome.FAIL) for f in findings]
 
 
 def demand(condition: object, message: str) -> None:
