@@ -592,6 +592,30 @@ def test_random_damage_never_ends_in_a_traceback(good: Appliance, tmp_path: Path
             assert failing(tmp_path / "damaged.ova"), f"round {round_}"
 
 
+def with_size(whole: bytes, start: int, size: int) -> bytes:
+    """An OVA whose header at `start` gives a size in base-256, with a right sum."""
+    data = bytearray(whole)
+    data[start + 124 : start + 136] = (size % (1 << 96)).to_bytes(12, "big")
+    data[start + 124] = 0xFF if size < 0 else 0x80
+    data[start + 148 : start + 156] = b" " * 8
+    data[start + 148 : start + 156] = b"%06o\0 " % sum(data[start : start + 512])
+    return bytes(data)
+
+
+@pytest.mark.parametrize("size", [-512, -1024, -1, -(1 << 70), 1 << 33, 1 << 63, 1 << 70, 1 << 86])
+@pytest.mark.parametrize("ending", [".ovf", ".mf", ".vmdk"])
+def test_an_impossible_size_in_a_tar_header_is_told(
+    good: Appliance, tmp_path: Path, size: int, ending: str
+) -> None:
+    whole = good.write(tmp_path / "director.ova").read_bytes()
+    with tarfile.open(tmp_path / "director.ova") as tar:
+        (start,) = (m.offset for m in tar.getmembers() if m.name.endswith(ending))
+    (tmp_path / "crafted.ova").write_bytes(with_size(whole, start, size))
+    failed = [f for f in verify(tmp_path / "crafted.ova") if f.outcome is Outcome.FAIL]
+    assert {f.rule.id for f in failed} >= {"tar-format" if size < 0 else "tar-end"}
+    assert not [f for f in failed if "Error" in f.sentence]
+
+
 def test_what_cannot_be_verified_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(InputError, match="not one of .ova, .vmdk, .iso, .vmx"):

@@ -108,7 +108,7 @@ def _inside(archive: Archive, lab: Lab | None) -> Iterator[Finding]:
             archive.path,
             f"{archive.path.name}/{member.name}",
             lab,
-            (member.offset, min(member.info.size, archive.size - member.offset)),
+            (member.offset, member.length),
         )
 
 
@@ -126,7 +126,7 @@ def _described(archive: Archive, disks: list[Member]) -> Iterator[Finding]:
 
 def _capacity(path: Path, member: Member) -> int | None:
     try:
-        with Reader(path, member.offset, member.info.size) as reader:
+        with Reader(path, member.offset, member.length) as reader:
             return reader.capacity
     except VmdkError:
         return None

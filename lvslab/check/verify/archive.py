@@ -24,11 +24,15 @@ _DIGITS = {"1": 40, "256": 64, "512": 128}
 
 @dataclass(frozen=True)
 class Member:
-    """A member of the tar: its header as written, and where its content stands."""
+    """A member of the tar: its header as written, and where its content stands.
+
+    `length` is how much of the content is there: less than the header says if it is cut off.
+    """
 
     info: tarfile.TarInfo
     magic: bytes
     offset: int
+    length: int
 
     @property
     def name(self) -> str:
@@ -50,15 +54,24 @@ class Archive:
         offset = 0
         with self.path.open("rb") as file:
             while len(block := os.pread(file.fileno(), _BLOCK, offset)) == _BLOCK and any(block):
-                try:
-                    info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-                except tarfile.HeaderError as error:
-                    raise Unreadable(f"no tar header at byte {offset} ({error})") from None
-                members.append(Member(info, block[257:265], offset + _BLOCK))
-                offset += _BLOCK + -(-info.size // _BLOCK) * _BLOCK
+                members.append(self._member(block, offset + _BLOCK))
+                size = members[-1].info.size
+                offset += _BLOCK + -(-size // _BLOCK) * _BLOCK
+                if offset > self.size:
+                    break
         if not members:
             raise Unreadable("it is not a tar file, or an empty one")
-        return members, offset
+        return members, min(offset, self.size)
+
+    def _member(self, block: bytes, offset: int) -> Member:
+        """The member of a header whose content begins at `offset`; raises Unreadable."""
+        try:
+            info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        except (tarfile.HeaderError, ValueError) as error:
+            raise Unreadable(f"no tar header at byte {offset - _BLOCK} ({error})") from None
+        if info.size < 0:  # base-256 has a sign
+            raise Unreadable(f"{info.name} has an impossible size of {info.size} bytes")
+        return Member(info, block[257:265], offset, min(info.size, self.size - offset))
 
     @property
     def members(self) -> list[Member]:
@@ -74,7 +87,7 @@ class Archive:
 
     def padding(self, member: Member) -> bytes:
         """What fills a member's last block."""
-        start = member.offset + member.info.size
+        start = member.offset + member.length
         with self.path.open("rb") as file:
             return os.pread(file.fileno(), -start % _BLOCK, start)
 
@@ -90,14 +103,14 @@ class Archive:
         if member.info.size > _MAX_TEXT:
             raise Unreadable(f"{member.name} is too long for a text")
         with self.path.open("rb") as file:
-            return os.pread(file.fileno(), member.info.size, member.offset)
+            return os.pread(file.fileno(), member.length, member.offset)
 
     def digest(self, member: Member, algorithm: str) -> str:
         """The hex digest of a member's content."""
         total = hashlib.new(algorithm)
         with self.path.open("rb") as file:
             file.seek(member.offset)
-            left = member.info.size
+            left = member.length
             while left and (data := file.read(min(left, 1 << 20))):
                 total.update(data)
                 left -= len(data)
