@@ -52,6 +52,24 @@ GOOD_TREE = {
 }
 
 
+BREAKS_SCHEMA = {
+    "unknown section": ("<DiskSection>(.*)</DiskSection>", r"<DiskSektion>\1</DiskSektion>"),
+    "type in words": ("<rasd:ResourceType>10<", "<rasd:ResourceType>ten<"),
+    "disk without id": ('ovf:diskId="vmdisk1"', ""),
+    "section without Info": ("<Info>Virtual disks</Info>", ""),
+    "unknown value": ("<rasd:InstanceID>1<", "<rasd:Zebra>1</rasd:Zebra><rasd:InstanceID>1<"),
+    "machine without id": (r'<VirtualSystem ovf:id="\w*"', "<VirtualSystem"),
+    "unknown element": ("<OperatingSystemSection", "<Colour>red</Colour><OperatingSystemSection"),
+    "hardware without Info": ("<Info>Virtual hardware</Info>", ""),
+    "device without a name": (r"<rasd:ElementName>Ethernet 1</rasd:ElementName>", ""),
+    "amount below zero": ("Quantity>512<", "Quantity>-512<"),
+    "network without a name": ('ovf:name="nat"', ""),
+    "file without a name": (r'ovf:href="[^"]*"', ""),
+    "no word of logic": ('ovf:required="false"', 'ovf:required="perhaps"'),
+}
+"""Ways to break an OVF that DMTF's schema refuses: a pattern, and what stands there then."""
+
+
 def run(*words: object) -> None:
     """Run a program; its output is shown only when it fails."""
     argv = [program(str(words[0])), *map(str, words[1:])]

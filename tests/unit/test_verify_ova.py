@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import random
+import re
 import struct
 import subprocess
 import tarfile
@@ -21,7 +22,7 @@ from lvslab.core.procs import program
 from lvslab.export.vmdk import Reader, write_child, write_monolithic_sparse
 from lvslab.export.vmdk.layout import GRAIN_SECTORS, TABLE_ENTRIES, ceiling
 from lvslab.model.lab import Lab
-from tests.appliance import SECTOR, Appliance, appliance, make_disk
+from tests.appliance import BREAKS_SCHEMA, SECTOR, Appliance, appliance, make_disk
 
 Break = Callable[[Appliance], Appliance]
 
@@ -75,6 +76,11 @@ FILE_1 = '<File ovf:href="director-disk1.vmdk" ovf:id="file1"'
 
 ENVELOPE_CASES: list[tuple[str, Break, set[str]]] = [
     ("not well-formed", text("</Envelope>", ""), {"ovf-xml"}),
+    (
+        "unknown section",
+        text("<VirtualSystem ", "<ColourSection><Info/></ColourSection><VirtualSystem "),
+        {"ovf-schema"},
+    ),
     ("doctype", text("<Envelope", "<!DOCTYPE Envelope><Envelope"), {"ovf-xml"}),
     (
         "OVF 2.0",
@@ -200,6 +206,16 @@ ENVELOPE_CASES: list[tuple[str, Break, set[str]]] = [
         {"ovf-no-startup"},
     ),
 ]
+
+
+@pytest.mark.parametrize(("old", "new"), BREAKS_SCHEMA.values(), ids=BREAKS_SCHEMA)
+def test_what_dmtfs_schema_refuses_is_refused(
+    good: Appliance, tmp_path: Path, old: str, new: str
+) -> None:
+    broken = re.sub(old, new, good.ovf, count=1, flags=re.DOTALL)
+    assert broken != good.ovf
+    made = dataclasses.replace(good, ovf=broken).write(tmp_path / "director.ova")
+    assert "ovf-schema" in failing(made)
 
 
 # --- the tar ------------------------------------------------------------------------------

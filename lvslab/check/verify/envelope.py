@@ -8,16 +8,14 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from xml.etree import ElementTree
 
-from lvslab.check.verify import descriptor
+from lvslab.check.verify import descriptor, schema
 from lvslab.check.verify.rules import Refused, RuleSet, Unreadable, demand
+from lvslab.check.verify.schema import CIM, RASD, VSSD
 from lvslab.export.ova import OVF_NAMESPACE
 
 ENVELOPE: RuleSet[Envelope] = RuleSet()
 
 _OVF = OVF_NAMESPACE
-_CIM = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/"
-_RASD = f"{_CIM}CIM_ResourceAllocationSettingData"
-_VSSD = f"{_CIM}CIM_VirtualSystemSettingData"
 _VMW = "http://www.vmware.com/schema/ovf"
 
 _CPU, _MEMORY, _IDE, _SCSI, _NIC, _CDROM, _DISK, _SATA = "3", "4", "5", "6", "10", "15", "17", "20"
@@ -41,7 +39,7 @@ class Item:
 
     def __init__(self, element: ElementTree.Element) -> None:
         self.element = element
-        prefix = f"{{{_RASD}}}"
+        prefix = f"{{{RASD}}}"
         self.values = {
             child.tag.removeprefix(prefix): (child.text or "").strip()
             for child in element
@@ -122,6 +120,19 @@ def _xml(ovf: Envelope) -> str:
 
 
 @ENVELOPE.rule(
+    "ovf-schema",
+    "elements, attributes and values are those of DMTF's schema: no unknown one, none missing",
+    "Workstation: 'did not pass OVF specification conformance or virtual hardware compliance "
+    "checks'; ovftool: 'Invalid OVF descriptor'",
+)
+def _schema(ovf: Envelope) -> str:
+    found = list(schema.faults(ovf.root))
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    demand(not found, "".join(found[:1]) + more)
+    return "as DMTF's schema of OVF 1.1 asks for"
+
+
+@ENVELOPE.rule(
     "ovf-section-order",
     "References, DiskSection, NetworkSection, VirtualSystem, in this order",
     "Workstation: 'did not pass OVF specification conformance or virtual hardware compliance "
@@ -159,9 +170,9 @@ def _child_order(ovf: Envelope) -> str:
     for element in ovf.hardware:
         if _local(element.tag) not in ("System", "Item"):
             continue
-        cim = [_local(child.tag) for child in element if child.tag.startswith(f"{{{_CIM}")]
+        cim = [_local(child.tag) for child in element if child.tag.startswith(f"{{{CIM}")]
         demand(cim == sorted(cim), f"not in alphabetical order: {', '.join(cim)}")
-        other = [not child.tag.startswith(f"{{{_CIM}") for child in element]
+        other = [not child.tag.startswith(f"{{{CIM}") for child in element]
         demand(other == sorted(other), "a vmw:Config stands before CIM elements")
     return "children are in alphabetical order"
 
@@ -243,7 +254,7 @@ def _disk_format(ovf: Envelope) -> str:
     "ESXi and older Workstation: \"Unsupported hardware family 'vmx-…'\"",
 )
 def _hardware_version(ovf: Envelope) -> str:
-    families = [element.text or "" for element in ovf.root.iter(f"{{{_VSSD}}}VirtualSystemType")]
+    families = [element.text or "" for element in ovf.root.iter(f"{{{VSSD}}}VirtualSystemType")]
     demand(len(families) == 1, "there is not exactly one VirtualSystemType")
     match = re.fullmatch(r"vmx-0?(\d+)", families[0])
     demand(match, f"the hardware family {families[0]} is not VMware's")
