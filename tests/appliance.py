@@ -47,6 +47,9 @@ GOOD_TREE = {
     "root/.profile": b"umask 022\n",
     "home/.keep": b"",
     "var/lib/cloud/.keep": b"",
+    "etc/cloud/cloud.cfg": b"users: [default]\nsystem_info: {default_user: {lock_passwd: true}}\n",
+    "etc/cloud/cloud.cfg.d/README": b"# password: in a comment\n",
+    "etc/ssl/certs/ca.pem": b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
     # Grains that do not compress, so that markers and sizes of all kinds occur.
     "usr/noise": b"".join(hashlib.sha256(bytes([i // 256, i % 256])).digest() for i in range(9999)),
 }

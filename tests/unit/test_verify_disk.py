@@ -40,6 +40,8 @@ def test_a_right_disk_passes(good: bytes, tmp_path: Path, sparse: bool) -> None:
     assert failing(good, tmp_path, sparse=sparse) == set()
 
 
+CFG = "etc/cloud/cloud.cfg.d"
+DEFAULT_USER = b"system_info: {default_user: {name: debian, plain_text_passwd: x}}\n"
 SHADOW = GOOD_TREE["etc/shadow"]
 
 TREES: list[tuple[str, dict[str, bytes | None], set[str]]] = [
@@ -72,6 +74,41 @@ TREES: list[tuple[str, dict[str, bytes | None], set[str]]] = [
         "key of a user",
         {"home/packer/.ssh/authorized_keys2": b"ssh-ed25519 A\n"},
         {"disk-no-authorized-key"},
+    ),
+    *(
+        (f"private key below {folder}", {f"{folder}/deep/key.txt": KEY}, {"disk-no-host-key"})
+        for folder in ("etc/apache2", "opt", "srv", "var/lib/tls", "home/packer")
+    ),
+    ("encrypted key", {"srv/k": KEY.replace(b"OPENSSH", b"ENCRYPTED")}, {"disk-no-host-key"}),
+    ("PuTTY's key", {"opt/k.ppk": b"PuTTY-User-Key-File-3: ssh-rsa\n"}, {"disk-no-host-key"}),
+    (
+        "keys where sshd is told to look",
+        {"etc/ssh/authorized_keys/root": b"ssh-ed25519 A\n"},
+        {"disk-no-authorized-key"},
+    ),
+    (
+        "keys of a service",
+        {"var/lib/git/.ssh/authorized_keys": b"ssh-ed25519 A\n"},
+        {"disk-no-authorized-key"},
+    ),
+    (
+        "netrc",
+        {"root/.netrc": b"machine x login y password z\n"},
+        {"disk-no-authorized-key"},
+    ),
+    *(
+        (f"cloud-init: {what}", {name: text}, {"disk-no-cloud-password"})
+        for what, name, text in (
+            ("plain password", f"{CFG}/99_pw.cfg", b"password: secret\n"),
+            ("chpasswd's list", f"{CFG}/99_pw.cfg", b"chpasswd:\n  list: |\n    root:secret\n"),
+            ("user's password", f"{CFG}/a.cfg", b"users: [{name: a, plain_text_passwd: b}]\n"),
+            ("hash", f"{CFG}/a.cfg", b"users: [{name: a, hashed_passwd: $6$x$y}]\n"),
+            ("default user", "etc/cloud/cloud.cfg", DEFAULT_USER),
+            ("key", f"{CFG}/a.cfg", b"ssh_authorized_keys: [ssh-ed25519 A]\n"),
+            ("host key", f"{CFG}/a.cfg", b"ssh_keys: {rsa_private: x}\n"),
+            ("seed", "var/lib/cloud/seed/nocloud/user-data", b"#cloud-config\npassword: x\n"),
+            ("not YAML", "var/lib/cloud/seed/nocloud/user-data", b"a: [\n password: x\n"),
+        )
     ),
     ("history", {"root/.bash_history": b"passwd\n"}, {"disk-no-authorized-key"}),
     ("machine id", {"etc/machine-id": b"0123456789abcdef" * 2 + b"\n"}, {"disk-machine-id"}),

@@ -6,6 +6,7 @@ UEFI 2.10 section 5 (GPT) and 3.5.1.1 (removable-media loader); GRUB's boot.S.
 
 from __future__ import annotations
 
+import re
 import stat
 import struct
 import uuid
@@ -20,6 +21,7 @@ from dissect.extfs import ExtFS
 from dissect.extfs.exceptions import FileNotFoundError as NotInExt
 from dissect.fat import FATFS
 
+from lvslab.check.verify.cloud import log_ins
 from lvslab.check.verify.rules import Refused, RuleSet, Unreadable, demand
 from lvslab.export.vmdk.reader import DiskFile
 
@@ -32,7 +34,10 @@ _EXT_MAGIC = (1080, b"\x53\xef")
 _GRUB_KERNEL_SECTOR = 0x5C
 _LOADER = "EFI/BOOT/BOOTX64.EFI"
 _HOMES = ("/root", "/home")
-_PRIVATE = b"PRIVATE KEY-----"
+_WATCHED = ("/etc", "/opt", "/srv", "/var/lib", *_HOMES)
+_PASSWORD_FILES = (".netrc", ".git-credentials", ".pgpass", ".my.cnf")
+_CLOUD = ("/etc/cloud/cloud.cfg", "/var/lib/cloud/seed")
+_PRIVATE = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY|^PuTTY-User-Key-File-", re.MULTILINE)
 _MAX_KEY = 64 << 10
 
 
@@ -123,14 +128,23 @@ class Disk:
     def below(self, path: str) -> Iterator[tuple[str, Any]]:
         """Every file below a folder, with its inode; nothing if it is not there."""
         node = self.find(path)
-        if node is None or node.filetype != stat.S_IFDIR:
-            return
-        for child in node.iterdir():
-            if child.filename in (".", ".."):
-                continue
+        if node is not None:
+            yield from _below(path, node)
+
+    @cached_property
+    def watched(self) -> list[tuple[str, Any]]:
+        """Every file, with its inode, below the folders in which secrets are left."""
+        return [found for folder in _WATCHED for found in self.below(folder)]
+
+
+def _below(path: str, folder: Any) -> Iterator[tuple[str, Any]]:
+    if folder.filetype != stat.S_IFDIR:
+        return
+    for child in folder.iterdir():
+        if child.filename not in (".", ".."):
             name = str(PurePosixPath(path) / child.filename)
             yield name, child
-            yield from self.below(name)
+            yield from _below(name, child)
 
 
 @DISK.rule(
@@ -241,31 +255,45 @@ def _no_password(disk: Disk) -> str:
 
 @DISK.rule(
     "disk-no-host-key",
-    "no SSH host key and no other private key",
+    "no SSH host key, and no private key below " + ", ".join(_WATCHED),
     "none refuses it: all machines made from the image could be impersonated",
 )
 def _no_host_key(disk: Disk) -> str:
-    for name, _ in disk.below("/etc/ssh"):
-        demand(not PurePosixPath(name).name.startswith("ssh_host_"), f"{name} is in the image")
-    for folder in ("/etc/ssl/private", *_HOMES):
-        for name, node in disk.below(folder):
-            if node.filetype == stat.S_IFREG and node.size <= _MAX_KEY:
-                demand(_PRIVATE not in node.open().read(), f"{name} is a private key")
+    for name, node in disk.watched:
+        path = PurePosixPath(name)
+        own = path.parent == PurePosixPath("/etc/ssh") and path.name.startswith("ssh_host_")
+        demand(not own, f"{name} is in the image")
+        if node.filetype == stat.S_IFREG and node.size <= _MAX_KEY:
+            demand(not _PRIVATE.search(node.open().read()), f"{name} is a private key")
     return "no host key, no private key"
 
 
 @DISK.rule(
     "disk-no-authorized-key",
-    "no authorized_keys and no shell history",
-    "none refuses it: somebody else's key opens the machine",
+    "no authorized_keys, no file of passwords such as .netrc, no shell history",
+    "none refuses it: somebody else's key or password opens the machine, or another one",
 )
 def _no_authorized_key(disk: Disk) -> str:
-    for folder in _HOMES:
-        for name, _ in disk.below(folder):
-            last = PurePosixPath(name).name
-            demand(not last.startswith("authorized_keys"), f"{name} is in the image")
-            demand(not last.endswith("_history"), f"{name} is in the image")
-    return "no authorized_keys"
+    for name, _ in disk.watched:
+        last = PurePosixPath(name).name
+        left = last.startswith("authorized_keys") or last in _PASSWORD_FILES
+        history = last.endswith("_history") and name.startswith(_HOMES)
+        demand(not left and not history, f"{name} is in the image")
+    return "no authorized_keys, no file of passwords"
+
+
+@DISK.rule(
+    "disk-no-cloud-password",
+    "cloud-init finds no password and no key in the image: " + ", ".join(_CLOUD),
+    "none refuses it: cloud-init gives every machine the same log-in",
+)
+def _no_cloud_password(disk: Disk) -> str:
+    for name, node in disk.watched:
+        if not name.startswith(_CLOUD) or node.filetype != stat.S_IFREG or node.size > _MAX_KEY:
+            continue
+        for sentence in log_ins(node.open().read().decode(errors="replace")):
+            raise Refused(f"{name}: {sentence}")
+    return "no log-in by cloud-init"
 
 
 @DISK.rule(
