@@ -11,8 +11,11 @@ import pytest
 
 from lvslab.check.verify import RULES, Finding, Outcome, verify
 from lvslab.export import vmdk
+from lvslab.model.load import load_lab
 from tests.appliance import BIOS_START, GOOD_TREE, ROOT_START, SECTOR, make_disk, run
+from tests.conftest import ROOT
 
+LAB = load_lab(ROOT / "lab.yaml")
 KEY = b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
 
 
@@ -21,7 +24,7 @@ def failing(disk: bytes, folder: Path, *, sparse: bool = False) -> set[str]:
     raw.write_bytes(disk)
     write = vmdk.write_monolithic_sparse if sparse else vmdk.write_stream_optimized
     write(raw, file)
-    findings = verify(file)
+    findings = verify(file, LAB)
     assert all(f.outcome is not Outcome.SKIP or failed(findings) for f in findings)
     return failed(findings)
 
@@ -238,20 +241,20 @@ def test_a_broken_sparse_disk_is_refused(
     data = bytearray(file.read_bytes())
     struct.pack_into(form, data, offset, value)
     file.write_bytes(data)
-    assert failed(verify(file)) == expected
+    assert failed(verify(file, LAB)) == expected
 
 
 def test_a_sparse_disk_that_is_cut_off_is_refused(good: bytes, tmp_path: Path) -> None:
     file = sparse_file(good, tmp_path)
     file.write_bytes(file.read_bytes()[:-SECTOR])
-    assert "sparse-grains" in failed(verify(file))
+    assert "sparse-grains" in failed(verify(file, LAB))
 
 
 def test_a_sparse_disk_of_another_adapter_is_refused(good: bytes, tmp_path: Path) -> None:
     file = sparse_file(good, tmp_path)
     data = file.read_bytes().replace(b'= "lsilogic"', b'= "buslogic"', 1)
     file.write_bytes(data)
-    assert failed(verify(file)) == {"sparse-descriptor"}
+    assert failed(verify(file, LAB)) == {"sparse-adapter"}
 
 
 def test_qemu_imgs_sparse_disk_can_be_verified(good: bytes, tmp_path: Path) -> None:

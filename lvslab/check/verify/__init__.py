@@ -1,7 +1,8 @@
 """Artifacts against the rules that importers enforce: `verify(path)` gives one finding a rule.
 
 Works on any OVA, VMDK, ISO or VMX, ours or others'. A folder is checked against its
-SHA256SUMS, and then each artifact in it.
+SHA256SUMS, and then each artifact in it. Rules that are advice warn of others' files; they
+must hold for those that a lab is given for, and for all in a folder that a build made.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from lvslab.check.verify.archive import ARCHIVE, Archive, Member
-from lvslab.check.verify.disk import DISK, Disk
+from lvslab.check.verify.devices import HARDWARE
+from lvslab.check.verify.disk import DATA, DISK, Disk
 from lvslab.check.verify.envelope import ENVELOPE, Envelope
 from lvslab.check.verify.folder import FOLDER, Folder
 from lvslab.check.verify.image import SPARSE, STREAM, Image
@@ -31,6 +34,9 @@ __all__ = ["RULES", "Finding", "Outcome", "Rule", "verify"]
 KINDS = (".ova", ".vmdk", ".iso", ".vmx")
 """The endings of what can be verified."""
 
+_OURS = ("build.json", "START-HERE.txt")
+_GZIP = "it is compressed with gzip, which VirtualBox and Workstation do not unpack: gunzip it"
+_GZIP_MAGIC = b"\x1f\x8b"
 _ISO_MAGIC = (32769, b"CD001")
 _MAX_SEED = 16 << 20
 
@@ -63,7 +69,15 @@ def _folder(folder: Path, lab: Lab | None, signers: Path | None) -> list[Finding
 
 
 def _file(path: Path, lab: Lab | None) -> list[Finding]:
-    return settled(list(_findings(path, lab)))
+    return settled(list(_findings(path, lab)), strict=lab is not None or _is_ours(path))
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is in a folder of artifacts, or in the VMware folder that is handed out."""
+    return any(
+        (folder / SUMS_NAME).is_file() and any((folder / name).is_file() for name in _OURS)
+        for folder in path.absolute().parents[:3]
+    )
 
 
 def _findings(path: Path, lab: Lab | None) -> Iterator[Finding]:
@@ -101,15 +115,12 @@ def _inside(archive: Archive, lab: Lab | None) -> Iterator[Finding]:
         members = archive.members
     except Unreadable:  # the rules of the archive say so
         return
-    disks = [member for member in members if member.name.lower().endswith(".vmdk")]
+    disks = [m for m in members if m.name.lower().endswith((".vmdk", ".vmdk.gz"))]
     yield from _described(archive, disks)
-    for member in disks:
-        yield from _vmdk(
-            archive.path,
-            f"{archive.path.name}/{member.name}",
-            lab,
-            (member.offset, member.length),
-        )
+    for number, member in enumerate(disks):
+        artifact = f"{archive.path.name}/{member.name}"
+        inside = Inside(member.offset, member.length, first=number == 0)
+        yield from _vmdk(archive.path, artifact, lab, inside)
 
 
 def _described(archive: Archive, disks: list[Member]) -> Iterator[Finding]:
@@ -122,6 +133,7 @@ def _described(archive: Archive, disks: list[Member]) -> Iterator[Finding]:
     files = {member.name: member.info.size for member in archive.members}
     envelope = Envelope(partial(archive.content, ovf), files, capacities.get)
     yield from ENVELOPE.run(envelope, f"{archive.path.name}/{ovf.name}")
+    yield from HARDWARE.run(envelope, f"{archive.path.name}/{ovf.name}")
 
 
 def _capacity(path: Path, member: Member) -> int | None:
@@ -132,14 +144,25 @@ def _capacity(path: Path, member: Member) -> int | None:
         return None
 
 
+@dataclass(frozen=True)
+class Inside:
+    """Where a VMDK stands in an OVA, in bytes, and whether it is the first: the one that boots."""
+
+    offset: int
+    length: int
+    first: bool
+
+
 def _vmdk(
-    path: Path, artifact: str, lab: Lab | None, inside: tuple[int, int] | None = None
+    path: Path, artifact: str, lab: Lab | None, inside: Inside | None = None
 ) -> Iterator[Finding]:
-    """`inside` is the offset and the length in an OVA, where importers take streams alone."""
+    """A disk in a file of its own, or `inside` an OVA, where importers take streams alone."""
+    start, length = (inside.offset, inside.length) if inside else (0, None)
     try:
-        reader = Reader(path, *(inside or (0, None)))
+        reader = Reader(path, start, length)
     except VmdkError as error:
-        yield Finding(RULES[f"vmdk-{error.rule}"], artifact, Outcome.FAIL, error.message)
+        sentence = _GZIP if _is_gzip(path, start) else error.message
+        yield Finding(RULES[f"vmdk-{error.rule}"], artifact, Outcome.FAIL, sentence)
         return
     with reader:
         hosted = reader.descriptor.values.get("createType") == MONOLITHIC_SPARSE
@@ -148,11 +171,20 @@ def _vmdk(
         if reader.descriptor.values.get("parentCID", NO_PARENT) != NO_PARENT:
             return  # what a child holds is a difference, not a disk
         file = reader.disk()
+        disk = Disk(file, reader.capacity)
         if _holds_iso(reader):
             image = io.BytesIO(file.read(_MAX_SEED))
             yield from SEED.run(SeedIso(image, path.stem, lab), artifact)
+        elif inside and not inside.first and disk.bare:
+            yield from DATA.run(disk, artifact)
         else:
-            yield from DISK.run(Disk(file, reader.capacity), artifact)
+            yield from DISK.run(disk, artifact)
+
+
+def _is_gzip(path: Path, start: int) -> bool:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
 
 
 def _holds_iso(reader: Reader) -> bool:

@@ -11,13 +11,13 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from lvslab.check.verify import descriptor
-from lvslab.check.verify.rules import Refused, RuleSet, Unreadable, demand
+from lvslab.check.verify.rules import Absent, Refused, RuleSet, Unreadable, demand
 
 ARCHIVE: RuleSet[Archive] = RuleSet()
 
 _BLOCK = 512
 _USTAR = b"ustar\x0000"
-_MANIFEST_LINE = re.compile(r"^SHA(1|256|512)\(([^)]+)\)= ([0-9a-f]+)$")
+_MANIFEST_LINE = re.compile(r"^SHA(1|256|512)( ?)\((.+)\) ?= ?([0-9A-Fa-f]+)$")
 _MAX_TEXT = 4 << 20
 _DIGITS = {"1": 40, "256": 64, "512": 128}
 
@@ -38,6 +38,16 @@ class Member:
     def name(self) -> str:
         """The name."""
         return self.info.name
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the manifest; `blank` if there is one before the bracket."""
+
+    algorithm: str
+    name: str
+    digest: str
+    blank: bool
 
 
 class Archive:
@@ -117,8 +127,10 @@ class Archive:
         return total.hexdigest()
 
     @cached_property
-    def manifest(self) -> list[tuple[str, str, str]]:
-        """Algorithm, name and digest of each line of the manifest; raises Unreadable."""
+    def manifest(self) -> list[Entry]:
+        """The lines of the manifest; raises Absent (DSP0243 does not ask for it), Unreadable."""
+        if not any(member.name.lower().endswith(".mf") for member in self.members):
+            raise Absent("there is no manifest")
         lines = []
         try:
             text = self.content(self.find(".mf")).decode()
@@ -126,9 +138,9 @@ class Archive:
             raise Unreadable("the manifest is not UTF-8 text") from None
         for number, line in enumerate(text.splitlines(), 1):
             match = _MANIFEST_LINE.match(line)
-            if not match or len(match[3]) != _DIGITS[match[1]]:
+            if not match or len(match[4]) != _DIGITS[match[1]]:
                 raise Unreadable(f"line {number} of the manifest is not SHA256(name)= hex: {line}")
-            lines.append((f"sha{match[1]}", match[2], match[3]))
+            lines.append(Entry(f"sha{match[1]}", match[3], match[4].lower(), bool(match[2])))
         return lines
 
 
@@ -151,34 +163,60 @@ def _format(archive: Archive) -> str:
 
 @ARCHIVE.rule(
     "tar-names",
-    "names are plain, different and without a folder",
+    "names are different and without a folder",
     "ovftool looks for the name in References and does not find the file",
 )
 def _names(archive: Archive) -> str:
     names = [member.name for member in archive.members]
     for name in names:
         demand(name == PurePosixPath(name).name and name not in ("", ".", ".."), f"bad name {name}")
-        demand(re.fullmatch(r"[A-Za-z0-9._-]+", name), f"the name {name!r} is not plain")
         demand(names.count(name) == 1, f"{name} is in it twice")
-    return "all names are plain and different"
+    return "all names are different, none is in a folder"
+
+
+@ARCHIVE.advice(
+    "tar-plain-names",
+    "names are of letters, digits, `.`, `_` and `-`",
+    "none refuses it, but scripts and URLs with such names have to quote them",
+)
+def _plain_names(archive: Archive) -> str:
+    for member in archive.members:
+        demand(re.fullmatch(r"[A-Za-z0-9._/-]+", member.name), f"{member.name!r} is not plain")
+    return "all names are plain"
 
 
 @ARCHIVE.rule(
     "tar-order",
-    ".ovf first, then .mf, then the files in the order of References",
+    ".ovf first, then the files in the order of References; .mf and .cert after the one or the "
+    "other",
     "ESXi and vSphere, which read the stream once: 'The OVF package is invalid and cannot be "
     "deployed'",
 )
 def _order(archive: Archive) -> str:
-    names = [member.name for member in archive.members]
-    demand(names[0].lower().endswith(".ovf"), f"the first member is {names[0]}, not the .ovf")
+    first, *names = [member.name for member in archive.members]
+    demand(first.lower().endswith(".ovf"), f"the first member is {first}, not the .ovf")
     wanted = descriptor.hrefs(descriptor.parse(archive.content(archive.members[0])))
-    expected = [names[0], f"{names[0][:-4]}.mf", *wanted]
-    demand(names == expected, f"the order is {', '.join(names)}, not {', '.join(expected)}")
-    return "the order is " + ", ".join(names)
+    signed = [name for name in (f"{first[:-4]}.mf", f"{first[:-4]}.cert") if name in names]
+    found = f"after {first} come {', '.join(names)}"
+    demand(names in ([*signed, *wanted], [*wanted, *signed]), f"{found}, not {', '.join(wanted)}")
+    return found
 
 
-@ARCHIVE.rule(
+@ARCHIVE.advice(
+    "tar-manifest-place",
+    "the manifest stands before the disks",
+    "none refuses it, but what reads the stream once knows a wrong disk only at the end",
+)
+def _manifest_place(archive: Archive) -> str:
+    names = [member.name.lower() for member in archive.members]
+    manifests = [place for place, name in enumerate(names) if name.endswith(".mf")]
+    if not manifests:
+        raise Absent("there is no manifest")
+    demand(manifests[0] == 1, f"the manifest is member {manifests[0] + 1}, not the second")
+    return "the manifest is the second member"
+
+
+@ARCHIVE.advice(
     "tar-owner",
     "uid and gid are 0, no user names, mode 0644, one time for all",
     "none refuses it, but it tells of the building host and makes each build differ",
@@ -211,7 +249,7 @@ def _end(archive: Archive) -> str:
     return "the archive is whole"
 
 
-@ARCHIVE.rule(
+@ARCHIVE.advice(
     "tar-no-iso",
     "no ISO inside: importers drop it without a word",
     "VirtualBox, Proxmox and virt-v2v import the machine without its CD-ROM",
@@ -222,28 +260,50 @@ def _no_iso(archive: Archive) -> str:
     return "no ISO inside"
 
 
+@ARCHIVE.advice(
+    "manifest-there",
+    "there is a manifest",
+    "none refuses it (DSP0243 5.1), but nobody sees that a file came over broken",
+)
+def _manifest_there(archive: Archive) -> str:
+    there = any(member.name.lower().endswith(".mf") for member in archive.members)
+    demand(there, "there is no manifest")
+    return "there is a manifest"
+
+
 @ARCHIVE.rule(
     "manifest-form",
-    "the manifest is of lines `SHA256(name)= hex`, no blank before the bracket",
+    "the manifest is of lines `SHA256(name)= hex`",
     "vSphere: 'The provided manifest file is invalid: Invalid OVF manifest entry'",
 )
 def _manifest_form(archive: Archive) -> str:
     count = len(archive.members)
     try:
-        lines = archive.manifest
+        return f"{len(archive.manifest)} lines for {count} members"
     except Unreadable as error:
         raise Refused(str(error)) from None
-    return f"{len(lines)} lines for {count} members, in the form that importers read"
 
 
-@ARCHIVE.rule(
+@ARCHIVE.advice(
+    "manifest-blank",
+    "no blank stands before the bracket",
+    "vSphere: 'The provided manifest file is invalid: Invalid OVF manifest entry'; VirtualBox "
+    "writes one",
+)
+def _manifest_blank(archive: Archive) -> str:
+    for entry in archive.manifest:
+        demand(not entry.blank, f"a blank stands before ({entry.name})")
+    return "no blank before the bracket"
+
+
+@ARCHIVE.advice(
     "manifest-algorithm",
     "the digests are SHA256",
     "vSphere 8: 'Invalid OVF checksum algorithm: SHA1'",
 )
 def _manifest_algorithm(archive: Archive) -> str:
-    for algorithm, name, _ in archive.manifest:
-        demand(algorithm == "sha256", f"the digest of {name} is {algorithm}")
+    for entry in archive.manifest:
+        demand(entry.algorithm == "sha256", f"the digest of {entry.name} is {entry.algorithm}")
     return "all digests are SHA256"
 
 
@@ -253,8 +313,8 @@ def _manifest_algorithm(archive: Archive) -> str:
     "ovftool: 'No manifest entry found for', 'File is missing from the manifest'",
 )
 def _manifest_complete(archive: Archive) -> str:
-    named = [name for _, name, _ in archive.manifest]
-    there = [m.name for m in archive.members if not m.name.endswith((".mf", ".cert"))]
+    named = [entry.name for entry in archive.manifest]
+    there = [m.name for m in archive.members if not m.name.lower().endswith((".mf", ".cert"))]
     for name in there:
         demand(named.count(name) == 1, f"{name} is in the manifest {named.count(name)} times")
     for name in named:
@@ -270,8 +330,9 @@ def _manifest_complete(archive: Archive) -> str:
 )
 def _manifest_digest(archive: Archive) -> str:
     members = {member.name: member for member in archive.members}
-    for algorithm, name, digest in archive.manifest:
-        if name in members:
-            found = archive.digest(members[name], algorithm)
-            demand(found == digest, f"{name} has {algorithm} {found}, the manifest says {digest}")
+    for entry in archive.manifest:
+        if entry.name in members:
+            found = archive.digest(members[entry.name], entry.algorithm)
+            wrong = f"{entry.name} has {entry.algorithm} {found}, the manifest says {entry.digest}"
+            demand(found == entry.digest, wrong)
     return "all digests match"

@@ -1,4 +1,9 @@
-"""What a rule is: a named check of an artifact, and who would refuse the artifact and how."""
+"""What a rule is: a named check of an artifact, and who would refuse the artifact and how.
+
+A rule is refused or advice. What breaks the specification, or what no importer takes, is
+refused. Advice is the style of this lab, and what only some importers stumble over: it is a
+warning for others' files, and a failure for the lab's own.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +21,16 @@ class Outcome(StrEnum):
     """What became of a check."""
 
     PASS = "pass"
+    WARN = "warn"
     FAIL = "fail"
     SKIP = "skip"
+
+
+class Level(StrEnum):
+    """How much a broken rule weighs in a file of others'."""
+
+    REFUSED = "refused"
+    ADVICE = "advice"
 
 
 class Refused(Exception):
@@ -27,7 +40,7 @@ class Refused(Exception):
 class Unreadable(Exception):
     """The part that a rule looks at cannot be read; the rule that owns the part says why.
 
-    If none does, `settled` makes a failure of it.
+    If none does, `settled` makes a fault of it.
     """
 
 
@@ -42,6 +55,7 @@ class Rule:
     id: str
     what: str
     refused_by: str
+    level: Level = Level.REFUSED
 
 
 @dataclass(frozen=True)
@@ -63,6 +77,7 @@ class Finding:
             "sentence": self.sentence,
             "what": self.rule.what,
             "refused_by": self.rule.refused_by,
+            "level": self.rule.level.value,
         }
 
 
@@ -79,18 +94,24 @@ class RuleSet(Generic[Subject]):
         self._checks: list[tuple[Rule, Check[Subject]]] = []
 
     def rule(
-        self, identity: str, what: str, refused_by: str
+        self, identity: str, what: str, refused_by: str, level: Level = Level.REFUSED
     ) -> Callable[[Check[Subject]], Check[Subject]]:
         """Register a check: it returns the sentence for pass and raises Refused for fail."""
         if identity in RULES:
             raise ValueError(f"two rules are called {identity}")
-        RULES[identity] = Rule(identity, what, refused_by)
+        RULES[identity] = Rule(identity, what, refused_by, level)
 
         def register(check: Check[Subject]) -> Check[Subject]:
             self._checks.append((RULES[identity], check))
             return check
 
         return register
+
+    def advice(
+        self, identity: str, what: str, refused_by: str
+    ) -> Callable[[Check[Subject]], Check[Subject]]:
+        """Register a check whose failure is a warning for others' files."""
+        return self.rule(identity, what, refused_by, Level.ADVICE)
 
     def run(self, subject: Subject, artifact: str) -> list[Finding]:
         """All findings of these rules for `subject`, which is shown as `artifact`."""
@@ -118,11 +139,23 @@ def _judge(rule: Rule, check: Check[Subject], subject: Subject, artifact: str) -
         return Finding(rule, artifact, Outcome.FAIL, sentence)
 
 
-def settled(findings: list[Finding]) -> list[Finding]:
-    """The findings of a file: what nobody could look at, and no rule faulted, is a failure."""
-    if any(finding.outcome is Outcome.FAIL for finding in findings):
-        return findings
-    return [f if f.examined else replace(f, outcome=Outcome.FAIL) for f in findings]
+def settled(findings: list[Finding], *, strict: bool) -> list[Finding]:
+    """The findings of one file, weighed; `strict` for the lab's own, where advice must hold.
+
+    What nobody could look at, and no rule faulted, is a failure.
+    """
+    faulted = any(
+        f.outcome is Outcome.FAIL and (strict or f.rule.level is Level.REFUSED) for f in findings
+    )
+    return [_weighed(finding, strict, faulted) for finding in findings]
+
+
+def _weighed(finding: Finding, strict: bool, faulted: bool) -> Finding:
+    broken = finding.outcome is Outcome.FAIL or not (finding.examined or faulted)
+    if not broken:
+        return finding
+    lenient = finding.rule.level is Level.ADVICE and not strict
+    return replace(finding, outcome=Outcome.WARN if lenient else Outcome.FAIL)
 
 
 def demand(condition: object, message: str) -> None:

@@ -181,8 +181,8 @@ def _place(child: ElementTree.Element, shape: Shape) -> int:
     """Where a child belongs: those that may be there any number of times share a place."""
     names = [name for name, often in shape.children.items() if often in "1?"]
     local = _local(child)
-    if not _is_of(child, shape.namespace):
-        return len(names) + 1
+    if not _is_of(child, shape.namespace):  # a section, where sections can be, or the last
+        return len(names) + ("DiskSection" not in shape.children)
     return names.index(local) if local in names else len(names)
 
 
