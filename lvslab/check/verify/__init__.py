@@ -91,7 +91,7 @@ def _findings(path: Path, lab: Lab | None) -> Iterator[Finding]:
             with path.open("rb") as file:
                 yield from SEED.run(SeedIso(file, path.stem, lab), name)
         case ".vmx":
-            yield from VMX.run(Machine(path), name)
+            yield from VMX.run(Machine(path, lab), name)
         case _:
             raise InputError(
                 f"not one of {', '.join(KINDS)}",
