@@ -57,7 +57,7 @@ def verify(path: Path, lab: Lab | None = None, signers: Path | None = None) -> l
 
 
 def _folder(folder: Path, lab: Lab | None, signers: Path | None) -> list[Finding]:
-    files = sorted(p for p in folder.rglob("*") if p.suffix in KINDS and p.is_file())
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in KINDS and p.is_file())
     findings: list[Finding] = []
     if (folder / SUMS_NAME).is_file():
         findings += FOLDER.run(Folder(folder, signers), str(folder))
