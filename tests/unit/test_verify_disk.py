@@ -12,7 +12,7 @@ import pytest
 from lvslab.check.verify import RULES, Finding, Outcome, verify
 from lvslab.export import vmdk
 from lvslab.model.load import load_lab
-from tests.appliance import BIOS_START, GOOD_TREE, ROOT_START, SECTOR, make_disk, run
+from tests.appliance import BIOS_START, GOOD_TREE, MIB, ROOT_MIB, ROOT_START, SECTOR, make_disk, run
 from tests.conftest import ROOT
 
 LAB = load_lab(ROOT / "lab.yaml")
@@ -209,6 +209,15 @@ def test_the_uefi_loader_is_asked_for(tmp_path: Path) -> None:
     assert failing(without, tmp_path) == {"disk-uefi-loader"}
     other = make_disk(tmp_path / "other", loader_bytes=b"#!/bin/sh\n")
     assert failing(other, tmp_path) == {"disk-uefi-loader"}
+
+
+def test_folders_in_a_ring_are_told_and_not_followed(good: bytes, tmp_path: Path) -> None:
+    start, end = ROOT_START * SECTOR, (ROOT_START * SECTOR) + ROOT_MIB * MIB
+    (tmp_path / "root").write_bytes(good[start:end])
+    for name in ("a", "b"):
+        run("debugfs", "-w", "-R", f"ln /etc /etc/{name}", tmp_path / "root")
+    disk = good[:start] + (tmp_path / "root").read_bytes() + good[end:]
+    assert {"disk-no-host-key", "disk-no-authorized-key"} <= failing(disk, tmp_path)
 
 
 def test_every_rule_of_a_disk_is_broken_by_a_case() -> None:

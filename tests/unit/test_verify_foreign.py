@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import random
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 from lvslab.check.verify import RULES, Finding, Outcome, verify
 from lvslab.check.verify.rules import Level
 from lvslab.cli import main
-from lvslab.export import vmdk
+from lvslab.export import seed, vmdk
 from lvslab.model.lab import Lab
+from lvslab.render import node_seed
 from tests.appliance import MIB, SECTOR, Appliance, appliance, make_disk, run, write_sums
 from tests.conftest import ROOT
 from tests.foreign import Foreign, data_disk, ovftool_like, virtualbox_like, vsphere_like
@@ -165,6 +167,34 @@ def test_a_disk_in_gzip_is_named_so(foreign: dict[str, Foreign], tmp_path: Path)
     assert with_outcome(findings, Outcome.FAIL) == {"vmdk-header", "ovf-capacity"}
     (said,) = (f.sentence for f in findings if f.rule.id == "vmdk-header")
     assert said.startswith("it is compressed with gzip")
+
+
+@pytest.mark.parametrize("program", WARNED)
+def test_random_damage_never_ends_in_a_traceback(
+    foreign: dict[str, Foreign], tmp_path: Path, program: str
+) -> None:
+    whole, chance = foreign[program].write(tmp_path / "other.ova").read_bytes(), random.Random(5)
+    for round_ in range(45):
+        data = bytearray(whole)
+        limit = (len(data), 8000, 40000)[round_ % 3]
+        for _ in range(chance.choice((1, 8, 64))):
+            data[chance.randrange(limit)] = chance.randrange(256)
+        (tmp_path / "damaged.ova").write_bytes(data)
+        assert verify(tmp_path / "damaged.ova")
+
+
+def test_a_seed_that_cannot_be_read_whole_is_refused(
+    lab: Lab, ours: Appliance, tmp_path: Path
+) -> None:
+    """The ISO's mark is there, a later part of the disk is not."""
+    seed.write_iso(node_seed(lab, "rs1"), tmp_path / "rs1.iso", epoch=1)
+    seed.write_disk(tmp_path / "rs1.iso", tmp_path / "rs1.vmdk")
+    data = bytearray((tmp_path / "rs1.vmdk").read_bytes())
+    with vmdk.Reader(tmp_path / "rs1.vmdk") as reader:
+        last = max(reader.entries.values())
+    data[last * SECTOR + 14] ^= 0xFF
+    (tmp_path / "rs1.vmdk").write_bytes(data)
+    assert with_outcome(verify(tmp_path / "rs1.vmdk"), Outcome.FAIL) == {"vmdk-inflate"}
 
 
 def test_a_key_on_a_data_disk_is_found(ours: Appliance, tmp_path: Path) -> None:

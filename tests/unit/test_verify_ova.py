@@ -9,6 +9,7 @@ import re
 import struct
 import subprocess
 import tarfile
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -632,6 +633,17 @@ def test_random_damage_never_ends_in_a_traceback(good: Appliance, tmp_path: Path
         (tmp_path / "damaged.ova").write_bytes(data)
         if bytes(data) != whole:
             assert failing(tmp_path / "damaged.ova"), f"round {round_}"
+
+
+def test_a_tar_of_very_many_members_is_refused_at_once(tmp_path: Path) -> None:
+    """Each name is compared with all others: that must not be a way to keep verify at work."""
+    with tarfile.open(tmp_path / "many.ova", "w", format=tarfile.USTAR_FORMAT) as tar:
+        for number in range(40_000):
+            tar.addfile(tarfile.TarInfo(f"{number}.vmdk"))
+    start = time.monotonic()
+    (failed,) = (f for f in verify(tmp_path / "many.ova") if f.outcome is Outcome.FAIL)
+    assert (failed.rule.id, failed.sentence) == ("tar-format", "it has more than 1000 members")
+    assert time.monotonic() - start < 5
 
 
 def with_size(whole: bytes, start: int, size: int) -> bytes:

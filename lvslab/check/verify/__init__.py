@@ -170,15 +170,25 @@ def _vmdk(
         yield from rules.run(Image(reader), artifact)
         if reader.descriptor.values.get("parentCID", NO_PARENT) != NO_PARENT:
             return  # what a child holds is a difference, not a disk
-        file = reader.disk()
-        disk = Disk(file, reader.capacity)
-        if _holds_iso(reader):
-            image = io.BytesIO(file.read(_MAX_SEED))
-            yield from SEED.run(SeedIso(image, path.stem, lab), artifact)
-        elif inside and not inside.first and disk.bare:
-            yield from DATA.run(disk, artifact)
-        else:
-            yield from DISK.run(disk, artifact)
+        try:
+            yield from _on_disk(reader, artifact, lab, inside)
+        except VmdkError:  # a part that cannot be read: the rules of the image say so
+            return
+
+
+def _on_disk(
+    reader: Reader, artifact: str, lab: Lab | None, inside: Inside | None
+) -> list[Finding]:
+    """The rules for a seed, for a disk of data or for a system; raises VmdkError."""
+    file = reader.disk()
+    disk = Disk(file, reader.capacity)
+    if _holds_iso(reader):
+        image = io.BytesIO(file.read(_MAX_SEED))
+        # An OVA of one node is called after it, and so is a seed's disk in a file of its own.
+        return SEED.run(SeedIso(image, Path(artifact.partition("/")[0]).stem, lab), artifact)
+    if inside and not inside.first and disk.bare:
+        return DATA.run(disk, artifact)
+    return DISK.run(disk, artifact)
 
 
 def _is_gzip(path: Path, start: int) -> bool:
@@ -188,8 +198,8 @@ def _is_gzip(path: Path, start: int) -> bool:
 
 
 def _holds_iso(reader: Reader) -> bool:
-    """Whether the disk is a seed: an ISO as a second disk, for importers that drop CD-ROMs."""
-    try:
-        return reader.read_at(_ISO_MAGIC[0], len(_ISO_MAGIC[1])) == _ISO_MAGIC[1]
-    except VmdkError:  # the rules of the image say so
-        return False
+    """Whether the disk is a seed: an ISO as a second disk, for importers that drop CD-ROMs.
+
+    Raises VmdkError.
+    """
+    return reader.read_at(_ISO_MAGIC[0], len(_ISO_MAGIC[1])) == _ISO_MAGIC[1]

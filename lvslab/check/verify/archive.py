@@ -19,6 +19,7 @@ _BLOCK = 512
 _USTAR = b"ustar\x0000"
 _MANIFEST_LINE = re.compile(r"^SHA(1|256|512)( ?)\((.+)\) ?= ?([0-9A-Fa-f]+)$")
 _MAX_TEXT = 4 << 20
+_MAX_MEMBERS = 1000
 _DIGITS = {"1": 40, "256": 64, "512": 128}
 
 
@@ -69,6 +70,8 @@ class Archive:
                 offset += _BLOCK + -(-size // _BLOCK) * _BLOCK
                 if offset > self.size:
                     break
+                if len(members) > _MAX_MEMBERS:
+                    raise Unreadable(f"it has more than {_MAX_MEMBERS} members")
         if not members:
             raise Unreadable("it is not a tar file, or an empty one")
         return members, min(offset, self.size)

@@ -41,6 +41,7 @@ _PASSWORD_FILES = (".netrc", ".git-credentials", ".pgpass", ".my.cnf")
 _CLOUD = ("/etc/cloud/cloud.cfg", "/var/lib/cloud/seed")
 _PRIVATE = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY|^PuTTY-User-Key-File-", re.MULTILINE)
 _MAX_KEY = 64 << 10
+_MAX_TEXT = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -140,17 +141,19 @@ class Disk:
             return None
 
     def content(self, path: str) -> bytes | None:
-        """A file's content; None if there is no such regular file."""
+        """A text's content; None if there is no such regular file, Refused if it is huge."""
         node = self.find(path)
         if node is None or node.filetype != stat.S_IFREG:
             return None
+        if node.size > _MAX_TEXT:
+            raise Refused(f"{path} has {node.size} bytes")
         return bytes(node.open().read())
 
     def below(self, path: str) -> Iterator[tuple[str, Any]]:
         """Every file below a folder, with its inode; nothing if it is not there."""
         node = self.find(path)
         if node is not None:
-            yield from _below(path, node)
+            yield from _below(path, node, frozenset())
 
     @cached_property
     def watched(self) -> list[tuple[str, Any]]:
@@ -158,14 +161,18 @@ class Disk:
         return [found for folder in _WATCHED for found in self.below(folder)]
 
 
-def _below(path: str, folder: Any) -> Iterator[tuple[str, Any]]:
+def _below(path: str, folder: Any, above: frozenset[int]) -> Iterator[tuple[str, Any]]:
+    """`above` are the inodes of the folders on the way: one of them again would be a ring."""
     if folder.filetype != stat.S_IFDIR:
         return
+    if folder.inum in above:
+        raise Refused(f"{path} leads back to a folder above it")
+    above |= {folder.inum}
     for child in folder.iterdir():
         if child.filename not in (".", ".."):
             name = str(PurePosixPath(path) / child.filename)
             yield name, child
-            yield from _below(name, child)
+            yield from _below(name, child, above)
 
 
 @DISK.advice(
