@@ -16,7 +16,9 @@ from lvslab.make import Options, Pipeline, images
 from lvslab.model.lab import Lab, Role
 from lvslab.model.load import load_lab, load_role
 from lvslab.model.role import RoleSpec
+from tests.appliance import make_disk
 from tests.programs import ProgramTree
+from tests.small import Small
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -69,6 +71,16 @@ def built(lab: Lab, specs: dict[Role, RoleSpec], artifacts: Path) -> Path:
     """The folder of all artifacts of the default lab, made once for all tests."""
     images(lab, specs, Options(default_cache(), artifacts), silent)
     return artifacts
+
+
+@pytest.fixture
+def small(lab: Lab, specs: dict[Role, RoleSpec], tmp_path: Path) -> Small:
+    """The pipeline on a small disk in the place of the image's, with a cache of its own."""
+    pipeline = Small(lab, specs, Options(tmp_path / "cache", tmp_path / "out", per_node=True))
+    pipeline.raw = tmp_path / "disk" / "disk.raw"
+    pipeline.raw.parent.mkdir()
+    pipeline.raw.write_bytes(make_disk(tmp_path / "made"))
+    return pipeline
 
 
 Golden = Callable[[str, dict[str, str]], None]

@@ -8,10 +8,14 @@ from typing import Any
 from hypothesis import strategies as st
 
 from lvslab.model.lab import Lab
+from lvslab.model.rules import TAKEN_PORTS
 
 SCHEDULERS = ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "mh", "dh", "sed", "nq"]
-HASH = "$6$lvslab$aZcRRdG7EUb6QWAZeaWexLrMylKqDusA"
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIK student@lab"
+HASH = (
+    "$6$lvslab$aZcRRdG7EUb6QWAZeaWexLrMylKqDusA/YnYo/VK"
+    "/8dVvaVrIa.mcTeEbhecmPII0Ux4F.ctbTA5tnEZ8jIUj/"
+)
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g student@lab"
 
 
 @st.composite
@@ -44,7 +48,6 @@ def labs(draw: st.DrawFn, max_directors: int = 8, max_real_servers: int = 200) -
     return Lab.model_validate(
         {
             "number": draw(st.integers(1, 63)),
-            "debian": {"suite": draw(st.sampled_from(["trixie", "bookworm"]))},
             "login": draw(st.sampled_from([{"password_hash": HASH}, {"ssh_keys": [KEY]}])),
             "networks": dict(draw(st.permutations(list(networks.items())))),
             "nodes": nodes,
@@ -156,7 +159,8 @@ def _services(
         table = f"LVS{number}"
         tables[table] = {"id": next(table_ids), "network": backend, "via": gateway}
         for vip in vips:
-            for port in draw(st.lists(st.integers(1, 65535), min_size=1, max_size=3, unique=True)):
+            ports = st.integers(1, 65535).filter(lambda port: port not in TAKEN_PORTS)
+            for port in draw(st.lists(ports, min_size=1, max_size=3, unique=True)):
                 service = {"instance": vip, "port": port, "table": table}
                 services[f"web{len(services) + 1}"] = service | _scheduling(draw, servers)
     return instances, groups, tables, services

@@ -19,18 +19,24 @@ from lvslab.core.procs import die_with_parent, kill_group, program
 from lvslab.core.stages import Stages
 
 Accelerator = Literal["kvm", "tcg"]
+_KVM = "/dev/kvm"
 QEMU = "qemu-system-x86_64"
 _LIMIT_SECONDS = 8
 _FIRST_LINE = b"Linux version"
 
 
-def probe(stages: Stages, kernel: Path) -> Accelerator:
-    """`kvm` if `kernel` boots under it within 8 s, else `tcg`; remembered for this host."""
+def probe(stages: Stages, kernel: Path | None) -> Accelerator:
+    """`kvm` if `kernel` boots under it within 8 s, else `tcg`; remembered for this host.
+
+    Without a kernel that may be read there is nothing to try: `tcg`, this time.
+    """
+    if not os.access(_KVM, os.R_OK | os.W_OK):  # first: what was seen may be another user's
+        return "tcg"
     key = f"acceleration-{platform.release()}"
     known = stages.noted(key)
     if known in ("kvm", "tcg"):
         return "kvm" if known == "kvm" else "tcg"
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+    if kernel is None or not os.access(kernel, os.R_OK):
         return "tcg"
     found: Accelerator = "kvm" if _boots(kernel, stages.listener) else "tcg"
     if found == "tcg":

@@ -47,16 +47,21 @@ _STEPS = (
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What differs from bake to bake and must not matter: card, size and processors."""
+    """What differs from bake to bake and must not matter: card, size, processors and clock.
+
+    `days_later` is how far the guest's clock is ahead of the lock's date; never behind it, or
+    files of packages would be of the future.
+    """
 
     mac: str = "52:54:00:12:34:56"
     memory_mib: int = 1024
     cpus: int = 2
+    days_later: int = 0
 
 
 @dataclass(frozen=True)
 class Bake:
-    """One bake. `epoch` is the guest's clock at power-on, `logs` keeps what was said."""
+    """One bake. `epoch` is the lock's date, `logs` keeps what was said."""
 
     role: str
     disk: Path
@@ -115,7 +120,7 @@ class Bake:
                     cpus=self.circumstances.cpus,
                     memory_mib=self.circumstances.memory_mib,
                     mac=self.circumstances.mac,
-                    epoch=self.epoch,
+                    epoch=self.epoch + self.circumstances.days_later * 86400,
                     timeout_seconds=_SSH_SECONDS,
                 )
             )

@@ -204,17 +204,14 @@ class Part(io.RawIOBase):
 
     def readable(self) -> bool:
         """Always."""
-        """Yes."""
         return True
 
     def seekable(self) -> bool:
         """Always."""
-        """Yes."""
         return True
 
     def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
         """Go to a position in bytes of the part."""
-        """Move, as io.IOBase.seek."""
         if whence == os.SEEK_CUR:
             position += self._position
         elif whence == os.SEEK_END:
@@ -224,12 +221,10 @@ class Part(io.RawIOBase):
 
     def tell(self) -> int:
         """The position in bytes of the part."""
-        """The position."""
         return self._position
 
     def read(self, size: int = -1) -> bytes:
-        """At most `size` bytes from the position on."""
-        """Up to `size` bytes; all that is left if negative."""
+        """At most `size` bytes from the position on; all that is left if negative."""
         data = os.pread(
             self._file.fileno(), size if size >= 0 else 1 << 30, self._offset + self._position
         )

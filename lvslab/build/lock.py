@@ -11,7 +11,7 @@ import email.utils
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lvslab.build.mirror import ARCHIVES, Mirrors
@@ -55,12 +55,14 @@ class Lock:
     """Packages by name for each group: `base` (every role), each role's own, and `tools`.
 
     `epoch` is the date of the newest archive index in seconds since 1970: the
-    SOURCE_DATE_EPOCH of everything that is built from this lock.
+    SOURCE_DATE_EPOCH of everything that is built from this lock. `asked` are the names that
+    each role, and `tools`, asked for; the other packages are what these depend on.
     """
 
     suite: str
     epoch: int
     groups: Mapping[str, tuple[Package, ...]]
+    asked: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def packages(self) -> tuple[Package, ...]:
@@ -81,7 +83,8 @@ def load(path: Path) -> Lock:
         groups = {
             name: tuple(by_path[path] for path in paths) for name, paths in data["groups"].items()
         }
-        return Lock(data["suite"], int(data["epoch"]), groups)
+        asked = {name: tuple(names) for name, names in data["asked"].items()}
+        return Lock(data["suite"], int(data["epoch"]), groups, asked)
     except FileNotFoundError:
         raise InputError(
             "the lock is missing", where=str(path), hint="make it: python3 build.py lock --update"
@@ -97,28 +100,41 @@ def load(path: Path) -> Lock:
 def save(lock: Lock, path: Path) -> None:
     """Write a lock, sorted, one package a line, so that a diff reads well."""
     rows = ",\n".join(f"  {json.dumps(asdict(p))}" for p in lock.packages)
-    groups = ",\n".join(
-        f"  {json.dumps(name)}: [\n"
-        + ",\n".join(f"   {json.dumps(p.path)}" for p in sorted(group, key=lambda p: p.path))
-        + "]"
-        for name, group in sorted(lock.groups.items())
-    )
+    groups = {name: [package.path for package in group] for name, group in lock.groups.items()}
     write_atomic(
         path,
         f'{{\n "suite": {json.dumps(lock.suite)},\n "epoch": {lock.epoch},\n'
-        f' "groups": {{\n{groups}}},\n "packages": [\n{rows}]\n}}\n',
+        f' "asked": {_lists(lock.asked)},\n "groups": {_lists(groups)},\n'
+        f' "packages": [\n{rows}]\n}}\n',
     )
 
 
+def _lists(lists: Mapping[str, Sequence[str]]) -> str:
+    """Lists by name as JSON, sorted, one entry a line."""
+    rows = (
+        f"  {json.dumps(name)}: [\n"
+        + ",\n".join(f"   {json.dumps(entry)}" for entry in sorted(entries))
+        + "]"
+        for name, entries in sorted(lists.items())
+    )
+    return "{\n" + ",\n".join(rows) + "}"
+
+
 def check(lock: Lock, lab: Lab, roles: Mapping[Role, RoleSpec], path: Path) -> None:
-    """Raise InputError if lab.yaml or a role asks for what the lock does not have."""
+    """Raise InputError if the lock was not made for what lab.yaml, the roles and TOOLS ask for.
+
+    What is no longer asked for would still ship, so that is not less wrong than what is missing.
+    """
     stale = []
     if lock.suite != lab.debian.suite:
         stale.append(f"it is of {lock.suite}, lab.yaml asks for {lab.debian.suite}")
-    for role, spec in roles.items():
-        have = {p.name for p in lock.of_role(role)} if role in lock.groups else set()
-        if missing := sorted(set(spec.packages) - have):
-            stale.append(f"role {role} asks for {', '.join(missing)}")
+    asking = {f"role {role}": (role.value, spec.packages) for role, spec in roles.items()}
+    for who, (group, names) in (asking | {"lvslab": ("tools", TOOLS)}).items():
+        locked = set(lock.asked.get(group, ()))
+        if missing := sorted(set(names) - locked):
+            stale.append(f"{who} asks for {', '.join(missing)}")
+        if dropped := sorted(locked - set(names)):
+            stale.append(f"{who} no longer asks for {', '.join(dropped)}")
     if stale:
         raise InputError(
             "the lock is older than what it locks: " + "; ".join(stale),
@@ -203,6 +219,8 @@ def resolve(
     except LabError as error:
         if "Valid-Until" in error.message or "expired" in error.message:
             error.hint = "the mirror lags; try another --mirror, or --ignore-valid-until"
+        elif "is not signed" in error.message:
+            error.hint = f"what it has is not signed by Debian ({KEYRING}): name another --mirror"
         else:
             error.hint = "check the network, or name another --mirror"
         raise
@@ -216,7 +234,9 @@ def resolve(
         if not names <= {p.name for p in whole}:
             raise StageError(f"role {role} cannot be installed on top of the common packages")
         groups[role] = tuple(p for p in whole if p.name not in names)
-    return Lock(lab.debian.suite, _newest_date(work / "lists"), groups)
+    asked = {role.value: tuple(sorted(spec.packages)) for role, spec in roles.items()}
+    asked["tools"] = tuple(sorted(TOOLS))
+    return Lock(lab.debian.suite, _newest_date(work / "lists"), groups, asked)
 
 
 def _essential(dump: str) -> list[str]:
@@ -281,7 +301,10 @@ def _newest_date(lists: Path) -> int:
 
 @dataclass(frozen=True)
 class Change:
-    """One line of what an update does to a group: old or new version may be absent."""
+    """One line of what an update does to a group: old or new version may be absent.
+
+    If the version stays and the file is another, both are named with sum and path.
+    """
 
     group: str
     name: str
@@ -298,14 +321,16 @@ def compare(old: Lock | None, new: Lock) -> Sequence[Change]:
         after = {p.name: p for p in new.groups.get(group, ())}
         for name in sorted(before.keys() | after.keys()):
             b, a = before.get(name), after.get(name)
-            if b is None or a is None or b.version != a.version:
-                changes.append(
-                    Change(
-                        group,
-                        name,
-                        b.version if b else None,
-                        a.version if a else None,
-                        a is not None and a.archive == "debian-security",
-                    )
-                )
+            if b != a:
+                same = b is not None and a is not None and b.version == a.version
+                security = a is not None and a.archive == "debian-security"
+                changes.append(Change(group, name, _said(b, same), _said(a, same), security))
     return changes
+
+
+def _said(package: Package | None, whole: bool) -> str | None:
+    """The version of a package, with its file if that alone tells it from another."""
+    if package is None:
+        return None
+    file = f" (sha256 {package.sha256[:12]}, {package.path})" if whole else ""
+    return f"{package.version}{file}"

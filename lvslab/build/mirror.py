@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from lvslab.core.errors import InputError
 
@@ -29,11 +31,17 @@ class Mirrors:
         """Every address that a file of an archive may be had from."""
         return [f"{base}/{path}" for base in self.bases[archive]]
 
-    def with_snapshot(self, stamp: str) -> Mirrors:
-        """The same with the snapshot archive of `stamp` (yyyymmddThhmmssZ) as the last resort."""
+    def with_snapshot(self, epoch: int) -> Mirrors:
+        """The same with the snapshot archive of the time `epoch` (since 1970) as the last resort.
+
+        It answers with what it last took before the time that is asked for, and an index is
+        taken hours after its date: so a day later first, and then the date itself, for what
+        was removed within that day.
+        """
+        stamps = [time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at)) for at in (epoch + 86400, epoch)]
         return Mirrors(
             {
-                archive: (*bases, f"{SNAPSHOT}/{archive}/{stamp}")
+                archive: (*bases, *(f"{SNAPSHOT}/{archive}/{stamp}" for stamp in stamps))
                 for archive, bases in self.bases.items()
             }
         )
@@ -64,13 +72,21 @@ def find(option: str | None, apt_etc: Path = Path("/etc/apt")) -> Mirrors:
 
 def _above(address: str) -> str:
     """The address above the archives."""
-    if not re.match(r"^(https?|file)://\S+$", address):
+    if not (re.match(r"^(https?|file)://\S+$", address) and _is_url(address)):
         raise InputError(
             f"{address} is not the address of a mirror",
             where="--mirror",
             hint="give http://HOST[/PATH], the address above /debian and /debian-security",
         )
     return re.sub(r"/debian/?$", "", address.rstrip("/"))
+
+
+def _is_url(address: str) -> bool:
+    """Whether host and port can be told (RFC 3986, 3.2)."""
+    try:
+        return urlsplit(address).port != 0
+    except ValueError:
+        return False
 
 
 def _host_uris(apt_etc: Path) -> Iterator[str]:

@@ -25,11 +25,13 @@ from lvslab.build.pool import Pool
 from lvslab.core.errors import StageError
 from lvslab.core.procs import die_with_parent, run
 
+# An exact version: later ones have changed when they end a machine, and one that was not chosen
+# must not run here.
 _PLUGIN = """packer {
   required_plugins {
     qemu = {
       source  = "github.com/hashicorp/qemu"
-      version = "~> 1.1"
+      version = "= 1.1.0"
     }
   }
 }
@@ -54,7 +56,7 @@ PINNED = _Pinned()
 def unpack(pool: Pool, folder: Path) -> None:
     """Fetch the pinned Packer, checked by sha256, and unpack it into `folder`."""
     (package,) = pool.get([PINNED])
-    run(["dpkg-deb", "--extract", package, folder], what="unpacking Packer")
+    run(["dpkg-deb", "--extract", package, folder], what="unpacking Packer", clean=True)
 
 
 def leashed(program: Path | str, script: Path) -> Path:
@@ -132,6 +134,7 @@ def _environment(work: Path) -> dict[str, str]:
         "PACKER_TMP_DIR": ".",
         "TMPDIR": ".",
         "PACKER_CACHE_DIR": str(work / "packer-cache"),
+        "PACKER_PLUGIN_PATH": str(work / "plugins"),  # neither the user's plugins nor among them
         "PYTHONPATH": root,
     }
 

@@ -11,29 +11,37 @@ import difflib
 import fnmatch
 import hashlib
 import io
+import re
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from lvslab.build.changes import Change, Entry, index
+from lvslab.build.changes import Change, Entry, base_entry, index, normal
 from lvslab.core.errors import StageError
-from lvslab.model.role import RoleSpec
+from lvslab.model.role import Declared, Handled, RoleSpec
 from lvslab.render.texts import RenderedFile
 
-Rule = Literal["keep", "drop", "base", "empty", "undeclared"]
+Rule = Literal["keep", "drop", "base", "empty", "rewrite", "undeclared"]
+SHIPS: tuple[Rule, ...] = ("keep", "empty", "rewrite")
+"""The rules with which something of the bake ships."""
 _BLOCK = 512
 _SHOWN_LINES = 12
+_FOLDER, _EMPTY = Entry("directory", 0o755, 0, 0), Entry("file", 0o644, 0, 0)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of a change and why; `undeclared` stops the build."""
+    """What becomes of a change and why; `undeclared` stops the build.
+
+    `handled` is the role's own entry, where one decides.
+    """
 
     change: Change
     rule: Rule
     why: str
+    handled: Handled | None = None
 
 
 def judge(
@@ -44,23 +52,32 @@ def judge(
     `own` are the files that the role renders: they ship if the bake wrote just that text
     with just that mode. Then a path named in full counts before a pattern, keep before handle.
     """
-    rules: list[tuple[str, Rule, str]] = [
-        *((declared.path, "keep", declared.why) for declared in spec.keep),
-        *((handled.path, handled.rule, handled.why) for handled in spec.handle),
-    ]
+    rules: list[Declared | Handled] = [*spec.keep, *spec.handle]
     verdicts: list[Verdict] = []
     for change in changes:
         if change.path in own:
             fits: Rule = "keep" if _as_rendered(change, own[change.path]) else "undeclared"
             verdicts.append(Verdict(change, fits, "a file of the role"))
             continue
-        named = [rule for rule in rules if rule[0] == change.path]
-        matching = named or [rule for rule in rules if _matches(rule[0], change)]
-        if matching:
-            verdicts.append(Verdict(change, *matching[0][1:]))
-        else:
-            verdicts.append(Verdict(change, "undeclared", ""))
+        named = [entry for entry in rules if entry.path == change.path]
+        matching = named or [entry for entry in rules if _matches(entry.path, change)]
+        verdicts.append(
+            _verdict(change, matching[0]) if matching else Verdict(change, "undeclared", "")
+        )
     return _with_folders(verdicts)
+
+
+def _verdict(change: Change, entry: Declared | Handled) -> Verdict:
+    if isinstance(entry, Declared):
+        return Verdict(change, "keep", entry.why)
+    # What of a change must be a regular file; a file that is not there can be emptied.
+    sides: dict[str, tuple[Entry | None, ...]] = {
+        "empty": (change.old or _EMPTY, change.new or _EMPTY),
+        "rewrite": (change.new,),
+    }
+    if any(side is None or side.kind != "file" for side in sides.get(entry.rule, ())):
+        return Verdict(change, "undeclared", f"the rule `{entry.rule}` is for regular files")
+    return Verdict(change, entry.rule, entry.why, entry)
 
 
 def _as_rendered(change: Change, file: RenderedFile) -> bool:
@@ -76,13 +93,15 @@ def _matches(pattern: str, change: Change) -> bool:
 
 
 def _with_folders(verdicts: list[Verdict]) -> list[Verdict]:
-    """New folders that nobody declared ship with what is kept below them."""
+    """New folders that nobody declared ship with what is kept below them, if they are plain.
+
+    Another mode, owner or attribute could open what is below to others: that is declared.
+    """
     kept = {verdict.change.path for verdict in verdicts if verdict.rule == "keep"}
 
     def settled(verdict: Verdict) -> Verdict:
         change = verdict.change
-        folder = change.what == "added" and change.new and change.new.kind == "directory"
-        if folder and verdict.rule == "undeclared":
+        if change.old is None and change.new == _FOLDER and verdict.rule == "undeclared":
             below = f"{change.path}/"
             if any(path.startswith(below) for path in kept):
                 return Verdict(change, "keep", "folder of declared files")
@@ -93,21 +112,50 @@ def _with_folders(verdicts: list[Verdict]) -> list[Verdict]:
 
 def demand_declared(verdicts: Sequence[Verdict], role: str, base: Path, blobs: Path) -> None:
     """Raise StageError that names every undeclared change, shows it, and says what to write."""
-    stray = [verdict.change for verdict in verdicts if verdict.rule == "undeclared"]
+    fitting = [_fitting(verdict, blobs) for verdict in verdicts]
+    stray = [verdict for verdict in fitting if verdict.rule == "undeclared"]
     if not stray:
         return
     with tarfile.open(base) as tar:
         shown = "\n".join(
-            f"    {change.what} {change.path}"
-            + "".join(f"\n        {line}" for line in difference(change, tar, blobs)[:_SHOWN_LINES])
-            for change in stray
+            f"    {stated(verdict)}"
+            + "".join(
+                f"\n        {line}"
+                for line in difference(verdict.change, tar, blobs)[:_SHOWN_LINES]
+            )
+            for verdict in stray
         )
     raise StageError(
         f"the bake changed {len(stray)} path(s) that the role does not declare:\n{shown}",
         where=f"roles/{role}/role.yaml",
         hint="declare what shall ship under `keep: [{path: ..., why: ...}]`, and what shall not "
-        "under `handle: [{path: ..., rule: drop|base|empty, why: ...}]`",
+        "under `handle: [{path: ..., rule: drop|base|empty|rewrite, why: ...}]`",
     )
+
+
+def _fitting(verdict: Verdict, blobs: Path) -> Verdict:
+    """The verdict, but a rule `rewrite` that finds nothing to replace declares nothing."""
+    if verdict.rule == "rewrite" and _content_of(verdict, blobs)[1] == 0:
+        return Verdict(verdict.change, "undeclared", "the rule `rewrite` finds nothing that fits")
+    return verdict
+
+
+def _content_of(verdict: Verdict, blobs: Path) -> tuple[bytes, int]:
+    """What ships as the content of a change, and in how many places it was rewritten."""
+    entry = verdict.change.new
+    if entry is None or entry.kind != "file" or verdict.rule == "empty":
+        return b"", 0
+    data = (blobs / entry.sha256).read_bytes()
+    rule = verdict.handled
+    if rule is None:
+        return data, 0
+    return re.subn(rule.pattern.encode(), rule.replacement.encode(), data, flags=re.MULTILINE)
+
+
+def stated(verdict: Verdict) -> str:
+    """A change in a line, with the reason of its verdict if there is one."""
+    why = f" ({verdict.why})" if verdict.why else ""
+    return f"{verdict.change.what} {verdict.change.path}{why}"
 
 
 def difference(change: Change, base: tarfile.TarFile, blobs: Path) -> list[str]:
@@ -149,8 +197,7 @@ def _shown(name: str, value: object) -> str:
 
 
 def _content(base: tarfile.TarFile, path: str) -> bytes:
-    file = base.extractfile(index(base)[path])
-    return file.read() if file else b""
+    return _read(base, index(base)[path])
 
 
 def _decoded(data: bytes) -> str | None:
@@ -165,10 +212,12 @@ def apply(verdicts: Sequence[Verdict], base: Path, blobs: Path, final: Path, epo
     """Write the final tree's tar: the base tree with what ships.
 
     What did not change is copied byte for byte; what ships new or changed gets the time
-    `epoch`, in place of the old member or sorted at the end.
+    `epoch`, in place of the old member or sorted at the end. A hard link whose target does not
+    stay as it was becomes a file of its own: what it names would be another's content, or
+    nothing.
     """
     replaced = {v.change.path: v for v in verdicts if v.rule != "base" and v.change.old}
-    added = [v for v in verdicts if v.rule in ("keep", "empty") and not v.change.old]
+    added = [v for v in verdicts if v.rule in SHIPS and not v.change.old]
     with (
         tarfile.open(base) as source,
         base.open("rb") as raw,
@@ -179,13 +228,21 @@ def apply(verdicts: Sequence[Verdict], base: Path, blobs: Path, final: Path, epo
         _copy(raw, out, 0, min(member.offset for member in members.values()))
         for path, member in members.items():
             verdict = replaced.get(path)
-            if verdict is None:
+            if verdict is None and member.islnk() and normal(member.linkname) in replaced:
+                _add(out, path, base_entry(source, member), _read(source, member), member.mtime)
+            elif verdict is None:
                 end = member.offset_data + (member.size if member.isreg() else 0)
                 _copy(raw, out, member.offset, -(-end // _BLOCK) * _BLOCK)
-            elif verdict.rule in ("keep", "empty"):
-                _add(out, verdict, blobs, epoch)
+            elif verdict.rule in SHIPS:
+                _ship(out, verdict, blobs, epoch)
         for verdict in sorted(added, key=lambda v: v.change.path):
-            _add(out, verdict, blobs, epoch)
+            _ship(out, verdict, blobs, epoch)
+
+
+def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """The content of a member; of a hard link that of the file that it names."""
+    file = tar.extractfile(member)
+    return file.read() if file else b""
 
 
 def _copy(raw: BinaryIO, out: tarfile.TarFile, start: int, end: int) -> None:
@@ -199,23 +256,27 @@ def _copy(raw: BinaryIO, out: tarfile.TarFile, start: int, end: int) -> None:
         out.offset += len(data)
 
 
-def _add(out: tarfile.TarFile, verdict: Verdict, blobs: Path, epoch: int) -> None:
-    entry = verdict.change.new
-    if entry is None:  # removed, and that is declared
-        return
-    info = tarfile.TarInfo(f".{verdict.change.path}")
-    info.mode, info.uid, info.gid, info.mtime = entry.mode, entry.uid, entry.gid, epoch
+def _ship(out: tarfile.TarFile, verdict: Verdict, blobs: Path, epoch: int) -> None:
+    change = verdict.change
+    entry = change.old or _EMPTY if verdict.rule == "empty" else change.new
+    if entry:  # otherwise removed, and that is declared
+        _add(out, change.path, entry, _content_of(verdict, blobs)[0], epoch)
+
+
+def _add(out: tarfile.TarFile, path: str, entry: Entry, data: bytes, mtime: float) -> None:
+    """Write a member; `data` is the content of a regular file."""
+    info = tarfile.TarInfo(f".{path}")
+    info.mode, info.uid, info.gid, info.mtime = entry.mode, entry.uid, entry.gid, mtime
     info.pax_headers = {
         f"SCHILY.xattr.{name}": bytes.fromhex(value).decode("utf-8", "surrogateescape")
         for name, value in entry.xattrs.items()
     }
     if entry.kind == "file":
-        data = b"" if verdict.rule == "empty" else (blobs / entry.sha256).read_bytes()
         info.size = len(data)
         out.addfile(info, io.BytesIO(data))
         return
     kinds = {"directory": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}
     if entry.kind not in kinds:
-        raise StageError(f"{verdict.change.path}: a {entry.kind} cannot ship")
+        raise StageError(f"{path}: a {entry.kind} cannot ship")
     info.type, info.linkname = kinds[entry.kind], entry.link
     out.addfile(info)

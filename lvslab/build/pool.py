@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import os
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -16,8 +18,9 @@ from lvslab.build.lock import Package
 from lvslab.build.mirror import Mirrors
 from lvslab.core.errors import LabError, StageError
 from lvslab.core.files import atomic, link, sha256_file
+from lvslab.core.procs import stop_if_asked
 
-_TIMEOUT = 60
+_TIMEOUT = 20  # seconds without a byte
 _STREAMS = 8
 
 
@@ -74,6 +77,13 @@ class Pool:
             except BaseException:
                 executor.shutdown(wait=False, cancel_futures=True)
                 raise
+            finally:
+                self._forget_abandoned()
+
+    def _forget_abandoned(self) -> None:
+        """Remove what downloads that were left behind have begun to write."""
+        for part in self.folder.glob(f"*/.*.{os.getpid()}-*.part"):
+            part.unlink(missing_ok=True)
 
     def _fetch(self, item: Download, target: Path) -> None:
         if self.offline:
@@ -86,11 +96,12 @@ class Pool:
         for url in self.mirrors.urls(item.archive, item.path):
             for _ in range(2):
                 try:
-                    _download(url, item, target)
+                    _until_stopped(partial(_download, url, item, target))
                     return
-                except (OSError, http.client.HTTPException, LabError) as error:
+                except (OSError, ValueError, http.client.HTTPException, LabError) as error:
                     reasons.append(f"{url}: {_reason(error)}")
                     if isinstance(error, urllib.error.HTTPError):
+                        error.close()  # it holds the connection
                         break
         raise StageError(
             f"{Path(item.path).name} cannot be had with the bytes that the lock names"
@@ -107,6 +118,27 @@ def _reason(error: Exception) -> str:
     if isinstance(error, LabError):
         return error.message
     return str(getattr(error, "reason", error))
+
+
+def _until_stopped(work: Callable[[], None]) -> None:
+    """Do some work, but leave it behind when the run is interrupted.
+
+    A mirror that hangs keeps a thread in the kernel, where no interrupt reaches it.
+    """
+    done: Future[None] = Future()
+
+    def do() -> None:
+        try:
+            work()
+            done.set_result(None)
+        except BaseException as error:
+            done.set_exception(error)
+
+    stop_if_asked()
+    threading.Thread(target=do, daemon=True).start()
+    while not wait([done], timeout=0.2).done:
+        stop_if_asked()
+    done.result()
 
 
 def _download(url: str, item: Download, target: Path) -> None:

@@ -27,7 +27,7 @@ def unpack(
     paths = pool.get(packages, progress)
     # One after the other: packages share directories.
     for done, path in enumerate(paths, 1):
-        run(["dpkg-deb", "--extract", path, folder], what="unpacking tools")
+        run(["dpkg-deb", "--extract", path, folder], what="unpacking tools", clean=True)
         progress(done, len(paths), "packages", "unpacking")
 
 
@@ -64,6 +64,7 @@ class Tools:
             stdin=stdin,
             timeout=timeout,
             listener=self.listener,
+            clean=True,
             env={
                 "SOURCE_DATE_EPOCH": str(self.epoch),
                 "LC_ALL": "C.UTF-8",

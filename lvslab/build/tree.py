@@ -7,20 +7,39 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shlex
 import tarfile
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from lvslab.build.lock import Package
 from lvslab.build.pool import Pool, repository
+from lvslab.core.errors import StageError
 from lvslab.core.events import Listener
-from lvslab.core.files import link
-from lvslab.core.procs import run
+from lvslab.core.files import link, scratch
+from lvslab.core.procs import program, run
+
+# As root mmdebstrap mounts /proc, /sys and parts of the host's /dev into the tree. In namespaces
+# of their own nobody else sees these mounts, and however a build is killed, they and every
+# program in the tree end with it.
+_ROOT = (
+    *("unshare", "--mount", "--propagation", "private"),
+    *("--pid", "--fork", "--kill-child", "--mount-proc"),
+)
+_NO_NAMESPACES = re.compile(r"unshare: |unshare syscall failed|newuidmap|newgidmap")
+_HINT_ROOT = (
+    "root must be allowed to make mount and process namespaces: start the container that this is "
+    "with --privileged, or build as an ordinary user"
+)
+_HINT_USER = (
+    "build as root, or allow user namespaces: sysctl kernel.unprivileged_userns_clone=1, on Ubuntu "
+    "kernel.apparmor_restrict_unprivileged_userns=0"
+)
 
 # What installing packages leaves that differs from run to run, or is of the builder.
 _HOST_SPECIFIC = (
@@ -46,15 +65,21 @@ def overlay(source: Path, tar: Path, epoch: int) -> None:
             else:
                 data = path.read_bytes()
                 info.size = len(data)
-                info.mode = 0o755 if os.access(path, os.X_OK) else 0o644
+                info.mode = _mode(path)
                 out.addfile(info, io.BytesIO(data))
+
+
+def _mode(path: Path) -> int:
+    """The mode that a file of the checkout has in a tree."""
+    return 0o755 if os.access(path, os.X_OK) else 0o644
 
 
 def stanzas(pool: Pool, packages: Sequence[Package]) -> list[str]:
     """The control fields of each package file, as dpkg-deb prints them."""
 
     def one(package: Package) -> str:
-        return run(["dpkg-deb", "--field", pool.path(package)], what="reading packages")
+        path = pool.path(package)
+        return run(["dpkg-deb", "--field", path], what="reading packages", clean=True)
 
     with ThreadPoolExecutor(os.cpu_count()) as executor:
         return list(executor.map(one, packages))
@@ -88,7 +113,7 @@ class Recipe:
             "packages": sorted(package.sha256 for package in self.packages),
             "install": self.install,
             "files": {
-                str(path.relative_to(self.files)): path.read_text()
+                str(path.relative_to(self.files)): [_mode(path), path.read_text()]
                 for path in sorted(self.files.rglob("*"))
                 if path.is_file()
             },
@@ -106,8 +131,7 @@ def make(
     progress(0, 0, "", "installing")
     root = os.geteuid() == 0
     # As an ordinary user mmdebstrap works with other ids, to which a home may be closed.
-    with tempfile.TemporaryDirectory(dir=tar.parent if root else None) as name:
-        work = Path(name)
+    with scratch(tar.parent if root else None) as work:
         work.chmod(0o755)
         repo = work / "repo"
         repo.mkdir()
@@ -115,34 +139,49 @@ def make(
         overlay(recipe.files, work / "files.tar", recipe.epoch)
         if recipe.under:
             link(recipe.under, work / "under.tar")
+        words = [
+            "--architectures=amd64",
+            "--format=tar",
+            f"--include={','.join(recipe.install)}",
+            '--aptopt=APT::Install-Recommends "false"',
+            # As _apt or as root by itself: who may enter the folder would decide an owner.
+            '--aptopt=APT::Sandbox::User "root"',
+            *(f"--dpkgopt=path-exclude={glob}" for glob in recipe.exclude),
+            *(f"--dpkgopt=path-include={glob}" for glob in recipe.include),
+            *_start(work / "under.tar" if recipe.under else None, work / "files.tar"),
+            *_finish(),
+            recipe.suite,
+            str(tar),
+            # A blank would end the address (sources.list(5)).
+            f"deb [trusted=yes] copy:{quote(str(repo))} ./",
+        ]
+        _mmdebstrap(words, recipe.epoch, work, listener)
+
+
+def _mmdebstrap(words: Sequence[str], epoch: int, work: Path, listener: Listener) -> None:
+    """Run mmdebstrap, which unpacks its tree in `work`."""
+    root = os.geteuid() == 0
+    mode = "--mode=root" if root else "--mode=unshare"
+    try:
         run(
-            [
-                "mmdebstrap",
-                "--mode=root" if root else "--mode=unshare",
-                "--architectures=amd64",
-                "--format=tar",
-                f"--include={','.join(recipe.install)}",
-                '--aptopt=APT::Install-Recommends "false"',
-                # As _apt or as root by itself: who may enter the folder would decide an owner.
-                '--aptopt=APT::Sandbox::User "root"',
-                *(f"--dpkgopt=path-exclude={glob}" for glob in recipe.exclude),
-                *(f"--dpkgopt=path-include={glob}" for glob in recipe.include),
-                *_start(work / "under.tar" if recipe.under else None, work / "files.tar"),
-                *_finish(),
-                recipe.suite,
-                str(tar),
-                f"deb [trusted=yes] copy:{repo} ./",
-            ],
+            [*(_ROOT if root else ()), program("mmdebstrap"), mode, *words],
             what="installing packages",
+            clean=True,
             env={
-                "SOURCE_DATE_EPOCH": str(recipe.epoch),
+                "SOURCE_DATE_EPOCH": str(epoch),
                 "LC_ALL": "C.UTF-8",
                 "TZ": "UTC",
-                "TMPDIR": name,
+                "TMPDIR": str(work),
+                # Debian's py3compile compiles all of it; what its own run leaves would be first.
+                "PYTHONDONTWRITEBYTECODE": "1",
             },
             listener=listener,
             timeout=1800,
         )
+    except StageError as error:
+        if _NO_NAMESPACES.search(error.message):
+            error.hint = _HINT_ROOT if root else _HINT_USER
+        raise
 
 
 def _start(under: Path | None, files: Path) -> list[str]:

@@ -106,7 +106,7 @@ def _director_faults(lab: Lab) -> list[Experiment]:
         ),
         Experiment(
             "comeback", f"{victim} boots again and takes its addresses back",
-            start, hits, 0.2, 0.0, home, prepare=lambda c: c.kill(victim), seconds=120,
+            start, hits, 0.2, 0.0, home, "settled", prepare=lambda c: c.kill(victim), seconds=120,
         ),
         Experiment(
             "hiccup", f"{victim} stands still for 0.5 s: nothing may move",

@@ -11,6 +11,7 @@ import click
 from lvslab.cli.base import session, verb
 from lvslab.core.errors import InputError
 from lvslab.core.files import only_one, remove
+from lvslab.core.stages import leftovers
 
 # What lvslab puts into its cache; nothing else there is ever touched.
 PARTS = {
@@ -18,6 +19,7 @@ PARTS = {
     "pool": "Debian packages",
     "venv": "Python packages",
     "tmp": "left over from runs that were killed",
+    "digests.json": "sums of large files",
     "notes": "what was probed on this host",
     "log": "logs",
 }
@@ -43,8 +45,8 @@ def clean(stale: bool, everything: bool) -> None:
     before = {part: size(this.cache / part) for part in PARTS}
     if not stale and not everything:
         for part, what in PARTS.items():
-            this.out(f"{part:8} {_megabytes(before[part])}  {what}")
-        this.out(f"{'all':8} {_megabytes(sum(before.values()))}  {this.cache}")
+            this.out(f"{part:12} {_megabytes(before[part])}  {what}")
+        this.out(f"{'all':12} {_megabytes(sum(before.values()))}  {this.cache}")
         return
     with only_one(this.cache / "lock", "build"):
         for path in stale_parts(this.cache) if stale else [this.cache / part for part in PARTS]:
@@ -54,7 +56,9 @@ def clean(stale: bool, everything: bool) -> None:
 
 
 def size(folder: Path) -> int:
-    """The bytes on disk below a folder; a file with several names counts once."""
+    """The bytes on disk of a file or below a folder; a file with several names counts once."""
+    if folder.is_file():
+        return folder.stat().st_blocks * 512
     seen: set[tuple[int, int]] = set()
     total = 0
     for where, _, names in os.walk(folder):
@@ -67,8 +71,11 @@ def size(folder: Path) -> int:
 
 
 def stale_parts(cache: Path) -> Iterator[Path]:
-    """All stages but the newest of each name, half-made things, and the other environments."""
-    yield from (cache / "tmp").glob("*")
+    """All stages but the newest of each name, half-made things, and the other environments.
+
+    What a process that lives is making is not stale.
+    """
+    yield from leftovers(cache / "tmp")
     for stage in (cache / "stages").glob("*"):
         yield from sorted(stage.iterdir(), key=lambda path: path.stat().st_mtime)[:-1]
     environments = [path for path in (cache / "venv").glob("*") if path.is_dir()]

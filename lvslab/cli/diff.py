@@ -36,7 +36,7 @@ def diff(role: str, shipped: bool, lab_path: Path) -> None:
 
     from lvslab import make
     from lvslab.build import changes, policy
-    from lvslab.core.files import usual_umask
+    from lvslab.core.files import only_one, usual_umask
     from lvslab.model import load
     from lvslab.model.lab import Role
     from lvslab.render import role_files
@@ -44,8 +44,12 @@ def diff(role: str, shipped: bool, lab_path: Path) -> None:
     this = session()
     lab, roles = load.load_all(lab_path, ROOT / "roles")
     options = make.Options(cache=this.cache, out=ROOT / "artifacts", jobs=os.cpu_count() or 1)
-    with this.reporting("diff") as listener, usual_umask():
-        this.ensure("build")
+    this.ensure("build")
+    with (
+        only_one(this.cache / "lock", "build"),  # a build sweeps what is half made
+        this.reporting("diff") as listener,
+        usual_umask(),
+    ):
         pipeline = make.Pipeline(lab, roles, options, listener)
         base, baked = pipeline.base_tree(Role(role)), pipeline.changes(Role(role))
     spec = roles[Role(role)]
@@ -53,14 +57,15 @@ def diff(role: str, shipped: bool, lab_path: Path) -> None:
     verdicts = policy.judge(found, spec, role_files(lab, spec))
     with tarfile.open(base) as tar:
         for verdict in verdicts:
-            if verdict.rule == "keep" or not shipped:
-                wanted = verdict.rule in ("keep", "undeclared")
+            if verdict.rule in policy.SHIPS or not shipped:
+                wanted = verdict.rule in ("keep", "rewrite", "undeclared")
                 lines = policy.difference(verdict.change, tar, baked / "blobs") if wanted else []
                 _show(verdict, lines)
-    counts = {rule: sum(v.rule == rule for v in verdicts) for rule in ("keep", "undeclared")}
+    ship = sum(verdict.rule in policy.SHIPS for verdict in verdicts)
+    stray = sum(verdict.rule == "undeclared" for verdict in verdicts)
     this.out(
-        f"{len(verdicts)} paths: {counts['keep']} ship, {counts['undeclared']} are not declared, "
-        "the others are dropped, emptied or taken from base"
+        f"{len(verdicts)} paths: {ship} ship, {stray} are not declared, "
+        "the others are dropped or taken from base"
     )
 
 

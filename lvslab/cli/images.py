@@ -100,6 +100,7 @@ def images(
         mirror=mirror,
         acceleration=acceleration,
         packer=packer,
+        per_node=per_node,
     )
     if dry_run:
         _show_plan(make.plan(lab, roles, options), this)

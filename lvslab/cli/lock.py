@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lvslab.cli.base import ROOT, as_json, lab_file, session, verb
+from lvslab.core.errors import InputError
 
 if TYPE_CHECKING:
     from lvslab.build.lock import Change, Lock
@@ -51,7 +52,7 @@ def lock(
     this = session()
     lab, roles = load.load_all(lab_path, ROOT / "roles")
     this.ensure("build")
-    old = engine.load(path) if path.is_file() else None
+    old = _old(path)
     with this.reporting("lock") as listener, tempfile.TemporaryDirectory() as work:
         new = engine.resolve(
             lab,
@@ -64,13 +65,27 @@ def lock(
     changes = engine.compare(old, new)
     for change in changes:
         _show_change(change)
-    if not changes:
+    if old and old.asked != new.asked:
+        this.out("the roles or the tools ask for other packages than before")
+    elif old and not changes:
         this.out("nothing has changed")
-    elif dry_run:
+        return
+    if dry_run:
         this.out(f"{len(changes)} changes, not written")
     else:
         engine.save(new, path)
         this.out(f"{len(changes)} changes, written to {path.name}")
+
+
+def _old(path: Path) -> Lock | None:
+    """The lock that is there, None if there is none or it cannot be read: an update mends that."""
+    from lvslab.build import lock as engine
+
+    try:
+        return engine.load(path)
+    except InputError as error:
+        session().tell(f"{error.where}: {error.message}; every package counts as new")
+        return None
 
 
 def _show(locked: Lock) -> None:

@@ -7,18 +7,20 @@ missing, 4 a stage failed, 130 interrupted, 143 ended by SIGTERM. No traceback r
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 from lvslab import __version__
 from lvslab.cli.base import PROGRAM, Session, Verbs, epilog, everywhere, show_error
 from lvslab.cli.signals import Terminated, watched
-from lvslab.core.errors import LabError
+from lvslab.core.errors import InputError, LabError, StageError
 
 VERBS = {
     "images": "lvslab.cli.images:images",
@@ -35,6 +37,21 @@ VERBS = {
     "setup": "lvslab.cli.setup:setup",
     "clean": "lvslab.cli.clean:clean",
     "completion": "lvslab.cli.completion:completion",
+}
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_OTHER_FOLDER = "choose a folder that you may write to"
+_MENDED = {
+    errno.EACCES: _OTHER_FOLDER,
+    errno.EPERM: _OTHER_FOLDER,
+    errno.EROFS: _OTHER_FOLDER,
+    errno.ENOSPC: "free some room there, or choose another folder",
+    errno.EDQUOT: "free some room there, or choose another folder",
+    errno.EEXIST: "something else has that name: move it away, or choose another folder",
+    errno.EISDIR: "a folder has that name: move it away, or choose another folder",
+    errno.ENOTDIR: "a part of this path is a file: choose another folder",
+    errno.ENAMETOOLONG: "choose a shorter path",
+    errno.ELOOP: "its links point to each other: choose another folder",
 }
 
 COMPLETE_VARIABLE = "_BUILD_PY_COMPLETE"
@@ -102,8 +119,23 @@ def _run(arguments: Sequence[str] | None, this: Session) -> int:
         _let_reader_go()
         return 0
     except Exception as error:
-        show_error(_unexpected(error, this), this)
-        return LabError.status
+        shown = of_the_host(error) or _unexpected(error, this)
+        show_error(shown, this)
+        return shown.status
+
+
+def of_the_host(error: Exception) -> LabError | None:
+    """What the host refused, as an error with its path; None if it was not a path's fault."""
+    if not isinstance(error, OSError) or error.filename is None or error.errno not in _MENDED:
+        return None
+    path = Path(os.fsdecode(error.filename))
+    kind = StageError if error.errno in _NO_ROOM else InputError
+    return kind(
+        error.strerror or str(error),
+        # A file that is written whole or not at all has another name meanwhile.
+        where=str(path.parent if path.suffix == ".part" else path),
+        hint=_MENDED[error.errno],
+    )
 
 
 def _unexpected(error: Exception, this: Session) -> LabError:

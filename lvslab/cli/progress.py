@@ -144,16 +144,22 @@ class Live:
                     self._print(f"  {event.source}: {event.text}", "dim")
 
     def _move(self, event: StageProgress) -> None:
-        counted = f"{event.done}/{event.total} {event.unit}" if event.unit else ""
         self._progress.update(
             self._tasks[event.stage],
             completed=event.done,
             total=event.total or None,
-            note="  ".join(filter(None, (counted, event.note))),
+            note="  ".join(filter(None, (counted(event), event.note))),
         )
 
     def _print(self, text: str, style: str) -> None:
         self._progress.console.print(text, style=style, markup=False, soft_wrap=True)
+
+
+def counted(event: StageProgress) -> str:
+    """How far a stage is, in words; bytes as megabytes."""
+    if event.unit in ("B", "bytes"):
+        return f"{event.done / 1e6:.0f}/{event.total / 1e6:.0f} MB"
+    return f"{event.done}/{event.total} {event.unit}" if event.unit else ""
 
 
 _STYLES: dict[type, str] = {StageDone: "green", StageFailed: "red"}

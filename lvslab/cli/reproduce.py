@@ -117,7 +117,11 @@ def _show(found: Reproduced) -> None:
         "compared",
         files=comparison.files, size=comparison.size, differences=len(comparison.differences),
         first_seconds=seconds[0], second_seconds=seconds[1], compare_seconds=seconds[2],
+        ratio=found.ratio,
     )  # fmt: skip
+    first_said = f"the first build took {seconds[0]:.0f} s, " if seconds[0] else ""
+    both = f", both {found.ratio:.2f} times the first" if found.ratio else ""
+    this.out(f"{first_said}the second build took {seconds[1]:.0f} s{both}")
     if comparison.differences:
         first = comparison.differences[0]
         raise CheckFailed(

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import hashlib
 import os
+import re
 import shutil
+import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from lvslab.core.errors import StageError
+from lvslab.core.errors import LabError, StageError
 
-_CHUNK = 1 << 20
+_LIBC = ctypes.CDLL(None, use_errno=True)
+SCRATCH = "lvslab-scratch-"
+"""How the names of scratch folders begin."""
+
+# Folders first: one that only its owner may list cannot be removed by anybody else.
+_REMOVE = 'find "$1" -type d -uid 0 -exec chmod 755 {} +; rm -rf --one-file-system -- "$1"'
 
 
 def sha256_file(path: Path) -> str:
@@ -23,11 +32,88 @@ def sha256_file(path: Path) -> str:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a whole folder; what is not there is no error."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
+    """Remove a file or a whole folder; what is not there is no error.
+
+    What mmdebstrap has made for an ordinary user belongs to ids of that user's, and goes as
+    well. Raises StageError, and removes nothing, if a file system is mounted below `path`: it
+    would be emptied; OSError for anything else.
+    """
+    if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
+        return
+    if mounted := mounts_below(path):
+        raise StageError(
+            f"file systems are mounted in a folder that is to be removed: {', '.join(mounted)}",
+            where=str(path),
+            hint=f"umount {' '.join(reversed(mounted))}",
+        )
+    try:
+        shutil.rmtree(path)
+    except PermissionError:
+        if os.geteuid() == 0:
+            raise
+        _remove_as_mmdebstrap(path)
+        if path.exists():
+            shutil.rmtree(path)
+
+
+def mounts_below(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> list[str]:
+    """The mount points at and below a folder, each before those in it (proc(5), mountinfo)."""
+    top = os.path.realpath(path)
+    points = [
+        re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), line.split()[4])
+        for line in mountinfo.read_text().splitlines()
+    ]
+    return sorted(point for point in points if point == top or point.startswith(f"{top}/"))
+
+
+def _remove_as_mmdebstrap(path: Path) -> None:
+    """Empty a folder as root of the ids that mmdebstrap gives to an ordinary user's trees.
+
+    Not with unshare(1): where AppArmor guards user namespaces, mmdebstrap may have one.
+    """
+    program = shutil.which("mmdebstrap")
+    if program:
+        subprocess.run(
+            [program, "--unshare-helper", "sh", "-c", _REMOVE, "sh", str(path)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,  # that the folder itself is another's is no news
+            start_new_session=True,  # a second Ctrl-C must not end it half way
+            check=False,
+        )
+
+
+@contextlib.contextmanager
+def scratch(parent: Path | None = None) -> Iterator[Path]:
+    """A new folder in `parent` (that of temporary files if None), removed at the end.
+
+    If the work fails its own error is raised, even if the folder cannot be removed: the name
+    ends in the process's number, so that `Stages.sweep` finds it.
+    """
+    made = tempfile.mkdtemp(prefix=SCRATCH, suffix=f"-{os.getpid()}", dir=parent)
+    try:
+        yield Path(made)
+    except BaseException:
+        with contextlib.suppress(OSError, LabError):
+            remove(Path(made))
+        raise
+    remove(Path(made))
+
+
+def sync(folder: Path) -> None:
+    """Bring all that was written to the file system of `folder` to its disk (syncfs(2)).
+
+    One call for a whole folder; fsync(2) of each of its files would take as many commits.
+    Raises OSError if the disk could not take it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        if _LIBC.syncfs(handle) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(folder))
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,8 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _STOP = threading.Event()
 _RUNNING: set[subprocess.Popen[bytes]] = set()
 _GUARD = threading.RLock()
+_GRACE_SECONDS = 5
+_HARMLESS = ("home", "tmpdir", "http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 _SBIN = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
@@ -44,6 +46,11 @@ def program(name: str) -> str:
     return found
 
 
+def _clean_environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name.lower() in _HARMLESS}
+    return kept | {"PATH": search_path()}
+
+
 def die_with_parent() -> None:
     """For `preexec_fn`: the child is killed when the thread that started it ends (prctl(2))."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -56,6 +63,7 @@ def run(
     listener: Listener = silent,
     stdin: str | bytes | None = None,
     env: Mapping[str, str] | None = None,
+    clean: bool = False,
     cwd: Path | None = None,
     timeout: float = 600,
     hint: str = "",
@@ -63,6 +71,8 @@ def run(
 ) -> str:
     """Run a program to its end and return its standard output.
 
+    It gets our environment and `env`; if `clean`, of ours only where programs, the home,
+    temporary files and proxies are: what shapes bytes must not hear of the user's TAR_OPTIONS.
     `what` names the work in errors ("making the file system"); both outputs go to the
     listener as log lines. Raises StageError with the last lines of output when the
     program ends with a status not in `ok` or outlives `timeout` seconds; then its whole
@@ -79,7 +89,7 @@ def run(
             stdin=subprocess.PIPE if data is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=None if env is None else {**os.environ, **env},
+            env={**(_clean_environment() if clean else os.environ), **(env or {})},
             cwd=cwd,
             start_new_session=True,
             preexec_fn=die_with_parent,
@@ -89,13 +99,14 @@ def run(
         try:
             raw_out, raw_err = _communicate(process, data, timeout)
         except subprocess.TimeoutExpired:
-            kill_group(process)
+            _end(process)
             raise StageError(
                 f"{what}: {words[0]} did not end within {timeout:.0f} s", hint=hint
             ) from None
         except BaseException:
-            kill_group(process)
+            _end(process)
             raise
+    stop_if_asked()  # or a program that `stop` has killed would look like one that failed
     out, err = raw_out.decode(errors="replace"), raw_err.decode(errors="replace")
     for line in (*out.splitlines(), *err.splitlines()):
         listener(LogLine(what, line))
@@ -121,6 +132,13 @@ def _communicate(
             data = None  # what is not yet written is kept by communicate
             if time.monotonic() > deadline:
                 raise
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a program and wait until nobody who could still write its files has its outputs."""
+    kill_group(process)
+    with contextlib.suppress(subprocess.TimeoutExpired, ValueError):  # ValueError: closed already
+        process.communicate(timeout=_GRACE_SECONDS)
 
 
 def stop() -> None:

@@ -32,7 +32,7 @@ from lvslab.core.events import (
     StageStarted,
     silent,
 )
-from lvslab.core.files import remove, write_atomic
+from lvslab.core.files import SCRATCH, remove, sync, write_atomic
 from lvslab.core.procs import stop_if_asked
 
 Make = Callable[[Path, Callable[..., None]], None]
@@ -63,6 +63,16 @@ def source_digest(modules: Sequence[str]) -> str:
         assert found is not None and found.origin is not None
         total.update(Path(found.origin).read_bytes())
     return total.hexdigest()
+
+
+def leftovers(folder: Path, beginning: str = "") -> list[Path]:
+    """What processes that are gone left in a folder: names that begin so and end in `-PID`."""
+    found = []
+    for path in folder.glob(f"{beginning}*"):
+        number = path.name.rpartition("-")[2]
+        if not (number.isdigit() and Path("/proc", number).exists()):
+            found.append(path)
+    return found
 
 
 @dataclass
@@ -132,13 +142,17 @@ class Stages:
             stop_if_asked()
             self.listener(StageProgress(name, done, total, unit, note))
 
-        temporary = self.cache / "tmp" / f"{final.parent.name}-{final.name[:16]}-{os.getpid()}"
-        remove(temporary)
-        temporary.mkdir(parents=True)
+        beginning = f"{final.parent.name}-{final.name[:16]}"
+        temporary = self.cache / "tmp" / f"{beginning}-{os.getpid()}"
         try:
+            for leftover in leftovers(temporary.parent, beginning):
+                remove(leftover)
+            remove(temporary)
+            temporary.mkdir(parents=True)
             make(temporary, progress)
             temporary.chmod(0o755)
             final.parent.mkdir(parents=True, exist_ok=True)
+            sync(temporary)  # or a power cut could leave the name with files that are empty
             os.replace(temporary, final)
         except LabError as error:
             error.where = error.where or name
@@ -154,7 +168,9 @@ class Stages:
                 hint=self._hint(),
             ) from error
         finally:
-            remove(temporary)
+            # What stopped the stage is the news; what cannot be removed now, `sweep` finds.
+            with suppress(OSError, LabError):
+                remove(temporary)
 
     def _hint(self) -> str:
         free, temporary = (shutil.disk_usage(p).free >> 20 for p in (self.cache, gettempdir()))
@@ -175,9 +191,17 @@ class Stages:
         return result
 
     def sweep(self) -> None:
-        """Remove what killed runs left half-made; only call while holding the build lock."""
-        for leftover in (self.cache / "tmp").glob("*"):
-            remove(leftover)
+        """Remove what killed runs left half-made, in the cache and among temporary files.
+
+        What belongs to a process that lives is at work: `lab up` and `diff` make stages, too.
+        """
+        for leftover in (
+            *leftovers(self.cache / "tmp"),
+            *leftovers(Path(gettempdir()), SCRATCH),
+        ):
+            with suppress(FileNotFoundError):  # another cache's build may sweep the same
+                if leftover.lstat().st_uid == os.geteuid():
+                    remove(leftover)
 
     def note(self, name: str, value: object) -> None:
         """Keep a JSON-able measurement beside the stages, for instance a cached probe."""

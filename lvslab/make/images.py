@@ -8,9 +8,10 @@ import platform
 import resource
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -34,13 +35,15 @@ REPORT = "build.json"
 _LIBRARIES = (
     "cyclonedx-python-lib",
     "deflate",
+    "dissect.extfs",
     "jinja2",
+    "packageurl-python",
     "pycdlib",
     "pydantic",
     "python-packer",
     "pyyaml",
 )
-_PROGRAMS = ("mmdebstrap", "apt-get", "dpkg", "qemu-system-x86_64")
+_PROGRAMS = ("mmdebstrap", "apt-get", "dpkg", "tar", "qemu-system-x86_64")
 
 
 @dataclass(frozen=True)
@@ -83,13 +86,17 @@ def images(
         with usual_umask():
             made = pipeline.all()
         digests = Digests(options.cache / "digests.json")
+        _demand_unused(made, options.out, digests)
         placed = [_placed(path, options.out / name, digests) for name, path in sorted(made.items())]
         seconds = time.monotonic() - start
         report = options.out / REPORT
         write_atomic(report, json.dumps(_report(pipeline, placed, seconds), indent=1) + "\n")
         listed = {str(a.path.relative_to(options.out)): a.sha256 for a in placed}
         listed[REPORT] = sha256_file(report)
-        _forget(options.out, listed)
+        if _whole(lab, roles):
+            _forget(options.out, listed)
+        else:
+            listed |= _kept(options.out, listed)
         write_atomic(options.out / sums.NAME, sums.text(listed))
         digests.save()
         sign.sign(options.out, key)
@@ -103,13 +110,25 @@ def plan(lab: Lab, roles: Mapping[Role, RoleSpec], options: Options) -> Iterator
     """
     pipeline = Pipeline(lab, roles, replace(options, dry=True))
     missing = {}
+    wanted: list[Callable[[], object]] = [pipeline.seeds]
     for role in roles:
+        wanted += [partial(pipeline.ova, role), partial(pipeline.sbom, role)]
+    if _whole(lab, roles):
+        wanted += [partial(pipeline.base_vmdk, role) for role in roles]
+        wanted += [pipeline.vmware, pipeline.bundle]
+    wanted += [partial(pipeline.node_ova, node) for node in pipeline.own_ovas()]
+    for make in wanted:
         try:
-            pipeline.ova(role)
+            make()
         except NotYetMade as stage:
             missing[stage.message] = False
     yield from ((record.name, True) for record in pipeline.stages.records)
     yield from missing.items()
+
+
+def _whole(lab: Lab, roles: Mapping[Role, RoleSpec]) -> bool:
+    """Whether these are all roles of the lab: then there are VMware's folders, too."""
+    return {node.role for node in lab.nodes.values()} <= set(roles)
 
 
 def _forget(out: Path, listed: Mapping[str, str]) -> None:
@@ -122,6 +141,49 @@ def _forget(out: Path, listed: Mapping[str, str]) -> None:
         path = out / name
         if path.resolve().is_relative_to(out.resolve()):
             path.unlink(missing_ok=True)
+
+
+def _kept(out: Path, listed: Mapping[str, str]) -> dict[str, str]:
+    """The sums of what an earlier build made and the build of one role leaves as it is."""
+    try:
+        earlier = sums.read(out)
+    except CheckFailed:
+        return {}
+    others = earlier.keys() - listed.keys()
+    return {name: earlier[name] for name in others if (out / name).is_file()}
+
+
+def _demand_unused(made: Mapping[str, Path], out: Path, digests: Digests) -> None:
+    """Raise StageError if a machine that would be replaced has been run where it stands.
+
+    `made` are the artifacts by their names below `out`. VMware writes to a node's disk, makes
+    another for each snapshot, and keeps *.lck beside the files of a machine that is open.
+    """
+    folder = out / "vmware"
+    if not any(name.startswith("vmware/") for name in made) or not folder.is_dir():
+        return
+    try:
+        earlier = sums.read(out)
+    except CheckFailed:  # nothing was ever finished here
+        earlier = {}
+    for path in sorted(folder.glob("*/*")):
+        name = path.relative_to(out).as_posix()
+        if path.suffix == ".lck":
+            what = "is open in VMware"
+        elif path.suffix == ".vmdk" and path.parent.name != "base":
+            known = {earlier.get(name)}  # or this build's own, if it was killed while placing
+            known |= {digests.sha256(made[name])} if name in made else set()
+            if digests.sha256(path) in known:
+                continue
+            what = "has been run here"
+        else:
+            continue
+        raise StageError(
+            f"this build would replace a machine that {what}: {path.parent.name}/{path.name}",
+            where=str(folder),
+            hint="close it, copy this folder if its state matters, then remove it; or build "
+            "into another folder with --out",
+        )
 
 
 def _placed(source: Path, target: Path, digests: Digests) -> Artifact:
@@ -144,6 +206,7 @@ def _placed(source: Path, target: Path, digests: Digests) -> Artifact:
 def _report(pipeline: Pipeline, artifacts: list[Artifact], seconds: float) -> dict[str, Any]:
     """What was built from what: for people, for `reproduce --from`, and for the benchmark."""
     out = pipeline.options.out
+    own, tools = pipeline.options.packer, _tools(pipeline)
     lab, roles = _described(pipeline)
     sha256 = {str(a.path.relative_to(out)): a.sha256 for a in artifacts}
     inputs = provenance.Inputs(
@@ -153,8 +216,10 @@ def _report(pipeline: Pipeline, artifacts: list[Artifact], seconds: float) -> di
         lock_sha256=sha256_file(LOCK),
         source=provenance.source(ROOT),
         libraries=_libraries(),
-        packer=packer.PINNED.version,
-        packer_sha256=packer.PINNED.sha256,
+        packer=tools["packer"],
+        packer_sha256=sha256_file(own) if own else packer.PINNED.sha256,
+        packer_pinned=own is None,
+        per_node=pipeline.options.per_node,
     )
     kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
@@ -170,7 +235,7 @@ def _report(pipeline: Pipeline, artifacts: list[Artifact], seconds: float) -> di
             asdict(record) | {"seconds": round(record.seconds, 3)}
             for record in pipeline.stages.records
         ],
-        "tools": _tools(pipeline),
+        "tools": tools,
         "host": {
             "machine": platform.machine(),
             "cores": os.cpu_count(),
@@ -199,7 +264,8 @@ def _libraries() -> dict[str, str]:
 def _tools(pipeline: Pipeline) -> dict[str, str]:
     """The versions of everything that shapes bytes."""
     versions = {package.name: package.version for package in pipeline.lock.groups["tools"]}
-    versions["packer"] = packer.PINNED.version
+    own = pipeline.options.packer
+    versions["packer"] = ".".join(map(str, packer.version(own))) if own else packer.PINNED.version
     versions |= _libraries()
     return versions
 

@@ -10,13 +10,12 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 
 from lvslab import __version__
 from lvslab.core.stages import once
 from lvslab.export import bundle, ova, seed, vmdk, vmware
-from lvslab.make.trees import Trees, sums
+from lvslab.make.trees import VMDK, Trees, sums, versions
 from lvslab.model.lab import Role
 from lvslab.render import node_seed
 from lvslab.render.handout import handout
@@ -36,9 +35,8 @@ class Pipeline(Trees):
             written = vmdk.write_stream_optimized(raw, folder / name, progress=progress)
             (folder / "disk.json").write_text(json.dumps(asdict(written)))
 
-        inputs = {"disk": raw.parent.name, "deflate": metadata.version("deflate")}
-        code = ["lvslab.export.vmdk.layout", "lvslab.export.vmdk.writer"]
-        return self.stages.run(f"vmdk {role}", inputs, make, code=code) / name
+        inputs = {"disk": raw.parent.name, **versions("deflate")}
+        return self.stages.run(f"vmdk {role}", inputs, make, code=VMDK) / name
 
     def ova(self, role: Role) -> Path:
         """The OVA of a role."""
@@ -59,22 +57,25 @@ class Pipeline(Trees):
         image, iso = self.vmdk(role), next(p for p in self.seeds() if p.stem == node)
         first = OvfDisk(image.name, image.stat().st_size, **_sizes(image))
 
+        def described(second: OvfDisk) -> str:
+            return ovf(self.lab, role, [first, second], name=node, version=__version__)
+
         def make(folder: Path, progress: Callable[..., None]) -> None:
-            second = seed.write_disk(iso, folder / f"{node}-seed.vmdk")
-            described = OvfDisk(f"{node}-seed.vmdk", second.size, second.capacity, second.populated)
-            text = ovf(self.lab, role, [first, described], name=node, version=__version__)
-            files = [image, folder / described.file_name]
+            disk = seed.write_disk(iso, folder / f"{node}-seed.vmdk")
+            text = described(OvfDisk(f"{node}-seed.vmdk", disk.size, disk.capacity, disk.populated))
+            files = [image, folder / f"{node}-seed.vmdk"]
             ova.write(folder / f"{node}.ova", f"{node}.ovf", text, files, self.lock.epoch)
             files[1].unlink()
 
         inputs = {
             "vmdk": image.parent.name,
             "seed": iso.parent.name,
-            "ovf": ovf(self.lab, role, [first], name=node, version=__version__),
+            # The sizes of the second disk follow from the seed; the words are inputs.
+            "ovf": described(OvfDisk(f"{node}-seed.vmdk", 1, 1, 1)),
             "epoch": self.lock.epoch,
-            "deflate": metadata.version("deflate"),
+            **versions("deflate", "pycdlib"),
         }
-        code = ["lvslab.export.ova", "lvslab.export.seed", "lvslab.export.vmdk.writer"]
+        code = ["lvslab.export.ova", "lvslab.export.seed", *VMDK]
         return self.stages.run(f"ova {node}", inputs, make, code=code) / f"{node}.ova"
 
     def sbom(self, role: Role) -> Path:
@@ -93,7 +94,7 @@ class Pipeline(Trees):
             "packages": sums(packages),
             "version": __version__,
             "epoch": self.lock.epoch,
-            "cyclonedx-python-lib": metadata.version("cyclonedx-python-lib"),
+            **versions("cyclonedx-python-lib", "packageurl-python"),
         }
         return self.stages.run(f"bill {role}", inputs, make, code=["lvslab.export.sbom"]) / name
 
@@ -109,9 +110,9 @@ class Pipeline(Trees):
         inputs = {
             "texts": {node: asdict(text) for node, text in texts.items()},
             "epoch": self.lock.epoch,
-            "pycdlib": metadata.version("pycdlib"),
+            **versions("deflate", "pycdlib"),
         }
-        folder = self.stages.run("seeds", inputs, make, code=["lvslab.export.seed"])
+        folder = self.stages.run("seeds", inputs, make, code=["lvslab.export.seed", *VMDK])
         return [folder / f"{node}.iso" for node in texts]
 
     @once
@@ -124,9 +125,8 @@ class Pipeline(Trees):
             vmdk.write_monolithic_sparse(raw, base, progress=progress)
             base.chmod(0o444)  # the children hold differences to it: it must never change
 
-        code = ["lvslab.export.vmdk.layout", "lvslab.export.vmdk.writer"]
-        inputs = {"disk": raw.parent.name}
-        return self.stages.run(f"base {role}", inputs, make, code=code) / f"{role}.vmdk"
+        inputs = {"disk": raw.parent.name, **versions("deflate")}
+        return self.stages.run(f"base {role}", inputs, make, code=VMDK) / f"{role}.vmdk"
 
     @once
     def vmware(self) -> Path:
@@ -143,8 +143,9 @@ class Pipeline(Trees):
             "seeds": [path.parent.name for path in seeds.values()],
             "texts": texts,
             "nodes": {node: this.role for node, this in self.lab.nodes.items()},
+            **versions("deflate"),
         }
-        code = ["lvslab.export.vmware", "lvslab.export.vmdk.layout", "lvslab.export.vmdk.writer"]
+        code = ["lvslab.export.vmware", "lvslab.export.sums", *VMDK]
         return self.stages.run("vmware folders", inputs, make, code=code)
 
     def bundle(self) -> Path:
@@ -161,11 +162,25 @@ class Pipeline(Trees):
         inputs = {
             "folder": folder.name,
             "bases": [path.parent.name for pair in bases.values() for path in pair],
-            "deflate": metadata.version("deflate"),
+            "top": top,  # has the version, in the name of the zip and in that of its folder
             "epoch": self.lock.epoch,
+            **versions("deflate"),
         }
-        code = ["lvslab.export.bundle", "lvslab.export.deflated", "lvslab.export.zip"]
+        code = [
+            "lvslab.export.bundle",
+            "lvslab.export.deflated",
+            "lvslab.export.vmware",
+            "lvslab.export.sums",
+            "lvslab.export.zip",
+            *VMDK,
+        ]
         return self.stages.run("bundle", inputs, make, code=code) / f"{top}.zip"
+
+    def own_ovas(self) -> list[str]:
+        """The nodes that get an OVA of their own."""
+        if not self.options.per_node:
+            return []
+        return [name for name, node in self.lab.nodes.items() if node.role in self.roles]
 
     def handed_out(self, executor: ThreadPoolExecutor) -> dict[str, Path]:
         """The VMware folders and the zip by their names below `artifacts/`."""
@@ -193,13 +208,12 @@ class Pipeline(Trees):
             for role, path in zip(self.roles, executor.map(self.ova, self.roles), strict=True):
                 made[f"ova/{role}.ova"] = path
             for role, path in zip(self.roles, executor.map(self.sbom, self.roles), strict=True):
-                made[f"sbom/{role}.cdx.json"] = path
+                made[f"ova/{role}.cdx.json"] = path  # beside what it is about
             if {node.role for node in self.lab.nodes.values()} <= set(self.roles):
                 made |= self.handed_out(executor)
-            if self.options.per_node:
-                nodes = [name for name, node in self.lab.nodes.items() if node.role in self.roles]
-                for name, path in zip(nodes, executor.map(self.node_ova, nodes), strict=True):
-                    made[f"ova/{name}.ova"] = path
+            nodes = self.own_ovas()
+            for name, path in zip(nodes, executor.map(self.node_ova, nodes), strict=True):
+                made[f"ova/{name}.ova"] = path
         return made
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from packageurl import PackageURL
 
-from lvslab.build.lock import Lock
+from lvslab.build.lock import FILE, Lock
 from lvslab.core.errors import LabError
 from lvslab.core.procs import run
 
@@ -48,7 +48,9 @@ class Source:
 class Inputs:
     """What went in. `lab` and `roles` as JSON-able values; `libraries` name to version.
 
-    `lock_sha256` is that of packages.lock, `packer_sha256` that of the pinned package.
+    `lock_sha256` is that of packages.lock. `packer` is a version, `packer_sha256` the sum of
+    the pinned package, or of the user's own program if not `packer_pinned`.
+    `per_node`: an OVA of each node was asked for, too.
     """
 
     lab: Mapping[str, Any]
@@ -59,6 +61,8 @@ class Inputs:
     libraries: Mapping[str, str]
     packer: str
     packer_sha256: str
+    packer_pinned: bool = True
+    per_node: bool = False
 
 
 def source_files(root: Path) -> list[Path]:
@@ -71,17 +75,38 @@ def source_files(root: Path) -> list[Path]:
 
 
 def source(root: Path) -> Source:
-    """The checkout at `root`; its commit if git is there and knows one."""
+    """The checkout at `root`; its commit if that is what the files are of."""
     total = hashlib.sha256()
     for path in source_files(root):
         mode = "x" if os.access(path, os.X_OK) else "-"
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         total.update(f"{digest} {mode} {path.relative_to(root).as_posix()}\n".encode())
     try:
-        commit = run(["git", "-C", root, "rev-parse", "HEAD"], what="asking git").strip()
-    except LabError:
+        commit = _commit(root)
+    except LabError:  # no git, or not of git
         commit = ""
     return Source(total.hexdigest(), commit)
+
+
+def _commit(root: Path) -> str:
+    """The commit whose checkout `root` is; empty if what decides the artifacts differs from it.
+
+    A folder inside somebody else's repository is no checkout of ours. What git ignores counts
+    as a difference where `source_files` sums it up.
+    """
+
+    def git(*words: str) -> str:
+        return run(["git", "-C", root, *words], what="asking git")
+
+    if Path(git("rev-parse", "--show-toplevel").strip()) != root.resolve():
+        return ""
+    changed = git(
+        "status", "--porcelain", "--untracked-files=all", "--ignored",
+        "--", *SOURCES, "lab.yaml", FILE,
+    )  # fmt: skip
+    if any("__pycache__/" not in line for line in changed.splitlines()):
+        return ""
+    return git("rev-parse", "HEAD").strip()
 
 
 def statement(artifacts: Mapping[str, str], inputs: Inputs, version: str) -> dict[str, Any]:
@@ -99,6 +124,7 @@ def statement(artifacts: Mapping[str, str], inputs: Inputs, version: str) -> dic
                     "lab": inputs.lab,
                     "roles": sorted(inputs.roles),
                     "lock": {"sha256": inputs.lock_sha256},
+                    "perNode": inputs.per_node,
                 },
                 "internalParameters": {"SOURCE_DATE_EPOCH": inputs.lock.epoch},
                 "resolvedDependencies": list(_dependencies(inputs)),
@@ -123,7 +149,10 @@ def _dependencies(inputs: Inputs) -> Iterator[dict[str, Any]]:
                 "digest": {"sha256": package.sha256},
                 "annotations": {"groups": names[package.path]},
             }
-    packer = PackageURL("deb", "debian", "packer", inputs.packer, {"arch": "amd64"})
+    if inputs.packer_pinned:
+        packer = PackageURL("deb", "debian", "packer", inputs.packer, {"arch": "amd64"})
+    else:
+        packer = PackageURL("generic", None, "packer", inputs.packer)
     yield {"uri": packer.to_string(), "digest": {"sha256": inputs.packer_sha256}}
     for name, version in sorted(inputs.libraries.items()):
         yield {"uri": PackageURL("pypi", None, name, version).to_string(), "name": name}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tarfile
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib import metadata
 from pathlib import Path
 
 from lvslab.build import (
@@ -33,6 +33,8 @@ from lvslab.render import assert_script, bake_seed, role_files, role_user_data
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / locks.FILE
+VMDK = ("lvslab.export.vmdk.layout", "lvslab.export.vmdk.reader", "lvslab.export.vmdk.writer")
+"""The modules that write VMDKs."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,10 @@ class Trees:
         self.lock = locks.load(LOCK)
         locks.check(self.lock, self.lab, dict(self.roles), LOCK)
         mirrors = mirror.find(self.options.mirror)
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self.lock.epoch))
         self.pool = pool.Pool(
-            self.options.cache / "pool", mirrors.with_snapshot(stamp), self.options.offline
+            self.options.cache / "pool",
+            mirrors.with_snapshot(self.lock.epoch),
+            self.options.offline,
         )
 
     @once
@@ -86,9 +89,8 @@ class Trees:
         def make(folder: Path, progress: Callable[..., None]) -> None:
             tools.unpack(self.pool, packages, folder, progress)
 
-        folder = self.stages.run(
-            "tools", {"packages": sums(packages)}, make, code=["lvslab.build.tools"]
-        )
+        code = ["lvslab.build.tools", "lvslab.build.pool"]
+        folder = self.stages.run("tools", {"packages": sums(packages)}, make, code=code)
         return tools.Tools(folder, self.lock.epoch, self.listener)
 
     @once
@@ -100,7 +102,8 @@ class Trees:
         def make(folder: Path, progress: Callable[..., None]) -> None:
             packer.unpack(self.pool, folder)
 
-        folder = self.stages.run("packer", {"sha256": packer.PINNED.sha256}, make)
+        code = ["lvslab.build.packer", "lvslab.build.pool"]
+        folder = self.stages.run("packer", {"sha256": packer.PINNED.sha256}, make, code=code)
         return folder / "usr/bin/packer"
 
     @once
@@ -117,7 +120,7 @@ class Trees:
         return self._tree(f"tree {role}", role, common)
 
     def _tree(self, name: str, group: str, under: Path | None) -> Path:
-        spec = next(iter(self.roles.values()))  # what is left out is the same for all roles
+        spec = next(iter(self.roles.values()))  # what is left out is common's
         recipe = tree.Recipe(
             suite=self.lock.suite,
             epoch=self.lock.epoch,
@@ -134,7 +137,7 @@ class Trees:
             tree.make(self.pool, recipe, folder / "tree.tar", self.listener, progress)
             headers.settle(folder / "tree.tar")
 
-        code = ["lvslab.build.tree", "lvslab.build.headers"]
+        code = ["lvslab.build.tree", "lvslab.build.headers", "lvslab.build.pool"]
         return self.stages.run(name, recipe.inputs(), make, code=code) / "tree.tar"
 
     @once
@@ -159,7 +162,8 @@ class Trees:
             "epoch": self.lock.epoch,
             "seed": self.lab.name,
         }
-        return self.stages.run(name, inputs, make, code=["lvslab.build.disk"]) / "disk.raw"
+        code = ["lvslab.build.disk", "lvslab.build.tools", "lvslab.build.pool"]
+        return self.stages.run(name, inputs, make, code=code) / "disk.raw"
 
     def accelerator(self) -> accel.Accelerator:
         """What the bake runs on: chosen by the user, or probed with the image's own kernel."""
@@ -218,8 +222,21 @@ class Trees:
             "bake": asdict(bake_seed(self.lab, spec, bake.USER, "KEY")),
             "assertions": assertions,
             "template": (ROOT / "packer/bake.json.j2").read_text(),
+            "epoch": epoch,
+            **versions("deflate", "dissect.extfs", "pycdlib"),
         }
-        code = ["lvslab.build.bake", "lvslab.build.changes", "lvslab.render.packer"]
+        code = [
+            "lvslab.build.bake",
+            "lvslab.build.changes",
+            "lvslab.build.disk",
+            "lvslab.build.leash",
+            "lvslab.build.packer",
+            "lvslab.build.pool",
+            "lvslab.build.tools",
+            "lvslab.export.seed",
+            *VMDK,
+            "lvslab.render.packer",
+        ]
         return self.stages.run(f"bake {role}", inputs, make, code=code)
 
     @once
@@ -242,14 +259,20 @@ class Trees:
             "handle": [handled.model_dump() for handled in spec.handle],
             "own": {path: asdict(file) for path, file in own.items()},
             "epoch": self.lock.epoch,
+            **versions("dissect.extfs"),
         }
-        code = ["lvslab.build.policy"]
+        code = ["lvslab.build.policy", "lvslab.build.changes"]
         return self.stages.run(f"final tree {role}", inputs, make, code=code) / "tree.tar"
 
 
 def sums(packages: tuple[locks.Package, ...]) -> list[str]:
     """The sha256 of each package, sorted: packages as a stage's input."""
     return sorted(package.sha256 for package in packages)
+
+
+def versions(*libraries: str) -> dict[str, str]:
+    """Python packages with their versions, as a stage's inputs."""
+    return {name: metadata.version(name) for name in libraries}
 
 
 def _member(tar: tarfile.TarFile, name: str) -> bytes:

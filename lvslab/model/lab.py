@@ -208,8 +208,9 @@ class Login(Strict):
         Annotated[
             str,
             shaped(
-                r"^\$(6|y)\$[^\s:]+$",
-                "a hash that begins with $6$ or $y$, made by `openssl passwd -6`",
+                r"^(\$6\$(rounds=[1-9][0-9]{3,8}\$)?[^\s$:]{1,16}\$[./0-9A-Za-z]{86}"
+                r"|\$y\$[./0-9A-Za-z]+\$[./0-9A-Za-z]{0,86}\$[./0-9A-Za-z]{43})$",
+                "a whole hash that begins with $6$ or $y$ (crypt(5)), made by `openssl passwd -6`",
             ),
         ]
         | None
@@ -218,7 +219,7 @@ class Login(Strict):
         Annotated[
             str,
             shaped(
-                r"^(ssh|ecdsa|sk)-[!-~]+ [!-~]+( [ -~]*)?$",
+                r"^(ssh|ecdsa|sk)-[!-~]+ [!-~]+( [^\x00-\x1f\x7f]*)?$",
                 "a public key in one line, as in ~/.ssh/id_ed25519.pub",
             ),
         ],
@@ -227,9 +228,13 @@ class Login(Strict):
 
 
 class Debian(Strict):
-    """Which Debian the images are made of."""
+    """Which Debian the images are made of.
 
-    suite: Literal["trixie", "bookworm"] = Field("trixie", description="code name of the release")
+    One release only: the disks are made by the release's own tools, and trixie's mke2fs is the
+    first that reads a tar (`lvslab.build.lock.TOOLS`).
+    """
+
+    suite: Literal["trixie"] = Field("trixie", description="code name of the release")
 
 
 class Disk(Strict):
@@ -303,8 +308,32 @@ class Lab(Strict):
     def real_servers(self, virtual_server: str) -> dict[str, IPv4Address]:
         """Real server names and addresses behind a virtual server, in the file's order."""
         network = self.tables[self.virtual_servers[virtual_server].table].network
-        own = {n: node.address_on(network) for n, node in self.nodes_of(Role.REAL_SERVER).items()}
-        return {name: address for name, address in own.items() if address}
+        return self.real_servers_on.get(network, {})
+
+    @cached_property
+    def real_servers_on(self) -> dict[str, dict[str, IPv4Address]]:
+        """By network: real server names and addresses there, in the file's order."""
+        found: dict[str, dict[str, IPv4Address]] = {}
+        for name, node in self.nodes_of(Role.REAL_SERVER).items():
+            for network in dict.fromkeys(node.interfaces.values()):
+                if address := node.address_on(network):
+                    found.setdefault(network, {})[name] = address
+        return found
+
+    @cached_property
+    def hosts(self) -> dict[str, str]:
+        """Each node's first address on the cluster's networks, for /etc/hosts."""
+        found = {}
+        for name, node in self.nodes.items():
+            own = (self.address_of(name, network) for network in node.interfaces.values())
+            if first := next(filter(None, own), None):
+                found[name] = str(first.ip)
+        return found
+
+    @cached_property
+    def service_ports(self) -> list[int]:
+        """The TCP ports that every real server serves, sorted."""
+        return sorted({server.port for server in self.virtual_servers.values()})
 
     @cached_property
     def client_network(self) -> str:

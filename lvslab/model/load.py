@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from lvslab.model.lab import Lab, Role
 from lvslab.model.names import dangling, name_findings
 from lvslab.model.problems import BadInput, Finding, Problem
 from lvslab.model.problems import Path as Place
-from lvslab.model.role import RoleSpec
+from lvslab.model.role import Handled, RoleSpec
 from lvslab.model.source import Source, read_source, shown
 
 __all__ = ["BadInput", "Problem", "load_all", "load_lab", "load_role", "load_roles"]
@@ -222,12 +223,35 @@ def _role_findings(role: RoleSpec, folder: str) -> Iterator[Finding]:
         yield from _repeated(key, getattr(role, key))
     for key in ("exclude", "include", "keep", "handle"):
         yield from _repeated(key, [entry.path for entry in getattr(role, key)], "path")
+    for key in ("exclude", "include"):
+        if folder != COMMON and getattr(role, key):
+            what = f"{key} is about the tree that all roles share, not about {folder}'s own"
+            yield Finding((key,), what, f"move it to roles/{COMMON}/role.yaml", on_key=True)
     for index, entry in enumerate(role.exclude):
         if entry.rule != "drop":
             what = f"exclude leaves paths out, and {entry.path} has the rule {entry.rule}"
             right = "write `rule: drop`, or move the entry to `handle`"
             yield Finding(("exclude", index, "rule"), what, right)
+    for index, entry in enumerate(role.handle):
+        yield from _pattern_findings(("handle", index), entry)
     yield from _contradictions(role)
+
+
+def _pattern_findings(place: Place, entry: Handled) -> Iterator[Finding]:
+    """What is wrong with the pattern of a rule `rewrite`, or with one of another rule."""
+    if entry.rule != "rewrite":
+        if entry.pattern or entry.replacement:
+            what = f"{entry.path} has the rule {entry.rule}, which replaces nothing"
+            yield Finding((*place, "rule"), what, "write `rule: rewrite`, or take the pattern away")
+        return
+    if not entry.pattern:
+        what = f"{entry.path} shall be rewritten, and no pattern says what"
+        yield Finding((*place, "rule"), what, "add `pattern` and `replacement`")
+    try:
+        re.sub(entry.pattern.encode(), entry.replacement.encode(), b"")
+    except (re.error, IndexError) as error:  # IndexError: there is no group of that name
+        what = f"{entry.pattern!r} and {entry.replacement!r}: {error}"
+        yield Finding((*place, "pattern"), what, "write a regular expression of Python")
 
 
 def _repeated(key: str, entries: Iterable[str], field: str = "") -> Iterator[Finding]:

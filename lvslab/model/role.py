@@ -43,13 +43,19 @@ class Declared(Strict):
 class Handled(Strict):
     """A path (glob allowed) that the bake touches and that does not ship as it is.
 
-    drop: leave it out; base: take it from the base tree; empty: ship it with no content.
+    drop: leave it out; base: take it from the base tree; empty: ship it with no content;
+    rewrite: ship it with each match of `pattern` replaced.
     """
 
     path: AbsolutePath = Field(description="path or glob")
-    rule: Literal["drop", "base", "empty"] = Field(
-        description="drop: leave it out; base: take it from the base tree; empty: no content"
+    rule: Literal["drop", "base", "empty", "rewrite"] = Field(
+        description="drop: leave it out; base: take it from the base tree; empty: no content; "
+        "rewrite: replace what fits a pattern"
     )
+    pattern: str = Field(
+        "", description="rewrite: a regular expression of Python, in which ^ and $ are of a line"
+    )
+    replacement: str = Field("", description=r"rewrite: what each match becomes; \1 is a group")
     why: Why = Field(description="why it does not ship as it is")
 
 

@@ -11,6 +11,7 @@ is right (`names`, `explain`).
 
 from __future__ import annotations
 
+import base64
 from collections import Counter
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv4Network
@@ -28,13 +29,78 @@ RULES_OF_A_WHOLE_LAB: list[Rule] = []
 PRIVATE = tuple(IPv4Network(n) for n in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
 SMALLEST = 29
 """The longest prefix of a network: six addresses, as a VIP, two directors and some servers need."""
-RESERVED_HOSTS = {"localhost", "client", "unseeded"}
+RESERVED_HOSTS = {"localhost", "client", "unseeded", "base", *Role}
 RESERVED_TABLES = {"all", "default", "local", "main", "unspec"}
+TAKEN_PORTS = {22: "SSH", 53: "the resolver"}
 RESERVED_USERS = frozenset(
-    ("root", "daemon", "bin", "sys", "sync", "games", "man", "lp", "mail", "news", "uucp", "proxy")
-    + ("www-data", "backup", "list", "irc", "nobody", "messagebus", "sshd", "systemd-network")
-    + ("systemd-resolve", "systemd-timesync", "keepalived_script")
+    # users, and groups: a user's own group cannot be made if there is one of that name
+    [
+        "root",
+        "daemon",
+        "bin",
+        "sys",
+        "sync",
+        "games",
+        "man",
+        "lp",
+        "mail",
+        "news",
+        "uucp",
+        "proxy",
+        "www-data",
+        "backup",
+        "list",
+        "irc",
+        "nobody",
+        "messagebus",
+        "sshd",
+        "systemd-network",
+        "systemd-resolve",
+        "systemd-timesync",
+        "keepalived_script",
+        "dhcpcd",
+        "tcpdump",
+        "adm",
+        "tty",
+        "disk",
+        "kmem",
+        "dialout",
+        "fax",
+        "voice",
+        "cdrom",
+        "floppy",
+        "tape",
+        "sudo",
+        "audio",
+        "dip",
+        "operator",
+        "src",
+        "shadow",
+        "utmp",
+        "video",
+        "sasl",
+        "plugdev",
+        "staff",
+        "users",
+        "nogroup",
+        "systemd-journal",
+        "input",
+        "sgx",
+        "clock",
+        "kvm",
+        "render",
+    ]
 )
+KEY_FIELDS = {
+    "ssh-ed25519": 2,
+    "ssh-rsa": 3,
+    "ecdsa-sha2-nistp256": 3,
+    "ecdsa-sha2-nistp384": 3,
+    "ecdsa-sha2-nistp521": 3,
+    "sk-ssh-ed25519@openssh.com": 3,
+    "sk-ecdsa-sha2-nistp256@openssh.com": 4,
+}
+"""The public keys that the images' sshd takes, and how many fields each has (RFC 4253, 6.6)."""
 
 
 def rule(function: Rule) -> Rule:
@@ -188,7 +254,10 @@ def not_too_many_nodes(lab: Lab) -> Iterator[Finding]:
 
 @rule
 def host_names_are_free(lab: Lab) -> Iterator[Finding]:
-    """`localhost` is every machine, `client` the host, `unseeded` a machine without a seed."""
+    """`localhost` is every machine, `client` the host, `unseeded` a machine without a seed.
+
+    Of the artifacts an OVA is named by a role, and VMware's folder of the base disks is `base`.
+    """
     for name in sorted(RESERVED_HOSTS & set(lab.nodes)):
         what = f"{name} cannot be the name of a node, it has another meaning"
         yield Finding(("nodes", name), what, "choose another name, such as rs3", True)
@@ -251,7 +320,8 @@ def addresses_have_an_interface(lab: Lab) -> Iterator[Finding]:
         for interface in node.addresses:
             path = ("nodes", name, "addresses", interface)
             if interface not in node.interfaces:
-                right = f"its interfaces are {listed(node.interfaces)}"
+                have = listed(node.interfaces)
+                right = f"its interfaces are {have}" if have else "it has no interface at all"
                 yield Finding(path, f"{name} has no interface {interface}", right, True)
             elif _of(lab, node.interfaces[interface]).kind == "nat":
                 what = f"{name}'s {interface} is on a nat network and gets its address by DHCP"
@@ -501,6 +571,15 @@ def services_are_unique(lab: Lab) -> Iterator[Finding]:
             yield Finding(path, what, "give one of them another port or instance", True)
 
 
+@rule
+def ports_are_free(lab: Lab) -> Iterator[Finding]:
+    """A real server serves on the same port, which no other program of its may have."""
+    for name, server in lab.virtual_servers.items():
+        if program := TAKEN_PORTS.get(server.port):
+            what = f"{name} is on port {server.port}, which {program} has on every real server"
+            yield Finding(("virtual_servers", name, "port"), what, "choose another, such as 80")
+
+
 @rule_of_a_whole_lab
 def a_vip_and_its_return_path_move_together(lab: Lab) -> Iterator[Finding]:
     """With NAT the replies must pass the director that has the VIP, so both are one group."""
@@ -558,9 +637,9 @@ def there_is_a_service(lab: Lab) -> Iterator[Finding]:
 
 @rule
 def the_class_user_is_nobody_else(lab: Lab) -> Iterator[Finding]:
-    """The class user is a user of its own, not one that Debian has."""
+    """The class user is a user of its own, not one that the images have, nor a group of theirs."""
     if lab.login.user in RESERVED_USERS:
-        what = f"{lab.login.user} is a user that Debian has already"
+        what = f"{lab.login.user} is a user or a group that Debian has already"
         yield Finding(("login", "user"), what, "choose another name, such as student")
 
 
@@ -571,6 +650,33 @@ def someone_can_log_in(lab: Lab) -> Iterator[Finding]:
         what = f"{lab.login.user} has neither a password nor a key, so nobody can log in"
         right = "add `password_hash:` (openssl passwd -6) or `ssh_keys:`"
         yield Finding(("login",), what, right, True)
+
+
+@rule
+def keys_are_whole(lab: Lab) -> Iterator[Finding]:
+    """sshd passes over a key that it cannot read, and nobody is told."""
+    for index, key in enumerate(lab.login.ssh_keys):
+        if not _is_public_key(key):
+            what = f"{key.split()[0]} … in login.ssh_keys is not a public key that sshd can read"
+            right = "copy the whole line of a file such as ~/.ssh/id_ed25519.pub"
+            yield Finding(("login", "ssh_keys", index), what, right)
+
+
+def _is_public_key(line: str) -> bool:
+    """Whether a line has a key with all its fields, the first of which repeats its kind."""
+    kind, text = line.split(" ")[:2]
+    try:
+        rest = base64.b64decode(text, validate=True)
+    except ValueError:
+        return False
+    fields = []
+    while rest:
+        end = 4 + int.from_bytes(rest[:4])
+        if len(rest) < end:
+            return False
+        fields.append(rest[4:end])
+        rest = rest[end:]
+    return len(fields) == KEY_FIELDS.get(kind) and fields[0] == kind.encode()
 
 
 @rule

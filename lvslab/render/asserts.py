@@ -37,6 +37,7 @@ def assert_script(lab: Lab, spec: RoleSpec) -> str:
         "modules": kernel_modules(lab, spec),
         "sysctl": kernel_settings(lab, spec),
         "interfaces": list(cluster_interfaces(lab, Role(spec.name))),
+        "ports": lab.service_ports,
         "directors": list(lab.nodes_of(Role.DIRECTOR)) if spec.name == Role.DIRECTOR else [],
     }
     values = {"spec": spec, "wanted": json.dumps(wanted, indent=1)}

@@ -68,8 +68,8 @@ def _real_server(lab: Lab, name: str) -> Facts:
                     {"to": cidr, "via": None, "dev": interface},
                     {"to": "default", "via": str(gateway), "dev": interface},
                 ]
-    ports = sorted({server.port for server in lab.virtual_servers.values()})
-    return {"interfaces": interfaces, "rules": rules, "tables": tables, "serves": ports}
+    served = lab.service_ports
+    return {"interfaces": interfaces, "rules": rules, "tables": tables, "serves": served}
 
 
 def _client(lab: Lab) -> Facts:

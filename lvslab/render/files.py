@@ -85,6 +85,7 @@ def _context(lab: Lab, spec: RoleSpec) -> dict[str, Any]:
         "modules": kernel_modules(lab, spec),
         "seeds": seed_names(lab, spec),
         "checklist": checklist.text(lab),
+        "ports": lab.service_ports,
         "sync_interface": keepalived.sync_interface(lab),
     }
     return keepalived.context(lab) | values

@@ -55,7 +55,7 @@ def node_seed(lab: Lab, node: str) -> Seed:
     dhcp = [i for i, network in this.interfaces.items() if lab.networks[network].kind == "nat"]
     user_data = render(
         "cloud-init/node-user-data.j2",
-        {"lab": lab, "node": node, "role": this.role, "hosts": _hosts(lab)},
+        {"lab": lab, "node": node, "role": this.role, "hosts": lab.hosts},
     )
     network_config = render(
         "cloud-init/network-config.j2", {"interfaces": interfaces, "dhcp": dhcp}
@@ -65,14 +65,3 @@ def node_seed(lab: Lab, node: str) -> Seed:
         "cloud-init/meta-data.j2", {"instance_id": f"{lab.name}-{node}-{digest}", "name": node}
     )
     return Seed(user_data, meta_data, network_config)
-
-
-def _hosts(lab: Lab) -> dict[str, str]:
-    """Each node's first address on the cluster's networks, for /etc/hosts."""
-    found = {}
-    for name, node in lab.nodes.items():
-        for network in node.interfaces.values():
-            address = lab.address_of(name, network)
-            if address is not None and name not in found:
-                found[name] = str(address.ip)
-    return found

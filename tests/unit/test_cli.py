@@ -17,7 +17,7 @@ from pathlib import Path
 import click
 import pytest
 
-from lvslab.cli import base, main
+from lvslab.cli import base, main, progress
 from lvslab.cli.base import session, verb
 from lvslab.core import procs
 from lvslab.core.errors import CheckFailed, InputError, LabError, MissingError, StageError
@@ -323,6 +323,19 @@ def on_terminal(*words: str, **environment: str) -> str:
     os.close(parent)
     assert process.wait(60) == 0
     return shown.decode()
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        (StageProgress("pool", 12_345_678, 987_654_321, "bytes"), "12/988 MB"),
+        (StageProgress("vmdk", 0, 2_000_000, "B"), "0/2 MB"),
+        (StageProgress("bake", 3, 6, "steps"), "3/6 steps"),
+        (StageProgress("tree", 0, 0, "", "installing"), ""),
+    ],
+)
+def test_what_is_counted_is_shown_for_people(event: StageProgress, words: str) -> None:
+    assert progress.counted(event) == words
 
 
 def test_live_display_on_a_terminal() -> None:

@@ -166,6 +166,7 @@ def fill(cache: Path) -> None:
     (cache / "pool").mkdir()
     (cache / "pool/a.deb").write_bytes(b"x" * 1_000_000)
     (cache / "mine").touch()
+    (cache / "digests.json").touch()
 
 
 def test_clean_shows_sizes(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -177,11 +178,14 @@ def test_clean_shows_sizes(cache: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert (cache / "tmp/half").exists()
 
 
-def test_clean_stale_keeps_the_newest(cache: Path) -> None:
+def test_clean_stale_keeps_the_newest_and_what_somebody_works_in(cache: Path) -> None:
     fill(cache)
+    at_work = cache / f"tmp/disk-0123-{os.getpid()}"
+    at_work.mkdir()
     assert main.main(["clean", "--stale"]) == 0
     assert [path.name for path in (cache / "stages/bake-director").iterdir()] == ["new"]
     assert not (cache / "tmp/half").exists()
+    assert at_work.exists()
     assert (cache / "pool/a.deb").exists()
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from lvslab.core.digests import Digests
 from lvslab.core.errors import StageError
-from lvslab.make.images import _forget, _placed
+from lvslab.core.events import silent
+from lvslab.make import Options, Pipeline, images, plan
+from lvslab.make.images import _demand_unused, _forget, _placed
+from lvslab.model.lab import Lab, Role
+from lvslab.model.role import RoleSpec
 from tests.appliance import write_sums
 
 
@@ -65,3 +71,97 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     blocked.mkdir()
     with pytest.raises(StageError, match="cannot be written"):
         _placed(source, blocked, Digests(tmp_path / "digests.json"))
+
+
+def test_a_dry_run_looks_at_every_artifact(
+    lab: Lab, specs: dict[Role, RoleSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After another log-in the images are the same; seeds, and what has them inside, are not."""
+    for stage in ("ova", "sbom", "base_vmdk", "vmdk"):
+        monkeypatch.setattr(Pipeline, stage, lambda this, role: tmp_path / role)
+    options = Options(tmp_path, tmp_path / "out")
+    Pipeline(lab, specs, options).seeds()
+    assert list(plan(lab, specs, options)) == [("seeds", True), ("vmware folders", False)]
+    login = lab.login.model_copy(update={"user": "pupil"})
+    other = lab.model_copy(update={"login": login})
+    assert list(plan(other, specs, options)) == [("seeds", False)]  # the folders depend on them
+    one = {Role.DIRECTOR: specs[Role.DIRECTOR]}
+    assert list(plan(other, one, options)) == [("seeds", False)]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A pipeline that makes a text for each artifact of its roles; the folder of the artifacts."""
+
+    def all_of(this: Pipeline) -> dict[str, Path]:
+        names = [f"ova/{role}.ova" for role in this.roles]
+        if len(this.roles) == 2:
+            names.append("vmware/lvs1/lvs1.vmdk")
+        for name in names:
+            (tmp_path / "made" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "made" / name).write_text(f"{name} for {this.lab.login.user}")
+        return {name: tmp_path / "made" / name for name in names}
+
+    monkeypatch.setattr(Pipeline, "all", all_of)
+    monkeypatch.setattr(sys.modules["lvslab.make.images"], "_programs", dict)
+    return tmp_path / "out"
+
+
+def test_the_build_of_one_role_keeps_what_the_other_has(
+    lab: Lab, specs: dict[Role, RoleSpec], quick: Path, tmp_path: Path
+) -> None:
+    options = Options(tmp_path / "cache", quick)
+    images(lab, specs, options, silent)
+    other = lab.model_copy(update={"login": lab.login.model_copy(update={"user": "pupil"})})
+    images(other, {Role.DIRECTOR: specs[Role.DIRECTOR]}, options, silent)
+    assert (quick / "ova/director.ova").read_text() == "ova/director.ova for pupil"
+    assert (quick / "ova/real-server.ova").read_text() == "ova/real-server.ova for student"
+    assert (quick / "vmware/lvs1/lvs1.vmdk").exists()
+    checked = subprocess.run(
+        ["sha256sum", "--check", "SHA256SUMS"],
+        cwd=quick,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "ova/real-server.ova: OK" in checked.stdout
+
+
+def test_a_machine_that_was_run_where_it_stands_is_not_replaced(
+    lab: Lab, specs: dict[Role, RoleSpec], quick: Path, tmp_path: Path
+) -> None:
+    options = Options(tmp_path / "cache", quick)
+    images(lab, specs, options, silent)
+    images(lab, specs, options, silent)
+    disk = quick / "vmware/lvs1/lvs1.vmdk"
+    disk.write_text("the work of a class")
+    with pytest.raises(StageError) as caught:
+        images(lab, specs, options, silent)
+    assert str(caught.value) == (
+        f"{quick}/vmware: this build would replace a machine that has been run here: "
+        "lvs1/lvs1.vmdk\n  to mend it: close it, copy this folder if its state matters, then "
+        "remove it; or build into another folder with --out"
+    )
+    assert disk.read_text() == "the work of a class"
+    images(lab, {Role.DIRECTOR: specs[Role.DIRECTOR]}, options, silent)  # has no such folder
+    disk.unlink()
+    images(lab, specs, options, silent)
+    (quick / "vmware/lvs1/lvs1-000001.vmdk").touch()  # a snapshot
+    with pytest.raises(StageError, match="has been run here: lvs1/lvs1-000001.vmdk"):
+        images(lab, specs, options, silent)
+    (quick / "vmware/lvs1/lvs1-000001.vmdk").unlink()
+    (quick / "vmware/lvs1/lvs1.vmx.lck").mkdir()
+    with pytest.raises(StageError, match="is open in VMware: lvs1/lvs1.vmx.lck"):
+        images(lab, specs, options, silent)
+
+
+def test_a_build_that_was_killed_while_placing_goes_on(tmp_path: Path) -> None:
+    made, out = tmp_path / "made", tmp_path / "out"
+    (out / "vmware/lvs1").mkdir(parents=True)
+    for path in (made, out / "vmware/lvs1/lvs1.vmdk"):
+        path.write_text("disk")
+    digests = Digests(tmp_path / "digests.json")
+    _demand_unused({"vmware/lvs1/lvs1.vmdk": made}, out, digests)
+    made.write_text("another disk")
+    with pytest.raises(StageError, match="has been run here"):
+        _demand_unused({"vmware/lvs1/lvs1.vmdk": made}, out, digests)

@@ -40,8 +40,31 @@ def test_a_package_that_is_not_locked_stops_the_build(
     assert caught.value.hint == "python3 build.py lock --update"
 
 
+def test_a_package_that_nobody_asks_for_any_more_stops_the_build(
+    lab: Lab, specs: dict[Role, RoleSpec]
+) -> None:
+    """It would ship unseen: all that is locked for a role is installed."""
+    server = specs[Role.REAL_SERVER]
+    fewer = [name for name in server.packages if name not in ("libapache2-mod-php", "nano")]
+    narrower = server.model_copy(update={"packages": tuple(fewer)})
+    with pytest.raises(InputError) as caught:
+        locks.check(locks.load(LOCK), lab, {Role.REAL_SERVER: narrower}, LOCK)
+    assert caught.value.message == (
+        "the lock is older than what it locks: "
+        "role real-server no longer asks for libapache2-mod-php, nano"
+    )
+
+
+def test_another_set_of_tools_stops_the_build(
+    lab: Lab, specs: dict[Role, RoleSpec], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "TOOLS", (*locks.TOOLS[1:], "squashfs-tools"))
+    with pytest.raises(InputError, match="lvslab asks for squashfs-tools; lvslab no longer asks "):
+        locks.check(locks.load(LOCK), lab, specs, LOCK)
+
+
 def test_another_suite_stops_the_build(lab: Lab, specs: dict[Role, RoleSpec]) -> None:
-    older = lab.model_copy(update={"debian": Debian(suite="bookworm")})
+    older = lab.model_copy(update={"debian": Debian.model_construct(suite="bookworm")})
     with pytest.raises(InputError, match="it is of trixie, lab.yaml asks for bookworm"):
         locks.check(locks.load(LOCK), older, specs, LOCK)
 
@@ -54,6 +77,7 @@ def test_save_and_load_give_the_same_lock(tmp_path: Path) -> None:
     lock = locks.load(LOCK)
     locks.save(lock, tmp_path / "lock")
     assert locks.load(tmp_path / "lock").packages == lock.packages
+    assert locks.load(tmp_path / "lock").asked == lock.asked
     assert (tmp_path / "lock").read_bytes() == LOCK.read_bytes()
 
 
@@ -82,6 +106,15 @@ def test_an_update_is_compared_by_group_and_package() -> None:
     assert locks.compare(new, new) == []
 
 
+@pytest.mark.parametrize("change", [{"sha256": "f" * 64}, {"path": "pool/main/other.deb"}])
+def test_another_file_of_the_same_version_is_a_change(change: dict[str, str]) -> None:
+    before, after = package("a"), replace(package("a"), **change)  # type: ignore[arg-type]
+    old, new = (Lock("trixie", 1, {"base": (p,)}) for p in (before, after))
+    (found,) = locks.compare(old, new)
+    assert found.old == "1 (sha256 000000000000, pool/main/a_1.deb)"
+    assert found.new == f"1 (sha256 {after.sha256[:12]}, {after.path})"
+
+
 def test_an_apt_source_of_the_host_is_found_in_both_styles(tmp_path: Path) -> None:
     (tmp_path / "sources.list.d").mkdir()
     (tmp_path / "sources.list").write_text("deb [arch=amd64] http://one.example/debian/ sid main\n")
@@ -107,9 +140,26 @@ def test_several_mirrors_are_tried_in_their_order() -> None:
     ]
 
 
+def test_the_snapshot_archive_is_asked_last_for_what_it_took_after_the_lock_s_date() -> None:
+    found = mirror.find("http://one.example").with_snapshot(1_800_000_000)
+    assert found.urls("debian-security", "pool/x") == [
+        "http://one.example/debian-security/pool/x",
+        f"{mirror.SNAPSHOT}/debian-security/20270116T080000Z/pool/x",
+        f"{mirror.SNAPSHOT}/debian-security/20270115T080000Z/pool/x",
+    ]
+
+
 @pytest.mark.parametrize(
     "address",
-    ["http://me.example you.example", "me.example", "ftp://me.example", "http://", "/srv"],
+    [
+        "http://me.example you.example",
+        "me.example",
+        "ftp://me.example",
+        "http://",
+        "/srv",
+        "http://[::1",
+        "http://me:x",
+    ],
 )
 def test_no_address_of_a_mirror(address: str) -> None:
     with pytest.raises(InputError, match="is not the address of a mirror"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -149,3 +150,21 @@ def test_two_hundred_real_servers_are_read_quickly(tmp_path: Path) -> None:
     start = time.monotonic()
     assert len(load.load_lab(path).nodes) == 202
     assert time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize("kind", [("ed25519",), ("rsa", "-b", "3072"), ("ecdsa", "-b", "521")])
+def test_a_key_that_ssh_keygen_made_is_taken(
+    lab: Lab, tmp_path: Path, kind: tuple[str, ...]
+) -> None:
+    key = tmp_path / "key"
+    argv = ["ssh-keygen", "-q", "-N", "", "-C", "J\u00f6rg's key", "-f", key, "-t", *kind]
+    subprocess.run(argv, check=True)
+    line = key.with_suffix(".pub").read_text("utf-8").strip()
+    login = {"user": "student", "ssh_keys": [line]}
+    assert said(Lab.model_validate(lab.model_dump() | {"login": login})) == []
+
+
+def test_a_node_without_interfaces_is_told_so(lab: Lab) -> None:
+    bare = lab.nodes["rs1"].model_copy(update={"interfaces": {}})
+    told = said(lab.model_copy(update={"nodes": lab.nodes | {"rs1": bare}}))
+    assert "rs1 has no interface eth1; it has no interface at all" in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lvslab.build import packer
-from lvslab.build.bake import Bake, _clean, _plain, _Tail
+from lvslab.build.bake import Bake, Circumstances, _clean, _plain, _Tail
 from lvslab.core.errors import StageError
 from lvslab.core.events import silent
 from lvslab.make import Pipeline
@@ -21,7 +22,8 @@ from lvslab.render.texts import Seed
 
 # A fake: today's Packer and its plugins cannot be had where the tests run.
 FAKE = """#!/bin/sh
-if [ "$1" = version ]; then echo "Packer v{version}"; else echo "$@" >> {calls}; fi
+if [ "$1" = version ]; then echo "Packer v{version}"; exit; fi
+echo "$@ $PACKER_PLUGIN_PATH" >> {calls}
 """
 
 
@@ -56,6 +58,17 @@ def test_packer_accepts_the_template(pipeline: Pipeline, tmp_path: Path) -> None
     packer.validate(pipeline.packer(), path)
 
 
+@pytest.mark.parametrize(("days", "clock"), [(0, "2027-01-15"), (500, "2028-05-29")])
+def test_the_guest_s_clock_is_the_lock_s_or_later(tmp_path: Path, days: int, clock: str) -> None:
+    made = Bake(
+        "director", Path("/disk"), Path("/packer"), "tcg", 1_800_000_000, "true",
+        seed=lambda _: Seed("", "", ""), write_seed=lambda _, path: path.touch(),
+        logs=tmp_path, circumstances=Circumstances(days_later=days),
+    )._prepare(tmp_path)  # fmt: skip
+    words = dict(json.loads(made.read_text())["builders"][0]["qemuargs"])
+    assert words["-rtc"] == f"base={clock}T08:00:00,clock=vm"
+
+
 def test_packer_works_in_a_folder_too_deep_for_its_sockets(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:
@@ -83,9 +96,13 @@ def test_today_s_packer_fetches_the_plugin_first(tmp_path: Path) -> None:
     fake.write_text(FAKE.format(version="1.16.0", calls=calls))
     fake.chmod(0o755)
     packer.prepare(fake, tmp_path)
-    command, plugins = calls.read_text().split()
-    assert command == "init"
-    assert "github.com/hashicorp/qemu" in Path(plugins).read_text()
+    packer.validate(fake, tmp_path / "bake.json")
+    fetched, validated = (line.split() for line in calls.read_text().splitlines())
+    assert (fetched[0], validated[0]) == ("init", "validate")
+    assert fetched[-1] == validated[-1] == str(tmp_path / "plugins")
+    wanted = Path(fetched[1]).read_text()
+    assert "github.com/hashicorp/qemu" in wanted
+    assert 'version = "= 1.1.0"' in wanted
 
 
 def test_a_program_that_is_no_packer_is_named(tmp_path: Path) -> None:

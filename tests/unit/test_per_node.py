@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import tarfile
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dissect.hypervisor.disk.vmdk import VMDK
 
 from lvslab import __version__
+from lvslab.check.reproduce import Build, again
 from lvslab.check.verify import Outcome, verify
+from lvslab.cli.main import main
 from lvslab.core.procs import program
 from lvslab.export import ova, seed, vmdk
-from lvslab.make import Options, Pipeline
-from lvslab.model.lab import Lab, Role
-from lvslab.model.role import RoleSpec
+from lvslab.make import Options
+from lvslab.make.trees import ROOT
+from lvslab.model.lab import Lab
+from lvslab.model.load import load_lab
 from lvslab.render import node_seed
 from lvslab.render.ovf import OvfDisk, ovf
 from tests.appliance import make_disk
+from tests.small import Small
 
 EPOCH = 1_700_000_000
 
@@ -102,27 +109,6 @@ def test_virt_v2v_sees_both_disks(made: Path) -> None:
 # --- the pipeline's stages, on a small disk in the place of the image's
 
 
-class Small(Pipeline):
-    """The pipeline with a disk that is there already."""
-
-    raw: Path
-
-    def disk(self, name: str, tar: Path) -> Path:
-        return self.raw
-
-    def final_tree(self, role: Role) -> Path:
-        return self.raw
-
-
-@pytest.fixture
-def small(lab: Lab, specs: dict[Role, RoleSpec], tmp_path: Path) -> Small:
-    pipeline = Small(lab, specs, Options(tmp_path / "cache", tmp_path / "out", per_node=True))
-    pipeline.raw = tmp_path / "disk" / "disk.raw"
-    pipeline.raw.parent.mkdir()
-    pipeline.raw.write_bytes(make_disk(tmp_path / "made"))
-    return pipeline
-
-
 def test_the_stage_of_a_node_s_ova(small: Small, lab: Lab) -> None:
     made = small.node_ova("lvs2")
     assert made.name == "lvs2.ova"
@@ -153,3 +139,49 @@ def test_the_stages_of_what_is_handed_out(small: Small, lab: Lab, tmp_path: Path
     assert zipped == {n.removeprefix("vmware/") for n in made if n.startswith("vmware/")}
     assert not (out / "vmware/base/director.vmdk").stat().st_mode & 0o222
     assert (out / "vmware/networks.sh").stat().st_mode & 0o111
+
+
+def shown(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main(["images", "--role", "director", *words]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_verb_makes_them_and_says_so(
+    small: Small,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The whole verb but for the trees; what was asked for can be built again from build.json."""
+    small.stand_in(monkeypatch)
+    out = tmp_path / "artifacts"
+    assert "ova/lvs1.ova" not in shown(capsys, "--out", str(out))
+    assert "would run" not in shown(capsys, "--dry-run")
+    planned = shown(capsys, "--dry-run", "--per-node")
+    assert [line for line in planned.splitlines() if "would run" in line] == [
+        f"would run  {stage}, and what is made from it" for stage in ("ova lvs1", "ova lvs2")
+    ]
+    assert not Build.load(out / "build.json").per_node
+    assert "ova/lvs2.ova" in shown(capsys, "--per-node", "--out", str(out))
+    assert sorted(path.name for path in (out / "ova").iterdir()) == [
+        "director.cdx.json", "director.ova", "lvs1.ova", "lvs2.ova"
+    ]  # fmt: skip
+    build = Build.load(out / "build.json")
+    assert build.per_node
+    assert "ova/lvs1.ova" in build.only(["director"]).report["artifacts"]
+
+
+def test_a_build_of_each_node_is_built_again_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Options] = []
+    monkeypatch.setattr(
+        again, "images", lambda lab, roles, options, listener: asked.append(options)
+    )
+    request: dict[str, Any] = {
+        "lab": json.loads(load_lab(ROOT / "lab.yaml").model_dump_json()),
+        "roles": {}, "cache": "", "out": "", "jobs": 1, "per_node": True, "offline": True,
+        "mirror": None, "acceleration": None, "circumstances": {}, "umask": os.umask(0o022),
+    }  # fmt: skip
+    again._build(request)
+    assert asked[0].per_node

@@ -36,7 +36,7 @@ def spec(keep: tuple[str, ...] = (), **handle: str) -> RoleSpec:
 
 
 class Trees:
-    """A base tree with three files, and the blobs of a bake."""
+    """A base tree with three files and another name of the second, and the blobs of a bake."""
 
     def __init__(self, folder: Path) -> None:
         self.base, self.blobs, self.final = folder / "base.tar", folder / "blobs", folder / "final"
@@ -52,6 +52,9 @@ class Trees:
                     info.pax_headers = {"SCHILY.xattr.security.capability": "\x01\x00\x02"}
                 info.size = len(data)
                 tar.addfile(info, io.BytesIO(data))
+            second = tarfile.TarInfo("./etc/second")
+            second.type, second.linkname, second.mtime = tarfile.LNKTYPE, "./etc/b", 1_700_000_000
+            tar.addfile(second)
 
     def old(self, path: str) -> Entry:
         with tarfile.open(self.base) as tar:
@@ -120,7 +123,7 @@ def test_a_changed_file_that_is_taken_from_base_is_the_base_one(trees: Trees) ->
 
 def test_a_dropped_path_is_left_out(trees: Trees) -> None:
     members = trees.ship(spec(drop="/etc/*"), trees.changed("/etc/a"), trees.added("/etc/new"))
-    assert sorted(members) == ["/etc", "/etc/b", "/etc/c"]
+    assert sorted(members) == ["/etc", "/etc/b", "/etc/c", "/etc/second"]
 
 
 def test_an_emptied_file_ships_with_no_content(trees: Trees) -> None:
@@ -128,8 +131,78 @@ def test_an_emptied_file_ships_with_no_content(trees: Trees) -> None:
     assert trees.text("/etc/a") == b""
 
 
+def test_an_emptied_file_has_mode_owner_and_attributes_of_the_base(trees: Trees) -> None:
+    old, baked = trees.old("/etc/b"), Entry("file", 0o4777, 33, 33, xattrs={"user.x": "00"})
+    members = trees.ship(spec(empty="/etc/*"), Change("/etc/b", "changed", old, baked))
+    assert (members["/etc/b"].mode, members["/etc/b"].uid, members["/etc/b"].gid) == (0o644, 0, 0)
+    assert list(members["/etc/b"].pax_headers) == ["SCHILY.xattr.security.capability"]
+    members = trees.ship(spec(empty="/etc/*"), Change("/etc/new", "added", None, baked))
+    assert (members["/etc/new"].mode, members["/etc/new"].uid) == (0o644, 0)
+    assert members["/etc/new"].pax_headers == {}
+    assert trees.ship(spec(empty="/etc/*"), trees.removed("/etc/a"))["/etc/a"].size == 0
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        Entry("directory", 0o777, 0, 0),
+        Entry("link", 0o777, 0, 0, link="/tmp/x"),
+        Entry("fifo", 0o666, 0, 0),
+    ],
+)
+def test_what_is_no_file_cannot_be_emptied(trees: Trees, new: Entry) -> None:
+    old = trees.old("/etc/a")
+    for change in (Change("/etc/a", "changed", old, new), Change("/etc/x", "added", None, new)):
+        with pytest.raises(StageError) as caught:
+            trees.ship(spec(empty="/etc/*"), change)
+        shown = f"{change.what} {change.path} (the rule `empty` is for regular files)"
+        assert shown in str(caught.value)
+
+
+def rewriting(pattern: str, replacement: str) -> RoleSpec:
+    rule = Handled(
+        path="/etc/*", rule="rewrite", pattern=pattern, replacement=replacement, why="test"
+    )
+    return spec().model_copy(update={"handle": (rule,)})
+
+
+def test_a_rewritten_file_ships_without_what_a_bake_leaves_by_chance(trees: Trees) -> None:
+    role = rewriting(r"^(made) on [0-9-]+$", r"\1 by the role")
+    for date in ("2026-01-01", "2027-02-02"):
+        text = f"title\nmade on {date}\nname\n"
+        trees.ship(role, trees.changed("/etc/a", text), trees.added("/etc/new", text))
+        for path in ("/etc/a", "/etc/new"):
+            assert trees.text(path) == b"title\nmade by the role\nname\n"
+
+
+def test_a_rule_to_rewrite_that_finds_nothing_declares_nothing(trees: Trees) -> None:
+    with pytest.raises(StageError) as caught:
+        trees.ship(rewriting("made on", ""), trees.changed("/etc/a"))
+    assert "changed /etc/a (the rule `rewrite` finds nothing that fits)" in str(caught.value)
+    with pytest.raises(StageError, match="the rule `rewrite` is for regular files"):
+        trees.ship(rewriting("made on", ""), trees.removed("/etc/a"))
+
+
 def test_a_declared_removal_removes(trees: Trees) -> None:
     assert "/etc/a" not in trees.ship(spec(keep=("/etc/a",)), trees.removed("/etc/a"))
+
+
+@pytest.mark.parametrize("rule", ["keep", "drop", "removed"])
+def test_another_name_of_a_file_that_changes_stays_what_it_was(trees: Trees, rule: str) -> None:
+    change = trees.removed("/etc/b") if rule == "removed" else trees.changed("/etc/b")
+    role = spec(drop="/etc/b") if rule == "drop" else spec(keep=("/etc/b",))
+    members = trees.ship(role, change)
+    second = members["/etc/second"]
+    assert second.isreg()
+    assert (second.mtime, second.mode) == (1_700_000_000, 0o644)
+    assert second.pax_headers["SCHILY.xattr.security.capability"] == "\x01\x00\x02"
+    assert trees.text("/etc/second") == b"./etc/b"
+    assert ("/etc/b" in members) == (rule == "keep")
+
+
+def test_another_name_of_a_file_that_stays_is_still_a_hard_link(trees: Trees) -> None:
+    members = trees.ship(spec(keep=("/etc/a",), base="/etc/b"), trees.changed("/etc/b"))
+    assert members["/etc/second"].islnk()
 
 
 def test_a_path_named_in_full_goes_before_a_pattern(trees: Trees) -> None:
@@ -141,6 +214,23 @@ def test_a_new_folder_ships_with_the_declared_file_below_it(trees: Trees) -> Non
     folder = Change("/srv/x", "added", None, Entry("directory", 0o755, 0, 0))
     members = trees.ship(spec(keep=("/srv/x/new",)), folder, trees.added("/srv/x/new"))
     assert members["/srv/x"].isdir()
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        Entry("directory", 0o777, 0, 0),
+        Entry("directory", 0o755, 33, 0),
+        Entry("directory", 0o755, 0, 33),
+        Entry("directory", 0o755, 0, 0, xattrs={"user.x": "00"}),
+    ],
+)
+def test_a_new_folder_that_is_not_plain_must_be_declared(trees: Trees, folder: Entry) -> None:
+    change, below = Change("/srv/x", "added", None, folder), trees.added("/srv/x/new")
+    with pytest.raises(StageError, match="added /srv/x\n"):
+        trees.ship(spec(keep=("/srv/x/new",)), change, below)
+    members = trees.ship(spec(keep=("/srv/x/new", "/srv/x")), change, below)
+    assert members["/srv/x"].mode == folder.mode
 
 
 @pytest.mark.parametrize("what", ["added", "changed", "removed"])

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import signal
+import socket
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +20,7 @@ from lvslab.build.mirror import Mirrors
 from lvslab.build.pool import Pool
 from lvslab.core.errors import StageError
 
+ROOT = Path(__file__).resolve().parents[2]
 GOOD = b"the package" * 1000
 
 
@@ -135,3 +141,45 @@ def test_what_was_fetched_before_a_failure_is_kept(tmp_path: Path, mirror: Mirro
     with pytest.raises(StageError):
         both.get([there, package()])
     assert both.path(there).read_bytes() == b"there"
+
+
+GETTER = """
+import sys
+from pathlib import Path
+from lvslab.cli.signals import watched
+from lvslab.core.stages import Stages
+from tests.unit.test_pool import package, pool
+try:
+    with watched():
+        Stages(Path(sys.argv[1]), print).run(
+            "pool", {}, lambda folder, _: pool(folder, sys.argv[2]).get([package()])
+        )
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("begins", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 11000\r\n\r\nhalf"])
+def test_an_interrupt_does_not_wait_for_a_mirror_that_hangs(tmp_path: Path, begins: bytes) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        process = subprocess.Popen(
+            [sys.executable, "-c", GETTER, tmp_path, url],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        with process, server.accept()[0] as client:
+            client.sendall(begins)
+            time.sleep(0.5)
+            asked = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            said, _ = process.communicate()
+    assert process.returncode == 130
+    assert time.monotonic() - asked < 5
+    assert said == "StageStarted(stage='pool')\n"
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_an_address_that_cannot_be_asked_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="cannot be had") as caught:
+        pool(tmp_path, "http://127.0.0.1:9/gr\u00fcn").get([package()])
+    assert "http://127.0.0.1:9/gr\u00fcn/pool" in caught.value.message

@@ -5,14 +5,17 @@ Every check has a control: a text with a mistake must be refused.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 
 from lvslab import render
 from lvslab.model.lab import Lab, Role
 from lvslab.model.role import RoleSpec
+from lvslab.model.rules import RESERVED_USERS
 from lvslab.render import RenderedFile
 from lvslab.render.files import cluster_interfaces
 from tests.programs import Ended, ProgramTree
@@ -22,6 +25,11 @@ Tree = Callable[[Role], ProgramTree]
 Specs = dict[Role, RoleSpec]
 CONF = "/etc/keepalived/keepalived.conf"
 TEXT = "/tmp/text"
+RANDOMLY = settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL packer"
 
 
@@ -112,18 +120,35 @@ def test_keepalived_takes_the_file_on_every_director(
             assert (ended.status, ended.text) == (0, "")
 
 
-@settings(
-    max_examples=20,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+def _keepalived_takes(tree: ProgramTree, lab: Lab, conf: str) -> None:
+    """As the first, a middle and the last director of the lab."""
+    directors = list(lab.nodes_of(Role.DIRECTOR))
+    for director in {directors[0], directors[len(directors) // 2], directors[-1]}:
+        ended = _keepalived(tree, lab, director, conf)
+        assert (ended.status, ended.text) == (0, "")
+
+
+@RANDOMLY
 @given(lab=labs())
 def test_keepalived_takes_every_lab(program_tree: Tree, lab: Lab) -> None:
-    conf = render.keepalived_conf(lab)
-    directors = list(lab.nodes_of(Role.DIRECTOR))
-    for director in {directors[0], directors[-1]}:
-        ended = _keepalived(program_tree(Role.DIRECTOR), lab, director, conf)
-        assert (ended.status, ended.text) == (0, "")
+    _keepalived_takes(program_tree(Role.DIRECTOR), lab, render.keepalived_conf(lab))
+
+
+@RANDOMLY
+@given(lab=labs(max_real_servers=15))
+def test_every_text_of_every_lab(program_tree: Tree, specs: Specs, lab: Lab) -> None:
+    """Nothing is missing in any text, and seeds and keepalived.conf of a random lab are read."""
+    texts = render.everything(lab, specs.values())
+    conf = texts["roles/director/root/etc/keepalived/keepalived.conf"]
+    _keepalived_takes(program_tree(Role.DIRECTOR), lab, conf)
+    for node in lab.nodes:
+        data = yaml.safe_load(texts[f"seeds/{node}/user-data"])
+        network = yaml.safe_load(texts[f"seeds/{node}/network-config"])
+        assert data["hostname"] == node
+        assert list(network["ethernets"]) == list(lab.nodes[node].interfaces)
+        assert f'displayName = "{lab.name} {node}"' in texts[f"vmware/{node}/{node}.vmx"]
+    ports = texts["roles/real-server/root/etc/apache2/ports.conf"]
+    assert [int(n) for n in re.findall(r"^Listen (\d+)$", ports, re.M)] == lab.service_ports
 
 
 @pytest.mark.parametrize(
@@ -196,18 +221,43 @@ def test_apache_takes_the_site(lab: Lab, specs: Specs, program_tree: Tree) -> No
     assert "DocumentRoots" in tree.run(["apache2ctl", "configtest"], files).text
 
 
-def test_the_page_names_the_node(lab: Lab, specs: Specs, program_tree: Tree) -> None:
+def test_the_page_names_the_node_on_every_port(
+    lab: Lab, wide_lab: Lab, specs: Specs, program_tree: Tree
+) -> None:
     """Apache itself serves the page, on a host whose name no file of the role has."""
     script = (
         "ip link set lo up; mkdir -p /var/log/apache2 /run/apache2 /run/lock; "
         "unshare --uts sh -c 'hostname rs77; apache2ctl start; sleep 1; "
-        "curl -sSi http://127.0.0.1/; apache2ctl stop'"
+        "for port in 80 81 8080; do curl -sSi http://127.0.0.1:$port/; done; apache2ctl stop'"
     )
-    files = render.role_files(lab, specs[Role.REAL_SERVER])
-    ended = program_tree(Role.REAL_SERVER).run(["sh", "-c", script], files)
-    assert "200 OK" in ended.text, ended.text
-    assert "X-Real-Server: rs77" in ended.text
-    assert "<h1>rs77</h1>" in ended.text
+    for this, ports in ((lab, [80]), (wide_lab, [80, 8080])):
+        assert this.service_ports == ports
+        files = render.role_files(this, specs[Role.REAL_SERVER])
+        ended = program_tree(Role.REAL_SERVER).run(["sh", "-c", script], files)
+        assert ended.text.count("200 OK") == len(ports), ended.text
+        assert ended.text.count("X-Real-Server: rs77") == len(ports)
+        assert ended.text.count("<h1>rs77</h1>") == len(ports)
+        assert "Failed to connect to 127.0.0.1 port 81" in ended.text
+
+
+def test_the_bake_sees_a_port_without_a_site(
+    wide_lab: Lab, specs: Specs, program_tree: Tree
+) -> None:
+    """The assertions' own check of Apache, run on the image's programs."""
+    spec = specs[Role.REAL_SERVER]
+    files = render.role_files(wide_lab, spec)
+    whole = render.assert_script(wide_lab, spec).removesuffix("main()\n")
+    files["/tmp/assert"] = RenderedFile(whole + "programs()\n")
+    tree = program_tree(Role.REAL_SERVER)
+
+    def said() -> list[str]:
+        lines = tree.run(["python3", "/tmp/assert"], files).text.splitlines()
+        return [line for line in lines if "port" in line]
+
+    assert said() == ["ok    apache's site on port 80", "ok    apache's site on port 8080"]
+    site = "/etc/apache2/sites-available/000-default.conf"
+    files[site] = RenderedFile(files[site].content.replace(" *:8080", ""))
+    assert said()[1] == "FAIL  apache's site on port 8080: is not there"
 
 
 def test_names_of_the_tables(lab: Lab, specs: Specs, program_tree: Tree) -> None:
@@ -216,6 +266,15 @@ def test_names_of_the_tables(lab: Lab, specs: Specs, program_tree: Tree) -> None
         files = render.role_files(lab, specs[role])
         ended = program_tree(role).run(["sh", "-c", script], files)
         assert "from 192.168.100.0/24 lookup LVS1" in ended.text
+
+
+@pytest.mark.parametrize("role", Role)
+def test_the_class_user_is_none_of_the_image_s(program_tree: Tree, role: Role) -> None:
+    """Names with _ cannot be the class user's."""
+    ended = program_tree(role).run(["sh", "-c", "cut -d: -f1 /etc/passwd /etc/group"])
+    names = {name for name in ended.text.split() if not name.startswith("_")}
+    assert {"root", "staff", "tcpdump"} <= names
+    assert names <= RESERVED_USERS
 
 
 @pytest.mark.parametrize("role", Role)

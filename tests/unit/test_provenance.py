@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lvslab.build import lock as locks
+from lvslab.build.packer import PINNED
+from lvslab.cli.main import main
+from lvslab.core.files import sha256_file
 from lvslab.make import provenance
 from lvslab.make.provenance import Inputs, Source
-from lvslab.make.trees import LOCK
+from lvslab.make.trees import LOCK, ROOT
+from tests.small import Small
+from tests.unit.test_quality import imports
 
 INPUTS = Inputs(
     lab={"name": "lab"},
@@ -111,8 +118,92 @@ def test_a_changed_source_is_another_source(tmp_path: Path, change: str) -> None
     assert len({before, executable, provenance.source(tmp_path)}) == 3
 
 
-def test_the_commit_of_a_checkout_is_named(tmp_path: Path) -> None:
-    git = ["git", "-C", str(checkout(tmp_path)), "-c", "user.name=a", "-c", "user.email=a@b"]
+def committed(folder: Path) -> Path:
+    """A checkout that is a repository of its own, with nothing changed."""
+    for name in ("lab.yaml", "packages.lock", "README.md"):
+        (folder / name).write_text(name)
+    (folder / ".gitignore").write_text("__pycache__/\n*.swp\n")
+    git = ["git", "-C", str(checkout(folder)), "-c", "user.name=a", "-c", "user.email=a@b"]
     for words in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
         subprocess.run([*git, *words], check=True)
+    return folder
+
+
+def test_the_commit_of_a_checkout_is_named(tmp_path: Path) -> None:
+    committed(tmp_path)
     assert re.fullmatch(r"[0-9a-f]{40}", provenance.source(tmp_path).commit)
+    (tmp_path / "README.md").write_text("words decide nothing")
+    assert provenance.source(tmp_path).commit
+
+
+@pytest.mark.parametrize(
+    "name", ["lab.yaml", "packages.lock", "build.py", "lvslab/a.py", "lvslab/new.py", "roles/a.swp"]
+)
+def test_a_changed_checkout_is_of_no_commit(tmp_path: Path, name: str) -> None:
+    (committed(tmp_path) / name).write_text("changed")
+    assert provenance.source(tmp_path).commit == ""
+    subprocess.run(["git", "-C", str(tmp_path), "add", "."], check=True)
+    assert provenance.source(tmp_path).commit == ""
+
+
+def test_another_s_repository_is_not_named(tmp_path: Path) -> None:
+    """Unpacked below somebody's own repository, ignored there or committed."""
+    committed(tmp_path)
+    assert provenance.source(checkout(tmp_path / "unpacked")).commit == ""
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "x"], check=True)
+    assert provenance.source(tmp_path / "unpacked").commit == ""
+
+
+def test_the_user_s_own_packer_is_named(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small.stand_in(monkeypatch)
+    own, out = tmp_path / "my-packer", tmp_path / "artifacts"
+    own.write_text("#!/bin/sh\necho Packer v1.11.2\n")
+    own.chmod(0o755)
+
+    def packer(*words: str) -> tuple[str, dict[str, Any]]:
+        assert main(["images", "--role", "director", "--out", str(out), *words]) == 0
+        report = json.loads((out / "build.json").read_text())
+        found = report["provenance"]["predicate"]["buildDefinition"]["resolvedDependencies"]
+        (row,) = (row for row in found if re.search("/packer@", row.get("uri", "")))
+        return report["tools"]["packer"], row
+
+    version, row = packer()
+    assert row["digest"] == {"sha256": PINNED.sha256}
+    assert row["uri"].startswith("pkg:deb/debian/packer@1.6.6")
+    version, row = packer("--packer", str(own))
+    assert version == "1.11.2"
+    assert row == {"uri": "pkg:generic/packer@1.11.2", "digest": {"sha256": sha256_file(own)}}
+
+
+def test_build_json_names_every_library_and_program_that_takes_part(
+    small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small.stand_in(monkeypatch)
+    assert main(["images", "--role", "director", "--out", str(tmp_path / "out")]) == 0
+    report = json.loads((tmp_path / "out/build.json").read_text())
+    assert report["host"]["programs"].keys() >= {"mmdebstrap", "apt-get", "dpkg", "tar"}
+    # Everything that is imported on the way from the lock to an artifact, late imports too.
+    used = {
+        name
+        for layer in ("model", "render", "build", "export", "make")
+        for path in (ROOT / "lvslab" / layer).rglob("*.py")
+        for _, name in imports(path, "lvslab")
+    }
+    owners = metadata.packages_distributions()
+    wanted = set()
+    for name in used:
+        top = name.partition(".")[0]
+        if top not in sys.stdlib_module_names and top not in ("lvslab", "dissect"):
+            wanted.add(owners[top][0].lower())
+    assert len(wanted) > 5
+    wanted.add("dissect.extfs")
+    wanted.discard("pydantic_core")  # the JSON Schemas of docs/ alone
+    named = {name.lower() for name in report["tools"]}
+    libraries = report["provenance"]["predicate"]["buildDefinition"]["resolvedDependencies"]
+    purls = {row["name"].lower() for row in libraries if row.get("uri", "").startswith("pkg:pypi")}
+    assert wanted <= named
+    assert wanted <= purls

@@ -33,7 +33,7 @@ def command(*words: str | Path, timeout: float = 600) -> subprocess.CompletedPro
 def our_files(top: Path = ROOT) -> Iterator[Path]:
     for folder, folders, names in os.walk(top):
         folders[:] = [f for f in folders if f not in NOT_OURS | CACHES and ".egg-info" not in f]
-        yield from (Path(folder) / name for name in names)
+        yield from (Path(folder) / name for name in names if name not in NOT_OURS)
 
 
 @pytest.mark.parametrize("words", [("check",), ("format", "--check")], ids="_".join)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,12 +14,35 @@ from jinja2 import UndefinedError
 
 from lvslab import render
 from lvslab.model.lab import Lab, Role
+from lvslab.model.load import load_lab
 from lvslab.model.role import RoleSpec
 from lvslab.render import texts
 from tests.conftest import ROOT, Golden
 
 Specs = dict[Role, RoleSpec]
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL packer"
+
+
+@pytest.fixture
+def awkward(tmp_path: Path) -> Lab:
+    """A lab whose names YAML 1.1 reads as true or false, unless they are quoted."""
+    text = (ROOT / "lab.yaml").read_text()
+    for name, other in (
+        ("rs2:", "no:"),
+        ("user: student", "user: on"),
+        ("name: lvslab", "name: yes"),
+    ):
+        assert text.count(name) == 1
+        text = text.replace(name, other)
+    (tmp_path / "lab.yaml").write_text(text)
+    return load_lab(tmp_path / "lab.yaml")
+
+
+def test_names_stay_names_in_yaml(awkward: Lab) -> None:
+    seed = render.node_seed(awkward, "no")
+    user_data, meta_data = yaml.safe_load(seed.user_data), yaml.safe_load(seed.meta_data)
+    assert (user_data["hostname"], meta_data["local-hostname"]) == ("no", "no")
+    assert (user_data["users"][0]["name"], user_data["users"][0]["gecos"]) == ("on", "yes")
 
 
 def test_golden_default(lab: Lab, specs: Specs, golden: Golden) -> None:

@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import os
+import subprocess
+import sys
 import tarfile
 import time
 import zipfile
@@ -17,14 +19,23 @@ import pytest
 
 from lvslab.build.bake import Circumstances
 from lvslab.build.disk import SECTOR, layout
-from lvslab.check.reproduce import Build, Reproduced, again, choose, compare
+from lvslab.check import reproduce as check
+from lvslab.check.reproduce import (
+    Build,
+    Conditions,
+    Reproduced,
+    again,
+    choose,
+    compare,
+    conditions,
+)
 from lvslab.check.reproduce.place import first_difference
 from lvslab.cli.main import main
 from lvslab.core.errors import InputError, StageError
-from lvslab.core.events import Event, StageDone
+from lvslab.core.events import Event, StageDone, silent
 from lvslab.export import ova, seed, vmdk
-from lvslab.make import provenance
-from lvslab.make.trees import ROOT
+from lvslab.make import Built, Options, provenance
+from lvslab.make.trees import LOCK, ROOT
 from lvslab.model.lab import Lab, Role
 from lvslab.render import node_seed
 from lvslab.render.ovf import OvfDisk, ovf
@@ -352,10 +363,49 @@ def test_every_condition_differs_or_says_why_not(tmp_path: Path) -> None:
     for row in conditions.shown:
         assert row.why_not or row.first != row.second, row.name
     assert conditions.jobs != 2
-    assert conditions.circumstances != Circumstances()
+    usual = vars(Circumstances())
+    assert all(usual[name] != value for name, value in vars(conditions.circumstances).items())
     varied = {row.name: not row.why_not for row in conditions.shown}
     assert varied["user"] == (conditions.user is not None)
     assert varied["host name"] == (conditions.host_name is not None)
+
+
+def test_the_locale_is_another_one_to_programs_too(tmp_path: Path) -> None:
+    """As C's setlocale(3) sees it, which does not know what is not installed."""
+    chosen = choose(tmp_path, jobs=2)
+    code = "import locale, time; print(locale.setlocale(locale.LC_ALL, ''), time.timezone)"
+
+    def seen(environment: dict[str, str]) -> list[str]:
+        words = [sys.executable, "-c", code]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    usual = {name: value for name, value in os.environ.items() if name != "PYTHONHASHSEED"}
+    (row,) = (row for row in chosen.shown if row.name == "locale")
+    first, second = seen(usual | {"LC_ALL": row.first}), seen(usual | chosen.environment)
+    assert first[0] != second[0]
+    assert (second[0], second[1]) == (row.second, str(-14 * 3600))
+
+
+@pytest.mark.parametrize(
+    ("installed", "asked", "chosen"),
+    [
+        ("C POSIX", {}, ("C", "C", "this host has no other locale")),
+        ("C C.utf8 POSIX", {}, ("C", "C.UTF-8", "")),
+        ("C C.utf8 POSIX", {"LANG": "C.UTF-8"}, ("C.UTF-8", "C", "")),
+        ("C C.utf8 POSIX", {"LANG": "de_DE.UTF-8"}, ("C", "C.UTF-8", "")),
+        ("C C.utf8 tr_TR.utf8", {"LC_ALL": "C.UTF-8"}, ("C.UTF-8", "tr_TR.UTF-8", "")),
+        ("C C.utf8 tr_TR.utf8", {"LANG": "tr_TR.UTF-8"}, ("tr_TR.UTF-8", "C.UTF-8", "")),
+    ],
+)
+def test_only_a_locale_that_is_installed_is_another(
+    monkeypatch: pytest.MonkeyPatch,
+    installed: str,
+    asked: dict[str, str],
+    chosen: tuple[str, str, str],
+) -> None:
+    monkeypatch.setattr(conditions, "run", lambda *_, **__: installed.replace(" ", "\n"))
+    assert conditions._locales(asked) == chosen
 
 
 @pytest.mark.parametrize("planted", [False, True])
@@ -389,6 +439,46 @@ def test_the_verb_ends_with_what_was_found(
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     (compared,) = (event for event in events if event["event"] == "compared")
     assert compared["differences"] == (1 if planted else 0)
+    assert compared["ratio"] is None
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cached", "said"),
+    [
+        ((100.0, 110.0), False, "the first build took 100 s, the second build took 110 s, both "
+         "2.10 times the first"),
+        ((5.0, 110.0), True, "the first build took 5 s, the second build took 110 s"),
+    ],
+)  # fmt: skip
+def test_both_builds_are_timed(
+    twins: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    seconds: tuple[float, float],
+    cached: bool,
+    said: str,
+) -> None:
+    """A first build that found a stage in the cache is no measure."""
+    report(twins[0], stages=[{"name": "tools", "id": "1", "cached": cached}])
+    report(twins[1], stages=[{"name": "tools", "id": "1", "cached": False}])
+    clock = [0.0]
+
+    def images(*_: object) -> Built:
+        clock[0] += seconds[0]
+        return Built([], twins[0] / "build.json")
+
+    def rebuild(*_: object) -> Build:
+        clock[0] += seconds[1]
+        return load(twins[1])
+
+    monkeypatch.setattr(check, "images", images)
+    monkeypatch.setattr(again, "rebuild", rebuild)
+    monkeypatch.setattr(check.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("lvslab.cli.base.Session.ensure", lambda *_: None)
+    monkeypatch.setenv("LVSLAB_CACHE", str(tmp_path / "cache"))
+    assert main(["reproduce", "--work", str(tmp_path)]) == 0
+    assert f"{said}\n" in capsys.readouterr().out
 
 
 def test_the_second_build_s_error_is_the_verb_s(tmp_path: Path) -> None:
@@ -399,6 +489,27 @@ def test_the_second_build_s_error_is_the_verb_s(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="no room") as caught:
         again._told(said, events.append)
     assert caught.value.where == "tools (again)"
+
+
+def test_what_was_asked_for_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parameters = {"buildDefinition": {"externalParameters": {"perNode": True}}}
+    first = Build(
+        {
+            "lab": {}, "roles": {}, "artifacts": {}, "stages": [],
+            "lock": json.loads(LOCK.read_text()), "provenance": {"predicate": parameters},
+        }
+    )  # fmt: skip
+    monkeypatch.setattr(again, "_follow", lambda *_: None)
+    monkeypatch.setattr(Build, "load", lambda *_: first)
+    work, options = tmp_path / "second", Options(tmp_path / "cache", tmp_path / "out")
+    work.mkdir()
+    again.rebuild(first, ROOT, work, options, Conditions((), jobs=3), silent)
+    request = json.loads((work / "request.json").read_text())
+    assert request["per_node"]
+    assert request["jobs"] == 3
+    assert (work / "checkout/packages.lock").read_bytes() == LOCK.read_bytes()
 
 
 def test_a_checkout_s_copy_is_the_same_source(tmp_path: Path) -> None:

@@ -9,8 +9,12 @@ from pathlib import Path
 import pytest
 
 from lvslab.check.verify import Outcome, verify
+from lvslab.cli.main import main
 from lvslab.core.errors import CheckFailed, InputError
 from lvslab.export import sign, sums
+from lvslab.export.seed import write_iso
+from lvslab.model.lab import Lab
+from lvslab.render import node_seed
 from tests.appliance import write_sums
 
 
@@ -108,6 +112,60 @@ def test_verify_says_who_signed(folder: Path, key: Path, tmp_path: Path) -> None
     assert outcome(signers) == (Outcome.PASS, "signed by teacher@example.org")
     (folder / sums.NAME).write_text("")
     assert outcome(signers)[0] is Outcome.FAIL
+
+
+def broken(path: Path, signers: Path) -> dict[str, str]:
+    """The rules of sums and signatures that a path breaks, with what is said of it."""
+    found = (f for f in verify(path, signers=signers) if f.rule.id.startswith(("sums-", "part-")))
+    return {f.rule.id: f.sentence for f in found if f.outcome is not Outcome.PASS}
+
+
+@pytest.fixture
+def seeds(folder: Path, lab: Lab, key: Path) -> Path:
+    """The folder of one seed, below artifacts that are signed."""
+    write_iso(node_seed(lab, "rs1"), folder / "seeds/rs1.iso", epoch=1)
+    write_sums(folder, sums.artifacts(folder))
+    sign.sign(folder, str(key))
+    return folder / "seeds"
+
+
+def test_a_file_and_a_subfolder_are_vouched_for_by_the_sums_above(
+    seeds: Path, key: Path, tmp_path: Path
+) -> None:
+    signers = allow(tmp_path / "who", key)
+    for path in (seeds.parent, seeds, seeds / "rs1.iso"):
+        assert broken(path, signers) == {}
+    ids = {f.rule.id for f in verify(seeds / "rs1.iso", signers=signers)}
+    assert {"part-signed", "part-sums"} <= ids
+
+
+@pytest.mark.parametrize("name", ["", "rs1.iso"])
+def test_what_has_no_sums_is_vouched_for_by_nobody(
+    seeds: Path, key: Path, tmp_path: Path, name: str
+) -> None:
+    signers = allow(tmp_path / "who", key)
+    (seeds.parent / sums.NAME).unlink()
+    assert broken(seeds / name, signers) == {
+        "part-signed": "there is no SHA256SUMS in its folder or above: nobody vouches for it",
+        "part-sums": "not looked at: there is no SHA256SUMS",
+    }
+    words = ["verify", "--signers", str(signers), str(seeds / name)]
+    assert main([word for word in words if word]) == 1
+
+
+@pytest.mark.parametrize("name", ["", "rs1.iso"])
+def test_a_file_that_is_not_what_was_signed_is_refused(
+    seeds: Path, key: Path, tmp_path: Path, name: str
+) -> None:
+    signers = allow(tmp_path / "who", key)
+    with (seeds / "rs1.iso").open("ab") as file:
+        file.write(b"more")
+    assert "the sums say" in broken(seeds / name, signers)["part-sums"]
+    (seeds / "rs1.iso").rename(seeds / "rs2.iso")
+    path = seeds / name.replace("1", "2")
+    assert broken(path, signers) == {"part-sums": "seeds/rs2.iso has no sum"}
+    sign.sign(seeds.parent, None)
+    assert "nobody signed" in broken(path, signers)["part-signed"]
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import signal
 import subprocess
@@ -14,9 +16,19 @@ from pathlib import Path
 
 import pytest
 
+from lvslab.core import files
 from lvslab.core.errors import StageError
 from lvslab.core.events import Event, StageDone, StageFailed
-from lvslab.core.files import atomic, only_one, write_atomic
+from lvslab.core.files import (
+    SCRATCH,
+    atomic,
+    mounts_below,
+    only_one,
+    remove,
+    scratch,
+    sync,
+    write_atomic,
+)
 from lvslab.core.procs import run
 from lvslab.core.stages import NotYetMade, Stages, digest
 
@@ -68,6 +80,36 @@ def test_a_failed_stage_leaves_nothing_and_is_told(tmp_path: Path) -> None:
         Stages(tmp_path, events.append).run("tree", {}, breaks)
     assert [type(event) for event in events][-1] is StageFailed
     assert not list(tmp_path.rglob("half"))
+
+
+def test_a_stage_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[list[str], bool]] = []
+
+    def noting(folder: Path) -> None:
+        named = any((tmp_path / "stages").rglob("result"))
+        synced.append(([path.name for path in folder.iterdir()], named))
+        sync(folder)
+
+    monkeypatch.setattr("lvslab.core.stages.sync", noting)
+    Stages(tmp_path).run("tree", {}, writes("one"))
+    Stages(tmp_path).run("tree", {}, refuses)
+    assert synced == [(["result"], False)]
+
+
+def test_what_the_disk_did_not_take_is_no_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def syncfs(self, _handle: int) -> int:
+            ctypes.set_errno(errno.EIO)
+            return -1
+
+    monkeypatch.setattr("lvslab.core.files._LIBC", Broken())
+    with pytest.raises(StageError, match="Input/output error"):
+        Stages(tmp_path).run("tree", {}, writes("one"))
+    assert not list(tmp_path.rglob("result"))
 
 
 def test_a_full_disk_is_explained(tmp_path: Path) -> None:
@@ -160,6 +202,107 @@ def test_killed_in_the_middle_the_next_run_makes_it_whole(tmp_path: Path) -> Non
     folder = stages.run("tree", {}, writes("whole"))
     assert [path.name for path in folder.iterdir()] == ["result"]
     assert not list((tmp_path / "tmp").iterdir())
+
+
+def gone() -> int:
+    """The number of a process that has ended."""
+    with subprocess.Popen(["true"]) as process:
+        pass
+    return process.pid
+
+
+def test_sweep_leaves_what_somebody_works_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`lab up` and `diff` make stages without the build's lock."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    with subprocess.Popen(["sleep", "60"]) as other:
+        alive = [
+            tmp_path / f"tmp/lab-disk-0123-{other.pid}",
+            tmp_path / f"temporary/{SCRATCH}x-{other.pid}",
+            tmp_path / f"temporary/mine-{gone()}",
+        ]
+        dead = [tmp_path / f"tmp/tree-0123-{gone()}", tmp_path / f"temporary/{SCRATCH}x-{gone()}"]
+        for folder in (*alive, *dead):
+            folder.mkdir(parents=True)
+        Stages(tmp_path).sweep()
+        other.kill()
+    assert [folder.exists() for folder in (*alive, *dead)] == [True] * 3 + [False] * 2
+
+
+def test_a_stage_that_is_made_again_removes_what_a_killed_run_left_of_it(tmp_path: Path) -> None:
+    made = Stages(tmp_path / "first").run("tree", {}, writes("x"))
+    (tmp_path / "second/tmp").mkdir(parents=True)
+    left, other = (
+        tmp_path / "second/tmp" / f"{name}-{gone()}"
+        for name in (f"tree-{made.name[:16]}", "disk-1")
+    )
+    left.mkdir()
+    other.mkdir()
+    Stages(tmp_path / "second").run("tree", {}, writes("x"))
+    assert (left.exists(), other.exists()) == (False, True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_removing_never_goes_through_a_mount(tmp_path: Path) -> None:
+    host, folder = tmp_path / "host", tmp_path / "a folder"
+    host.mkdir()
+    (host / "mine").touch()
+    (folder / "in").mkdir(parents=True)
+    subprocess.run(["mount", "-o", "bind", host, folder / "in"], check=True)
+    try:
+        assert mounts_below(folder) == [f"{folder}/in"]
+        with pytest.raises(StageError) as caught:
+            remove(folder)
+    finally:
+        subprocess.run(["umount", folder / "in"], check=True)
+    assert str(caught.value) == (
+        f"{folder}: file systems are mounted in a folder that is to be removed: {folder}/in\n"
+        f"  to mend it: umount {folder}/in"
+    )
+    assert (host / "mine").exists()
+    remove(folder)
+    assert not folder.exists()
+
+
+def test_what_belongs_to_another_id_of_the_user_is_removed_by_mmdebstrap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = tmp_path / "tree"
+    (tree / "etc").mkdir(parents=True)
+    program = tmp_path / "mmdebstrap"
+    program.write_text('#!/bin/sh\n[ "$1" = --unshare-helper ] || exit 1\nshift\nexec "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(files.os, "geteuid", lambda: 1000)
+    really = files.shutil.rmtree
+
+    def refuses(path: Path) -> None:
+        if list(path.glob("*")):
+            raise PermissionError
+        really(path)
+
+    monkeypatch.setattr(files.shutil, "rmtree", refuses)
+    remove(tree)
+    assert not tree.exists()
+
+
+def test_an_interrupt_is_not_hidden_by_a_folder_that_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(path: Path) -> None:
+        raise PermissionError(path)
+
+    def interrupted(folder: Path, progress: Callable[..., None]) -> None:
+        monkeypatch.setattr(files.shutil, "rmtree", refuses)
+        with scratch(folder):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Stages(tmp_path).run("tree", {}, interrupted)
+    monkeypatch.undo()
+    (left,) = (tmp_path / "tmp").glob("tree-*")
+    assert list(left.glob(f"{SCRATCH}*-{os.getpid()}"))
 
 
 def test_an_atomic_write_shows_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:

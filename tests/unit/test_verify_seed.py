@@ -37,13 +37,13 @@ CASES: list[tuple[str, str, str, str, set[str]]] = [
     (
         "not YAML",
         "user_data",
-        "hostname: rs1",
+        'hostname: "rs1"',
         "hostname: [rs1",
         {"seed-user-data", "seed-no-plain-password"},
     ),
-    ("another node", "meta_data", "local-hostname: rs1", "local-hostname: rs2", {"seed-node"}),
+    ("another node", "meta_data", 'local-hostname: "rs1"', "local-hostname: rs2", {"seed-node"}),
     ("no instance id", "meta_data", "instance-id:", "instance:", {"seed-node"}),
-    ("not a mapping", "meta_data", "local-hostname: rs1", "- rs1", {"seed-node"}),
+    ("not a mapping", "meta_data", 'local-hostname: "rs1"', "- rs1", {"seed-node"}),
     (
         "by MAC address",
         "network_config",

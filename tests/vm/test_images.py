@@ -19,8 +19,10 @@ from lvslab.core.errors import StageError
 from lvslab.core.events import silent
 from lvslab.core.stages import default_cache
 from lvslab.export import seed
-from lvslab.make import Pipeline
+from lvslab.make import Options, Pipeline
 from lvslab.model.lab import Lab, Role
+from lvslab.model.role import RoleSpec
+from lvslab.render import assert_script
 from lvslab.render.texts import Seed
 
 pytestmark = pytest.mark.vm
@@ -163,3 +165,30 @@ def test_a_guest_that_dies_is_shown_at_once_with_its_own_words(
     assert caught.value.log is not None
     assert "No init found" in caught.value.log.read_text(errors="replace")
     demand_no_program_in(work)
+
+
+def test_a_machine_that_is_not_what_its_role_says_stops_the_build(
+    lab: Lab,
+    specs: dict[Role, RoleSpec],
+    built: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The bake's gate: the director's own assertions, and one that no machine can meet."""
+    spec = specs[Role.DIRECTOR]
+    more = spec.model_copy(update={"packages": (*spec.packages, "no-such-package")})
+    monkeypatch.setattr("lvslab.make.trees.assert_script", lambda lab, _: assert_script(lab, more))
+    cache = sharing(default_cache(), tmp_path / "cache", without="bake")
+    stages = Pipeline(lab, specs, Options(cache, tmp_path / "out", offline=True))
+    with pytest.raises(StageError) as caught:
+        stages.changes(Role.DIRECTOR)
+    wrong = "FAIL  package no-such-package: is not installed"
+    assert caught.value.status == 4
+    assert caught.value.where == "bake director"
+    assert wrong in caught.value.message
+    assert caught.value.log == cache / "log/bake-director.log"
+    said = caught.value.log.read_text(errors="replace").splitlines()
+    failed = {line[line.index("FAIL  ") :].strip() for line in said if "FAIL  " in line}
+    assert failed == {wrong}
+    assert not list((cache / "stages").glob("bake-director/*"))
+    demand_no_program_in(cache)

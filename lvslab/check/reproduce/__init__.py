@@ -34,12 +34,19 @@ class Reproduced:
     """The end of it: what was different on purpose, what differs, and how long it took.
 
     `seconds` are those of the first build (0 if it was published), the second and the
-    comparison.
+    comparison. `whole`: the first build made everything itself, nothing came from a cache.
     """
 
     conditions: tuple[Condition, ...]
     comparison: Comparison
     seconds: tuple[float, float, float]
+    whole: bool = False
+
+    @property
+    def ratio(self) -> float | None:
+        """How many times one build both builds took; None if the first was no whole build."""
+        first, second, _ = self.seconds
+        return (first + second) / first if self.whole else None
 
 
 @contextmanager
@@ -63,9 +70,11 @@ def reproduce(
     """Build `first` (unless it is a published build) with `options`, build it again in `work`
     under other conditions, and compare. Raises LabError as a build does."""
     start = time.monotonic()
+    whole = False
     if not isinstance(first, Build):
         built = images(*first, replace(options, out=work / "first"), listener)
         first = Build.load(built.report, options.cache)
+        whole = not any(stage["cached"] for stage in first.report["stages"])
     between = time.monotonic()
     conditions = choose(work / "second", options.jobs)
     (work / "second").mkdir()
@@ -78,4 +87,4 @@ def reproduce(
     end = time.monotonic()
     listener(StageDone("comparing", end - built_again))
     seconds = (between - start, built_again - between, end - built_again)
-    return Reproduced(conditions.shown, comparison, seconds)
+    return Reproduced(conditions.shown, comparison, seconds, whole)

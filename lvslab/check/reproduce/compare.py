@@ -47,6 +47,14 @@ class Build:
             ) from None
         return cls(data, cache, report.parent)
 
+    @property
+    def per_node(self) -> bool:
+        """Whether it made an OVA of each node, too."""
+        if "provenance" not in self.report:
+            return False
+        definition = self.report["provenance"]["predicate"]["buildDefinition"]
+        return bool(definition["externalParameters"].get("perNode"))
+
     def only(self, roles: Iterable[str]) -> Build:
         """The same, narrowed to `roles`: what is made for several roles does not count.
 
@@ -55,10 +63,12 @@ class Build:
         there, wanted = self.report["roles"], sorted(roles)
         if unknown := [role for role in wanted if role not in there]:
             raise InputError(f"this build has no role {', '.join(unknown)}")
+        nodes = self.report["lab"].get("nodes", {})
+        names = {*wanted, *(name for name, node in nodes.items() if node["role"] in wanted)}
         artifacts = {
             name: value
             for name, value in self.report["artifacts"].items()
-            if name.startswith("seeds/") or Path(name).name.partition(".")[0] in wanted
+            if name.startswith("seeds/") or Path(name).name.partition(".")[0] in names
         }
         narrowed = {
             "roles": {role: there[role] for role in wanted},

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,9 +16,22 @@ from lvslab.core.procs import run
 
 _NOBODY = 65534
 _SUBORDINATE = (Path("/etc/subuid"), Path("/etc/subgid"))
-_ZONE, _LOCALE, _HOST_NAME, _UMASK = "Pacific/Kiritimati", "tr_TR.UTF-8", "elsewhere", 0o077
-_CIRCUMSTANCES = Circumstances(mac="52:54:00:fe:dc:ba", memory_mib=1536, cpus=1)
+# A zone in the form of POSIX (TZ): that of Kiritimati, whether the host has tzdata or not.
+_ZONE, _HOST_NAME, _UMASK = "LINT-14", "elsewhere", 0o077
+# From the one that differs most (its small i has no capital I) to those that every host has.
+_LOCALES = ("tr_TR.UTF-8", "az_AZ.UTF-8", "lt_LT.UTF-8", "de_DE.UTF-8", "C.UTF-8", "C")
+# What a user may have set, and what can change what tar, zstd, xz or a script of Perl writes.
+_HOSTILE = {
+    "TAR_OPTIONS": "--mode=a+w",
+    "ZSTD_CLEVEL": "2",
+    "XZ_DEFAULTS": "-1",
+    "PERL5OPT": "-Mutf8",
+    "SOURCE_DATE_EPOCH": "1",
+}
 DAYS_LATER = 500
+_CIRCUMSTANCES = Circumstances(
+    mac="52:54:00:fe:dc:ba", memory_mib=1536, cpus=1, days_later=DAYS_LATER
+)
 
 # Another user's process that may still read this Python and its packages, wherever they are.
 AS_NOBODY = (
@@ -61,15 +75,18 @@ def choose(work: Path, jobs: int) -> Conditions:
     root = os.geteuid() == 0
     user, no_user = _user(root)
     no_name = "" if root else "only root may have another host name for a process"
+    locales = _locales(os.environ)
     usual, cores = Circumstances(), os.cpu_count() or 1
     shown = (
         Condition("folder", str(Path(__file__).parents[3]), str(work)),
         Condition("user", str(os.geteuid()), str(_NOBODY), no_user),
         Condition("time zone", time.tzname[0], _ZONE),
-        Condition("locale", os.environ.get("LC_ALL", os.environ.get("LANG", "C")), _LOCALE),
+        Condition("locale", *locales),
+        Condition("environment", "the user's", f"{', '.join(_HOSTILE)} set as well"),
         Condition("umask", f"{_umask():04o}", f"{_UMASK:04o}"),
         Condition("host name", socket.gethostname(), _HOST_NAME, no_name),
         Condition("clock that Python sees", "now", f"{DAYS_LATER} days later"),
+        Condition("clock of the bake", "the lock's date", f"{DAYS_LATER} days later"),
         Condition("network card", usual.mac, _CIRCUMSTANCES.mac),
         Condition("memory of the bake", f"{usual.memory_mib}", f"{_CIRCUMSTANCES.memory_mib}"),
         Condition("processors of the bake", f"{usual.cpus}", f"{_CIRCUMSTANCES.cpus}"),
@@ -78,7 +95,8 @@ def choose(work: Path, jobs: int) -> Conditions:
         Condition("order of files in folders", "the file system's", "the reverse"),
         Condition("order of sets in Python", "random", "another"),
     )
-    environment = {"TZ": _ZONE, "LC_ALL": _LOCALE, "LANG": _LOCALE, "PYTHONHASHSEED": "20"}
+    environment = {"TZ": _ZONE, "LC_ALL": locales[1], "LANG": locales[1], "PYTHONHASHSEED": "20"}
+    environment |= _HOSTILE
     return Conditions(
         shown=shown,
         jobs=jobs + 1,
@@ -100,6 +118,32 @@ def _user(root: bool) -> tuple[int | None, str]:
     except LabError as error:
         return None, error.message.splitlines()[0]
     return _NOBODY, ""
+
+
+def _locales(environment: Mapping[str, str]) -> tuple[str, str, str]:
+    """The locale of `environment`, another one, and why there is none (then the same again).
+
+    Only what is installed counts: programs take C for a locale that is not.
+    """
+    try:
+        names = run(["locale", "-a"], what="asking for locales").split()
+    except LabError:
+        names = []
+    installed = {_plain(name) for name in ["C", *names]}
+    asked = [environment.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG")]
+    first = next((name for name in asked if name), "C")
+    if _plain(first) not in installed:
+        first = "C"
+    for name in _LOCALES:
+        if _plain(name) in installed - {_plain(first)}:
+            return first, name, ""
+    return first, first, "this host has no other locale"
+
+
+def _plain(name: str) -> str:
+    """A locale's name as it is compared: `C.utf8` is C.UTF-8, and POSIX is C."""
+    plain = name.lower().replace("-", "")
+    return "c" if plain == "posix" else plain
 
 
 def _umask() -> int:

@@ -18,7 +18,7 @@ from lvslab.check.verify.archive import ARCHIVE, Archive, Member
 from lvslab.check.verify.devices import HARDWARE
 from lvslab.check.verify.disk import DATA, DISK, Disk
 from lvslab.check.verify.envelope import ENVELOPE, Envelope
-from lvslab.check.verify.folder import FOLDER, Folder
+from lvslab.check.verify.folder import FOLDER, PART, Folder, Part
 from lvslab.check.verify.image import SPARSE, STREAM, Image
 from lvslab.check.verify.machine import VMX, Machine
 from lvslab.check.verify.rules import RULES, Finding, Outcome, Rule, Unreadable, settled
@@ -44,8 +44,9 @@ _MAX_SEED = 16 << 20
 def verify(path: Path, lab: Lab | None = None, signers: Path | None = None) -> list[Finding]:
     """Look at a file, or at all artifacts of a folder; `lab` lets seeds be compared with it.
 
-    `signers` (allowed_signers of OpenSSH, or a keyring of gpg) lets the sums' signature be
-    checked. Raises InputError if there is nothing there that can be verified.
+    With `signers` (allowed_signers of OpenSSH, or a keyring of gpg) all that is looked at must
+    be vouched for by one of them: the SHA256SUMS of the folder, or of one above, is signed
+    and has its sum. Raises InputError if there is nothing there that can be verified.
     """
     if signers and not signers.is_file():
         raise InputError("there is no such file", where=f"--signers {signers}")
@@ -53,7 +54,8 @@ def verify(path: Path, lab: Lab | None = None, signers: Path | None = None) -> l
         return _folder(path, lab, signers)
     if not path.is_file():
         raise InputError("there is no such file", where=str(path))
-    return list(_file(path, lab))
+    vouched = PART.run(Part(path, [path], signers), path.name) if signers else []
+    return [*vouched, *_file(path, lab)]
 
 
 def _folder(folder: Path, lab: Lab | None, signers: Path | None) -> list[Finding]:
@@ -61,6 +63,8 @@ def _folder(folder: Path, lab: Lab | None, signers: Path | None) -> list[Finding
     findings: list[Finding] = []
     if (folder / SUMS_NAME).is_file():
         findings += FOLDER.run(Folder(folder, signers), str(folder))
+    elif signers:
+        findings += PART.run(Part(folder, files, signers), str(folder))
     if not files and not findings:
         raise InputError(f"there is no {', '.join(KINDS)} and no {SUMS_NAME}", where=str(folder))
     for file in files:

@@ -1,7 +1,8 @@
-"""Rules for a folder of artifacts as a whole."""
+"""Rules for a folder of artifacts as a whole, and for a part of one that must be vouched for."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -80,7 +81,61 @@ def _digest(path: Path) -> str | None:
 def _signed(folder: Folder) -> str:
     if folder.signers is None:
         raise Unreadable("no signers were given")
+    return _signer(folder.path, folder.signers)
+
+
+def _signer(folder: Path, signers: Path) -> str:
     try:
-        return f"signed by {sign.signer(folder.path, folder.signers)}"
+        return f"signed by {sign.signer(folder, signers)}"
     except CheckFailed as error:
         raise Refused(error.message) from None
+
+
+PART: RuleSet[Part] = RuleSet()
+
+
+class Part:
+    """`files` of `path` (a file, or a folder without sums of its own), and who may vouch for them.
+
+    The SHA256SUMS that counts is the nearest above.
+    """
+
+    def __init__(self, path: Path, files: Sequence[Path], signers: Path) -> None:
+        self.path = path
+        self.files = files
+        self.signers = signers
+
+    @cached_property
+    def above(self) -> Path | None:
+        """The folder whose SHA256SUMS counts, None if there is none."""
+        parents = self.path.absolute().parents
+        return next((folder for folder in parents if (folder / sums.NAME).is_file()), None)
+
+
+@PART.rule(
+    "part-signed",
+    "the SHA256SUMS of its folder, or of one above, is signed by one of the signers given",
+    "ssh-keygen -Y verify: 'Could not verify signature'",
+)
+def _part_signed(part: Part) -> str:
+    if part.above is None:
+        raise Refused(f"there is no {sums.NAME} in its folder or above: nobody vouches for it")
+    return _signer(part.above, part.signers)
+
+
+@PART.rule(
+    "part-sums",
+    "it has its sum in that SHA256SUMS",
+    "sha256sum -c: FAILED",
+)
+def _part_sums(part: Part) -> str:
+    if part.above is None:
+        raise Unreadable(f"there is no {sums.NAME}")
+    there = Folder(part.above).sums
+    for file in part.files:
+        name = file.absolute().relative_to(part.above).as_posix()
+        demand(name in there, f"{name} has no sum")
+        digest = sha256_file(file)
+        wanted = there[name]
+        demand(digest == wanted, f"{name} has sha256 {digest}, the sums say {wanted}")
+    return f"{len(part.files)} files, all with their sum"

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 
 _LEGEND = """\
-seconds after the fault. bar: what the protocols need; lost, others: requests lost of the addresses
-that were hit, and of the others; advert, ARP: the new owner on the wire; pages: who answered"""
+seconds after the fault. bar: computed from the protocols' timers (a fault just before an advert
+costs up to an advert less); lost, others: requests lost of the addresses that were hit, and of the
+others; advert, ARP: the new owner on the wire, median; pages: who answered"""
 
 
 @verb(

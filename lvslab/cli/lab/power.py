@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -82,12 +83,14 @@ def up(
 
 
 def _accelerator(cache: Path) -> Literal["kvm", "tcg"]:
-    """KVM if a build has seen it work, or this host's own kernel boots under it."""
+    """KVM if a build has seen it work, or the images' kernel or this host's boots under it."""
     from lvslab.build import accel
     from lvslab.core.stages import Stages
 
-    kernel = next(iter(sorted(Path("/boot").glob("vmlinuz-*"))), Path("/boot/vmlinuz"))
-    return accel.probe(Stages(cache), kernel)
+    # The host's may be root's only (Ubuntu), and in a container there is none.
+    kernels = [*cache.glob("stages/kernel/*/vmlinuz"), *Path("/boot").glob("vmlinuz*")]
+    readable = (kernel for kernel in kernels if os.access(kernel, os.R_OK))
+    return accel.probe(Stages(cache), next(readable, None))
 
 
 @verb(

@@ -44,6 +44,10 @@ WANTED = json.loads(r"""
   "libapache2-mod-php"
  ],
  "files": {
+  "/etc/apache2/ports.conf": [
+   "40b32ae8b8ff926cfde7266ed8f8ed027b2f57d91e5fd74a2897af5c16e8c04a",
+   420
+  ],
   "/etc/apache2/sites-available/000-default.conf": [
    "91e539b5cb2fd551bcda8b9f87e2bb9494aa3e159d915a7b50124c2fa7e6bed9",
    420
@@ -154,6 +158,9 @@ WANTED = json.loads(r"""
   "eth1",
   "eth2"
  ],
+ "ports": [
+  80
+ ],
  "directors": []
 }
 """)
@@ -255,6 +262,9 @@ def programs():
     if "apache2" in WANTED["packages"]:
         status, text = output("apache2ctl", "configtest")
         check("apache's configuration", "" if (status, text) == (0, "Syntax OK") else text)
+        _, text = output("apache2ctl", "-t", "-D", "DUMP_VHOSTS")
+        for port in WANTED["ports"]:
+            check(f"apache's site on port {port}", "" if f"*:{port} " in text else "is not there")
         _, text = output("apache2ctl", "-M")
         check("apache runs PHP", "" if "php" in text else "the module is not loaded")
         status, text = output("php", "-l", "/var/www/lvslab/index.php")

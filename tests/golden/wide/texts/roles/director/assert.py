@@ -172,6 +172,10 @@ WANTED = json.loads(r"""
   "eth0",
   "eth1"
  ],
+ "ports": [
+  80,
+  8080
+ ],
  "directors": [
   "d1",
   "d2",
@@ -277,6 +281,9 @@ def programs():
     if "apache2" in WANTED["packages"]:
         status, text = output("apache2ctl", "configtest")
         check("apache's configuration", "" if (status, text) == (0, "Syntax OK") else text)
+        _, text = output("apache2ctl", "-t", "-D", "DUMP_VHOSTS")
+        for port in WANTED["ports"]:
+            check(f"apache's site on port {port}", "" if f"*:{port} " in text else "is not there")
         _, text = output("apache2ctl", "-M")
         check("apache runs PHP", "" if "php" in text else "the module is not loaded")
         status, text = output("php", "-l", "/var/www/lvslab/index.php")

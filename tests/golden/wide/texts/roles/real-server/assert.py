@@ -44,8 +44,12 @@ WANTED = json.loads(r"""
   "libapache2-mod-php"
  ],
  "files": {
+  "/etc/apache2/ports.conf": [
+   "5185bbca90cd404c2dae540fc4dfe4dc9c5042273d505c797e5086552824d0c9",
+   420
+  ],
   "/etc/apache2/sites-available/000-default.conf": [
-   "91e539b5cb2fd551bcda8b9f87e2bb9494aa3e159d915a7b50124c2fa7e6bed9",
+   "734ef70cd0b971925e1d41b590d80ffa84767395efbe803caae502e6fa80d2fe",
    420
   ],
   "/etc/cloud/cloud.cfg.d/90-lvslab.cfg": [
@@ -149,6 +153,10 @@ WANTED = json.loads(r"""
  "interfaces": [
   "eth0"
  ],
+ "ports": [
+  80,
+  8080
+ ],
  "directors": []
 }
 """)
@@ -250,6 +258,9 @@ def programs():
     if "apache2" in WANTED["packages"]:
         status, text = output("apache2ctl", "configtest")
         check("apache's configuration", "" if (status, text) == (0, "Syntax OK") else text)
+        _, text = output("apache2ctl", "-t", "-D", "DUMP_VHOSTS")
+        for port in WANTED["ports"]:
+            check(f"apache's site on port {port}", "" if f"*:{port} " in text else "is not there")
         _, text = output("apache2ctl", "-M")
         check("apache runs PHP", "" if "php" in text else "the module is not loaded")
         status, text = output("php", "-l", "/var/www/lvslab/index.php")
