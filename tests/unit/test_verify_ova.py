@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from lvslab.check.verify import RULES, Finding, Outcome, Rule, verify
-from lvslab.check.verify.rules import settled
+from lvslab.check.verify.rules import Level, settled
 from lvslab.core.errors import InputError
 from lvslab.core.procs import program
 from lvslab.export.vmdk import Reader, write_child, write_monolithic_sparse
@@ -599,6 +599,9 @@ def test_what_nobody_could_look_at_is_a_failure() -> None:
         Outcome.SKIP,
     ]
     assert settled([skipped, failed], strict=False) == [skipped, failed]
+    advised = dataclasses.replace(skipped, rule=dataclasses.replace(rule, level=Level.ADVICE))
+    assert [f.outcome for f in settled([advised], strict=False)] == [Outcome.WARN]
+    assert [f.outcome for f in settled([advised], strict=True)] == [Outcome.FAIL]
 
 
 def test_a_cut_download_is_refused(good: Appliance, tmp_path: Path) -> None:
