@@ -47,9 +47,30 @@ GOOD_TREE = {
     "root/.profile": b"umask 022\n",
     "home/.keep": b"",
     "var/lib/cloud/.keep": b"",
+    "etc/cloud/cloud.cfg": b"users: [default]\nsystem_info: {default_user: {lock_passwd: true}}\n",
+    "etc/cloud/cloud.cfg.d/README": b"# password: in a comment\n",
+    "etc/ssl/certs/ca.pem": b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
     # Grains that do not compress, so that markers and sizes of all kinds occur.
     "usr/noise": b"".join(hashlib.sha256(bytes([i // 256, i % 256])).digest() for i in range(9999)),
 }
+
+
+BREAKS_SCHEMA = {
+    "unknown section": ("<DiskSection>(.*)</DiskSection>", r"<DiskSektion>\1</DiskSektion>"),
+    "type in words": ("<rasd:ResourceType>10<", "<rasd:ResourceType>ten<"),
+    "disk without id": ('ovf:diskId="vmdisk1"', ""),
+    "section without Info": ("<Info>Virtual disks</Info>", ""),
+    "unknown value": ("<rasd:InstanceID>1<", "<rasd:Zebra>1</rasd:Zebra><rasd:InstanceID>1<"),
+    "machine without id": (r'<VirtualSystem ovf:id="\w*"', "<VirtualSystem"),
+    "unknown element": ("<OperatingSystemSection", "<Colour>red</Colour><OperatingSystemSection"),
+    "hardware without Info": ("<Info>Virtual hardware</Info>", ""),
+    "device without a name": (r"<rasd:ElementName>Ethernet 1</rasd:ElementName>", ""),
+    "amount below zero": ("Quantity>512<", "Quantity>-512<"),
+    "network without a name": ('ovf:name="nat"', ""),
+    "file without a name": (r'ovf:href="[^"]*"', ""),
+    "no word of logic": ('ovf:required="false"', 'ovf:required="perhaps"'),
+}
+"""Ways to break an OVF that DMTF's schema refuses: a pattern, and what stands there then."""
 
 
 def run(*words: object) -> None:
@@ -109,6 +130,7 @@ class Appliance:
     disk_vmdk: bytes
     ovf: str
     capacity: int
+    ovf_bytes: bytes | None = None
     name: str = "director"
     order: tuple[str, ...] = ("ovf", "mf", "vmdk")
     manifest: str | None = None
@@ -121,16 +143,21 @@ class Appliance:
     def vmdk_name(self) -> str:
         return f"{self.name}-disk1.vmdk"
 
+    @property
+    def descriptor(self) -> bytes:
+        """The OVF as it is packed."""
+        return self.ovf.encode() if self.ovf_bytes is None else self.ovf_bytes
+
     def sums(self) -> str:
         """A right manifest of the parts as they are."""
-        files = [(f"{self.name}.ovf", self.ovf.encode()), (self.vmdk_name, self.disk_vmdk)]
+        files = [(f"{self.name}.ovf", self.descriptor), (self.vmdk_name, self.disk_vmdk)]
         return "".join(f"SHA256({n})= {hashlib.sha256(d).hexdigest()}\n" for n, d in files)
 
     def write(self, path: Path) -> Path:
         """Pack it."""
         manifest = self.sums() if self.manifest is None else self.manifest
         parts = {
-            "ovf": (f"{self.name}.ovf", self.ovf.encode()),
+            "ovf": (f"{self.name}.ovf", self.descriptor),
             "mf": (f"{self.name}.mf", manifest.encode()),
             "vmdk": (self.vmdk_name, self.disk_vmdk),
         }

@@ -11,6 +11,9 @@ import click
 from lvslab.cli.base import PROGRAM, ROOT, as_json, session, verb
 from lvslab.core.errors import CheckFailed, InputError
 
+OUTCOMES = ("pass", "warn", "fail", "skip")
+MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "skip": "-"}
+
 if TYPE_CHECKING:
     from lvslab.check.verify import Finding
 
@@ -40,7 +43,8 @@ if TYPE_CHECKING:
 def verify(paths: tuple[Path, ...], lab_path: Path | None, signers: Path | None) -> None:
     """Check OVAs, VMDKs, seeds and .vmx files, ours or others'; a folder means all in it.
 
-    Without FILE: everything in artifacts/.
+    Without FILE: everything in artifacts/. What is only this lab's style is a warning (!) in
+    others' files, and a failure in those of a build or with --lab.
     """
     from lvslab.check.verify import verify as engine
     from lvslab.model import load
@@ -54,7 +58,7 @@ def verify(paths: tuple[Path, ...], lab_path: Path | None, signers: Path | None)
     for finding in findings:
         _show(finding)
     counts = Counter(finding.outcome.value for finding in findings)
-    summary = ", ".join(f"{counts[outcome]} {outcome}" for outcome in ("pass", "fail", "skip"))
+    summary = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES)
     if counts["fail"]:
         raise CheckFailed(f"{counts['fail']} of {len(findings)} rules are broken ({summary})")
     session().out(summary)
@@ -64,10 +68,10 @@ def _show(finding: Finding) -> None:
     """A broken rule with who would refuse it; the others only with -v or --json."""
     this = session()
     this.emit("finding", **finding.to_dict())
-    failed = finding.outcome.value == "fail"
-    if failed or this.verbose:
-        mark = {"pass": "✓", "fail": "✗"}.get(finding.outcome.value, "-")
-        this.out(f"{mark} {finding.artifact}: {finding.rule.id}: {finding.sentence}")
-    if failed:
+    outcome = finding.outcome.value
+    broken = outcome in ("fail", "warn")
+    if broken or this.verbose:
+        this.out(f"{MARKS[outcome]} {finding.artifact}: {finding.rule.id}: {finding.sentence}")
+    if broken:
         this.out(f"    the rule: {finding.rule.what}")
         this.out(f"    if not:   {finding.rule.refused_by}")

@@ -11,8 +11,11 @@ import pytest
 
 from lvslab.check.verify import RULES, Finding, Outcome, verify
 from lvslab.export import vmdk
-from tests.appliance import BIOS_START, GOOD_TREE, ROOT_START, SECTOR, make_disk, run
+from lvslab.model.load import load_lab
+from tests.appliance import BIOS_START, GOOD_TREE, MIB, ROOT_MIB, ROOT_START, SECTOR, make_disk, run
+from tests.conftest import ROOT
 
+LAB = load_lab(ROOT / "lab.yaml")
 KEY = b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
 
 
@@ -21,7 +24,7 @@ def failing(disk: bytes, folder: Path, *, sparse: bool = False) -> set[str]:
     raw.write_bytes(disk)
     write = vmdk.write_monolithic_sparse if sparse else vmdk.write_stream_optimized
     write(raw, file)
-    findings = verify(file)
+    findings = verify(file, LAB)
     assert all(f.outcome is not Outcome.SKIP or failed(findings) for f in findings)
     return failed(findings)
 
@@ -40,6 +43,8 @@ def test_a_right_disk_passes(good: bytes, tmp_path: Path, sparse: bool) -> None:
     assert failing(good, tmp_path, sparse=sparse) == set()
 
 
+CFG = "etc/cloud/cloud.cfg.d"
+DEFAULT_USER = b"system_info: {default_user: {name: debian, plain_text_passwd: x}}\n"
 SHADOW = GOOD_TREE["etc/shadow"]
 
 TREES: list[tuple[str, dict[str, bytes | None], set[str]]] = [
@@ -72,6 +77,41 @@ TREES: list[tuple[str, dict[str, bytes | None], set[str]]] = [
         "key of a user",
         {"home/packer/.ssh/authorized_keys2": b"ssh-ed25519 A\n"},
         {"disk-no-authorized-key"},
+    ),
+    *(
+        (f"private key below {folder}", {f"{folder}/deep/key.txt": KEY}, {"disk-no-host-key"})
+        for folder in ("etc/apache2", "opt", "srv", "var/lib/tls", "home/packer")
+    ),
+    ("encrypted key", {"srv/k": KEY.replace(b"OPENSSH", b"ENCRYPTED")}, {"disk-no-host-key"}),
+    ("PuTTY's key", {"opt/k.ppk": b"PuTTY-User-Key-File-3: ssh-rsa\n"}, {"disk-no-host-key"}),
+    (
+        "keys where sshd is told to look",
+        {"etc/ssh/authorized_keys/root": b"ssh-ed25519 A\n"},
+        {"disk-no-authorized-key"},
+    ),
+    (
+        "keys of a service",
+        {"var/lib/git/.ssh/authorized_keys": b"ssh-ed25519 A\n"},
+        {"disk-no-authorized-key"},
+    ),
+    (
+        "netrc",
+        {"root/.netrc": b"machine x login y password z\n"},
+        {"disk-no-authorized-key"},
+    ),
+    *(
+        (f"cloud-init: {what}", {name: text}, {"disk-no-cloud-password"})
+        for what, name, text in (
+            ("plain password", f"{CFG}/99_pw.cfg", b"password: secret\n"),
+            ("chpasswd's list", f"{CFG}/99_pw.cfg", b"chpasswd:\n  list: |\n    root:secret\n"),
+            ("user's password", f"{CFG}/a.cfg", b"users: [{name: a, plain_text_passwd: b}]\n"),
+            ("hash", f"{CFG}/a.cfg", b"users: [{name: a, hashed_passwd: $6$x$y}]\n"),
+            ("default user", "etc/cloud/cloud.cfg", DEFAULT_USER),
+            ("key", f"{CFG}/a.cfg", b"ssh_authorized_keys: [ssh-ed25519 A]\n"),
+            ("host key", f"{CFG}/a.cfg", b"ssh_keys: {rsa_private: x}\n"),
+            ("seed", "var/lib/cloud/seed/nocloud/user-data", b"#cloud-config\npassword: x\n"),
+            ("not YAML", "var/lib/cloud/seed/nocloud/user-data", b"a: [\n password: x\n"),
+        )
     ),
     ("history", {"root/.bash_history": b"passwd\n"}, {"disk-no-authorized-key"}),
     ("machine id", {"etc/machine-id": b"0123456789abcdef" * 2 + b"\n"}, {"disk-machine-id"}),
@@ -171,6 +211,15 @@ def test_the_uefi_loader_is_asked_for(tmp_path: Path) -> None:
     assert failing(other, tmp_path) == {"disk-uefi-loader"}
 
 
+def test_folders_in_a_ring_are_told_and_not_followed(good: bytes, tmp_path: Path) -> None:
+    start, end = ROOT_START * SECTOR, (ROOT_START * SECTOR) + ROOT_MIB * MIB
+    (tmp_path / "root").write_bytes(good[start:end])
+    for name in ("a", "b"):
+        run("debugfs", "-w", "-R", f"ln /etc /etc/{name}", tmp_path / "root")
+    disk = good[:start] + (tmp_path / "root").read_bytes() + good[end:]
+    assert {"disk-no-host-key", "disk-no-authorized-key"} <= failing(disk, tmp_path)
+
+
 def test_every_rule_of_a_disk_is_broken_by_a_case() -> None:
     broken = set().union(*(case[2] for case in TREES), *(case[2] for case in RAW))
     assert {rule for rule in RULES if rule.startswith("disk-")} - broken == set()
@@ -201,20 +250,20 @@ def test_a_broken_sparse_disk_is_refused(
     data = bytearray(file.read_bytes())
     struct.pack_into(form, data, offset, value)
     file.write_bytes(data)
-    assert failed(verify(file)) == expected
+    assert failed(verify(file, LAB)) == expected
 
 
 def test_a_sparse_disk_that_is_cut_off_is_refused(good: bytes, tmp_path: Path) -> None:
     file = sparse_file(good, tmp_path)
     file.write_bytes(file.read_bytes()[:-SECTOR])
-    assert "sparse-grains" in failed(verify(file))
+    assert "sparse-grains" in failed(verify(file, LAB))
 
 
 def test_a_sparse_disk_of_another_adapter_is_refused(good: bytes, tmp_path: Path) -> None:
     file = sparse_file(good, tmp_path)
     data = file.read_bytes().replace(b'= "lsilogic"', b'= "buslogic"', 1)
     file.write_bytes(data)
-    assert failed(verify(file)) == {"sparse-descriptor"}
+    assert failed(verify(file, LAB)) == {"sparse-adapter"}
 
 
 def test_qemu_imgs_sparse_disk_can_be_verified(good: bytes, tmp_path: Path) -> None:

@@ -41,6 +41,14 @@ def test_a_right_folder_passes_and_so_does_sha256sum(artifacts: Path) -> None:
     assert done.stdout.count(": OK") == 3
 
 
+def test_the_case_of_an_ending_does_not_matter(artifacts: Path) -> None:
+    """Windows and its users write endings in capitals."""
+    (artifacts / "seeds/rs1.iso").rename(artifacts / "seeds/RS2.ISO")
+    write_sums(artifacts, sums.artifacts(artifacts))
+    assert failing(artifacts) == {"seed-node"}
+    assert {f.artifact for f in verify(artifacts)} == {str(artifacts), "lvs1.iso", "RS2.ISO"}
+
+
 def test_a_changed_file_is_found(artifacts: Path) -> None:
     (artifacts / "build.json").write_text("{ }\n")
     assert failing(artifacts) == {"sums-match"}

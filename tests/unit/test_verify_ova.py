@@ -5,23 +5,29 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import random
+import re
 import struct
 import subprocess
 import tarfile
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from lvslab.check.verify import RULES, Outcome, verify
+from lvslab.check.verify import RULES, Finding, Outcome, Rule, verify
+from lvslab.check.verify.rules import Level, settled
 from lvslab.core.errors import InputError
 from lvslab.core.procs import program
-from lvslab.export.vmdk import Reader
+from lvslab.export.vmdk import Reader, write_child, write_monolithic_sparse
 from lvslab.export.vmdk.layout import GRAIN_SECTORS, TABLE_ENTRIES, ceiling
 from lvslab.model.lab import Lab
-from tests.appliance import SECTOR, Appliance, appliance, make_disk
+from lvslab.model.load import load_lab
+from tests.appliance import BREAKS_SCHEMA, SECTOR, Appliance, appliance, make_disk
+from tests.conftest import ROOT
 
+LAB = load_lab(ROOT / "lab.yaml")
 Break = Callable[[Appliance], Appliance]
 
 
@@ -32,7 +38,8 @@ def good(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Appliance:
 
 
 def failing(path: Path) -> set[str]:
-    return {f.rule.id for f in verify(path) if f.outcome is Outcome.FAIL}
+    """What fails in a file of this lab, where advice counts."""
+    return {f.rule.id for f in verify(path, LAB) if f.outcome is Outcome.FAIL}
 
 
 def test_a_right_ova_passes_every_rule(good: Appliance, tmp_path: Path) -> None:
@@ -74,11 +81,16 @@ FILE_1 = '<File ovf:href="director-disk1.vmdk" ovf:id="file1"'
 
 ENVELOPE_CASES: list[tuple[str, Break, set[str]]] = [
     ("not well-formed", text("</Envelope>", ""), {"ovf-xml"}),
+    (
+        "unknown section",
+        text("<VirtualSystem ", "<ColourSection><Info/></ColourSection><VirtualSystem "),
+        {"ovf-schema"},
+    ),
     ("doctype", text("<Envelope", "<!DOCTYPE Envelope><Envelope"), {"ovf-xml"}),
     (
         "OVF 2.0",
         text("ovf/envelope/1", "ovf/envelope/2", 2),
-        {"ovf-xml", "tar-order"},
+        {"ovf-xml"},
     ),
     (
         "networks before disks",
@@ -109,12 +121,12 @@ ENVELOPE_CASES: list[tuple[str, Break, set[str]]] = [
     (
         "file that is not used",
         text(FILE_1, FILE_1.replace("file1", "file9") + ' ovf:size="0"/>' + FILE_1),
-        {"ovf-references", "tar-order"},
+        {"ovf-references", "ovf-files-used", "tar-order"},
     ),
     (
         "undefined fileRef",
         text('fileRef="file1"', 'fileRef="file9"'),
-        {"ovf-references", "ovf-capacity"},
+        {"ovf-references", "ovf-files-used", "ovf-capacity"},
     ),
     ("undefined disk", text("ovf:/disk/vmdisk1", "ovf:/disk/vmdisk9"), {"ovf-disk-items"}),
     ("unused disk", text(DISK_ITEM, ""), {"ovf-disk-items"}),
@@ -123,7 +135,24 @@ ENVELOPE_CASES: list[tuple[str, Break, set[str]]] = [
         text('ovf:capacity="12582912"', 'ovf:capacity="12582400"'),
         {"ovf-capacity"},
     ),
-    ("capacity in MiB", text('Units="byte"', 'Units="byte * 2^20"'), {"ovf-capacity"}),
+    (
+        "capacity in another unit",
+        text('Units="byte"', 'Units="byte * 2^20"'),
+        {"ovf-capacity", "ovf-capacity-unit"},
+    ),
+    (
+        "capacity in MiB",
+        text(
+            '"12582912" ovf:capacityAllocationUnits="byte"',
+            '"12" ovf:capacityAllocationUnits="byte * 2^20"',
+        ),
+        {"ovf-capacity-unit"},
+    ),
+    (
+        "capacity without a unit",
+        text(' ovf:capacityAllocationUnits="byte"', ""),
+        {"ovf-capacity-unit"},
+    ),
     (
         "more populated than there is",
         text('populatedSize="', 'populatedSize="99'),
@@ -173,7 +202,8 @@ ENVELOPE_CASES: list[tuple[str, Break, set[str]]] = [
         {"ovf-connection"},
     ),
     ("unsafe network", text("hostonly", "VM Network", 9), {"ovf-safe-network"}),
-    ("memory in MegaBytes", text("byte * 2^20<", "MegaBytes<"), {"ovf-memory"}),
+    ("memory in MegaBytes", text("byte * 2^20<", "MegaBytes<"), {"ovf-memory-unit"}),
+    ("memory in words", text("byte * 2^20<", "words<"), {"ovf-memory", "ovf-memory-unit"}),
     ("odd memory", text("Quantity>512<", "Quantity>511<"), {"ovf-memory"}),
     (
         "required setting",
@@ -199,6 +229,16 @@ ENVELOPE_CASES: list[tuple[str, Break, set[str]]] = [
         {"ovf-no-startup"},
     ),
 ]
+
+
+@pytest.mark.parametrize(("old", "new"), BREAKS_SCHEMA.values(), ids=BREAKS_SCHEMA)
+def test_what_dmtfs_schema_refuses_is_refused(
+    good: Appliance, tmp_path: Path, old: str, new: str
+) -> None:
+    broken = re.sub(old, new, good.ovf, count=1, flags=re.DOTALL)
+    assert broken != good.ovf
+    made = dataclasses.replace(good, ovf=broken).write(tmp_path / "director.ova")
+    assert "ovf-schema" in failing(made)
 
 
 # --- the tar ------------------------------------------------------------------------------
@@ -231,15 +271,16 @@ ARCHIVE_CASES: list[tuple[str, Break, set[str]]] = [
     (
         "pax headers",
         with_(tar_format=tarfile.PAX_FORMAT, member=pax),
-        {"tar-format", "tar-names", "tar-order", "tar-owner", "manifest-complete"},
+        {"tar-format", "tar-names", "tar-order", "tar-owner", "tar-manifest-place"}
+        | {"tar-plain-names", "manifest-complete"},
     ),
     ("a link", member("type", tarfile.SYMTYPE, ".mf"), {"tar-format"}),
-    ("manifest last", with_(order=("ovf", "vmdk", "mf")), {"tar-order"}),
-    ("disk first", with_(order=("vmdk", "ovf", "mf")), {"tar-order"}),
+    ("manifest last", with_(order=("ovf", "vmdk", "mf")), {"tar-manifest-place"}),
+    ("disk first", with_(order=("vmdk", "ovf", "mf")), {"tar-order", "tar-manifest-place"}),
     (
         "no manifest",
         with_(order=("ovf", "vmdk")),
-        {"tar-order", "manifest-form"},
+        {"manifest-there"},
     ),
     (
         "twice the same name",
@@ -269,14 +310,14 @@ ARCHIVE_CASES: list[tuple[str, Break, set[str]]] = [
     (
         "name with a blank",
         with_(extra=(("read me.txt", b"hello"),)),
-        {"tar-names", "tar-order", "manifest-complete"},
+        {"tar-plain-names", "tar-order", "manifest-complete"},
     ),
     (
         "name with a folder",
         with_(extra=(("docs/readme", b"hello"),)),
         {"tar-names", "tar-order", "manifest-complete"},
     ),
-    ("blank before the bracket", sums(lambda t: t.replace("6(", "6 (")), {"manifest-form"}),
+    ("blank before the bracket", sums(lambda t: t.replace("6(", "6 (")), {"manifest-blank"}),
     ("blank line", sums(lambda t: t + "\n"), {"manifest-form"}),
     ("sha256sum's form", sums(lambda t: "0" * 64 + "  director.ovf\n"), {"manifest-form"}),
     ("disk not in the manifest", sums(lambda t: t.splitlines(True)[0]), {"manifest-complete"}),
@@ -442,7 +483,7 @@ STREAM_CASES: list[tuple[str, Break, set[str]]] = [
     ("no descriptor", put(28, "<Q", 0), {"vmdk-descriptor", "ovf-capacity"}),
     ("createType", describe("streamOptimized", "vmfsSparse12345"), {"vmdk-descriptor"}),
     ("with a parent", describe("parentCID=ffffffff", "parentCID=12345678"), {"vmdk-descriptor"}),
-    ("IDE adapter", describe('= "lsilogic"', '= "ide"     '), {"vmdk-descriptor"}),
+    ("IDE adapter", describe('= "lsilogic"', '= "ide"     '), {"vmdk-adapter"}),
     ("extent of other size", describe("RW 24576 ", "RW 24577 "), {"vmdk-descriptor"}),
     ("reserved CID", vmdk(change_cid), {"vmdk-descriptor"}),
     ("VMware's tools", describe('InstallType = "4"', 'InstallType = "1"'), {"vmdk-tools"}),
@@ -491,6 +532,78 @@ def test_every_rule_of_an_ova_is_broken_by_a_case() -> None:
     assert rules - broken == set()
 
 
+@pytest.mark.parametrize("child", [False, True], ids=["monolithicSparse", "child"])
+def test_a_disk_that_is_no_stream_is_refused_in_an_ova(
+    good: Appliance, tmp_path: Path, child: bool
+) -> None:
+    """Each is a good disk in a folder of VMware's, and none that an importer takes."""
+    (tmp_path / "good.vmdk").write_bytes(good.disk_vmdk)
+    with Reader(tmp_path / "good.vmdk") as reader:
+        reader.extract(tmp_path / "raw")
+    write_monolithic_sparse(tmp_path / "raw", tmp_path / "sparse.vmdk")
+    if child:
+        write_child(tmp_path / "child.vmdk", tmp_path / "sparse.vmdk", "sparse.vmdk")
+    data = (tmp_path / ("child.vmdk" if child else "sparse.vmdk")).read_bytes()
+    found = failing(with_vmdk(good, data).write(tmp_path / "director.ova"))
+    assert {"vmdk-header", "vmdk-descriptor"} <= found
+    assert not any(rule.startswith("sparse-") for rule in found)
+
+
+def encoded(this: Appliance, name: str, codec: str) -> Appliance:
+    """The appliance with its OVF in another encoding, which it declares."""
+    described = this.ovf.replace('encoding="UTF-8"', f'encoding="{name}"')
+    described = described.replace("Virtual disks", "Disques virtuels né")
+    return dataclasses.replace(this, ovf_bytes=described.encode(codec))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("ISO-8859-1", "latin-1"), ("UTF-16", "utf-16"), ("UTF-8", "utf-8-sig")]
+)
+def test_the_encoding_that_an_ovf_declares_counts(
+    good: Appliance, tmp_path: Path, name: str, codec: str
+) -> None:
+    right = encoded(good, name, codec)
+    findings = verify(right.write(tmp_path / "director.ova"))
+    assert [f for f in findings if f.outcome is not Outcome.PASS] == []
+    broken = encoded(text("#streamOptimized", "#sparse")(good), name, codec)
+    assert failing(broken.write(tmp_path / "director.ova")) == {"ovf-disk-format"}
+
+
+NOT_XML = {
+    "noise": bytes(range(256)) * 9,
+    "empty": b"",
+    "not in its own encoding": '<?xml version="1.0" encoding="UTF-8"?><é/>'.encode("latin-1"),
+    "unknown encoding": b'<?xml version="1.0" encoding="klingon"?><a/>',
+    "encoding of several bytes": b'<?xml version="1.0" encoding="Shift_JIS"?><a/>',
+    "too long": b"<a>" + b" " * (5 << 20) + b"</a>",
+    "DOCTYPE in UTF-16": '<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>'.encode("utf-16"),
+}
+
+
+@pytest.mark.parametrize("data", NOT_XML.values(), ids=NOT_XML)
+def test_an_ovf_that_cannot_be_read_is_refused_and_its_disk_still_looked_at(
+    good: Appliance, tmp_path: Path, data: bytes
+) -> None:
+    broken = dataclasses.replace(with_vmdk(good, good.disk_vmdk + bytes(512)), ovf_bytes=data)
+    assert failing(broken.write(tmp_path / "director.ova")) == {"ovf-xml", "vmdk-end-of-stream"}
+
+
+def test_what_nobody_could_look_at_is_a_failure() -> None:
+    """And what need not be there is none."""
+    rule = Rule("some-rule", "it can be read", "nobody")
+    skipped = Finding(rule, "a", Outcome.SKIP, "not looked at", examined=False)
+    absent = Finding(rule, "a", Outcome.SKIP, "there is none")
+    failed = Finding(rule, "a", Outcome.FAIL, "it is broken")
+    assert [f.outcome for f in settled([skipped, absent], strict=False)] == [
+        Outcome.FAIL,
+        Outcome.SKIP,
+    ]
+    assert settled([skipped, failed], strict=False) == [skipped, failed]
+    advised = dataclasses.replace(skipped, rule=dataclasses.replace(rule, level=Level.ADVICE))
+    assert [f.outcome for f in settled([advised], strict=False)] == [Outcome.WARN]
+    assert [f.outcome for f in settled([advised], strict=True)] == [Outcome.FAIL]
+
+
 def test_a_cut_download_is_refused(good: Appliance, tmp_path: Path) -> None:
     whole = good.write(tmp_path / "director.ova").read_bytes()
     (tmp_path / "cut.ova").write_bytes(whole[: len(whole) * 2 // 3])
@@ -523,6 +636,41 @@ def test_random_damage_never_ends_in_a_traceback(good: Appliance, tmp_path: Path
         (tmp_path / "damaged.ova").write_bytes(data)
         if bytes(data) != whole:
             assert failing(tmp_path / "damaged.ova"), f"round {round_}"
+
+
+def test_a_tar_of_very_many_members_is_refused_at_once(tmp_path: Path) -> None:
+    """Each name is compared with all others: that must not be a way to keep verify at work."""
+    with tarfile.open(tmp_path / "many.ova", "w", format=tarfile.USTAR_FORMAT) as tar:
+        for number in range(40_000):
+            tar.addfile(tarfile.TarInfo(f"{number}.vmdk"))
+    start = time.monotonic()
+    (failed,) = (f for f in verify(tmp_path / "many.ova") if f.outcome is Outcome.FAIL)
+    assert (failed.rule.id, failed.sentence) == ("tar-format", "it has more than 1000 members")
+    assert time.monotonic() - start < 5
+
+
+def with_size(whole: bytes, start: int, size: int) -> bytes:
+    """An OVA whose header at `start` gives a size in base-256, with a right sum."""
+    data = bytearray(whole)
+    data[start + 124 : start + 136] = (size % (1 << 96)).to_bytes(12, "big")
+    data[start + 124] = 0xFF if size < 0 else 0x80
+    data[start + 148 : start + 156] = b" " * 8
+    data[start + 148 : start + 156] = b"%06o\0 " % sum(data[start : start + 512])
+    return bytes(data)
+
+
+@pytest.mark.parametrize("size", [-512, -1024, -1, -(1 << 70), 1 << 33, 1 << 63, 1 << 70, 1 << 86])
+@pytest.mark.parametrize("ending", [".ovf", ".mf", ".vmdk"])
+def test_an_impossible_size_in_a_tar_header_is_told(
+    good: Appliance, tmp_path: Path, size: int, ending: str
+) -> None:
+    whole = good.write(tmp_path / "director.ova").read_bytes()
+    with tarfile.open(tmp_path / "director.ova") as tar:
+        (start,) = (m.offset for m in tar.getmembers() if m.name.endswith(ending))
+    (tmp_path / "crafted.ova").write_bytes(with_size(whole, start, size))
+    failed = [f for f in verify(tmp_path / "crafted.ova") if f.outcome is Outcome.FAIL]
+    assert {f.rule.id for f in failed} >= {"tar-format" if size < 0 else "tar-end"}
+    assert not [f for f in failed if "Error" in f.sentence]
 
 
 def test_what_cannot_be_verified_is_an_input_error(tmp_path: Path) -> None:

@@ -103,6 +103,13 @@ CASES: list[tuple[str, str, str, str, set[str]]] = [
         {"seed-no-plain-password"},
     ),
     (
+        "plain password in a list",
+        "user_data",
+        "ssh_pwauth: false",
+        "ssh_pwauth: false\nchpasswd: {list: ['root:secret']}",
+        {"seed-no-plain-password"},
+    ),
+    (
         "host keys",
         "user_data",
         "ssh_pwauth: false",

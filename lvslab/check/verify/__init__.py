@@ -1,7 +1,8 @@
 """Artifacts against the rules that importers enforce: `verify(path)` gives one finding a rule.
 
 Works on any OVA, VMDK, ISO or VMX, ours or others'. A folder is checked against its
-SHA256SUMS, and then each artifact in it.
+SHA256SUMS, and then each artifact in it. Rules that are advice warn of others' files; they
+must hold for those that a lab is given for, and for all in a folder that a build made.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lvslab.check.verify.archive import ARCHIVE, Archive, Member
-from lvslab.check.verify.disk import DISK, Disk
+from lvslab.check.verify.devices import HARDWARE
+from lvslab.check.verify.disk import DATA, DISK, Disk
 from lvslab.check.verify.envelope import ENVELOPE, Envelope
 from lvslab.check.verify.folder import FOLDER, PART, Folder, Part
 from lvslab.check.verify.image import SPARSE, STREAM, Image
 from lvslab.check.verify.machine import VMX, Machine
-from lvslab.check.verify.rules import RULES, Finding, Outcome, Rule, Unreadable
+from lvslab.check.verify.rules import RULES, Finding, Outcome, Rule, Unreadable, settled
 from lvslab.check.verify.seed import SEED, SeedIso
 from lvslab.core.errors import InputError
 from lvslab.export.sums import NAME as SUMS_NAME
@@ -30,6 +34,9 @@ __all__ = ["RULES", "Finding", "Outcome", "Rule", "verify"]
 KINDS = (".ova", ".vmdk", ".iso", ".vmx")
 """The endings of what can be verified."""
 
+_OURS = ("build.json", "START-HERE.txt")
+_GZIP = "it is compressed with gzip, which VirtualBox and Workstation do not unpack: gunzip it"
+_GZIP_MAGIC = b"\x1f\x8b"
 _ISO_MAGIC = (32769, b"CD001")
 _MAX_SEED = 16 << 20
 
@@ -52,7 +59,7 @@ def verify(path: Path, lab: Lab | None = None, signers: Path | None = None) -> l
 
 
 def _folder(folder: Path, lab: Lab | None, signers: Path | None) -> list[Finding]:
-    files = sorted(p for p in folder.rglob("*") if p.suffix in KINDS and p.is_file())
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in KINDS and p.is_file())
     findings: list[Finding] = []
     if (folder / SUMS_NAME).is_file():
         findings += FOLDER.run(Folder(folder, signers), str(folder))
@@ -65,7 +72,19 @@ def _folder(folder: Path, lab: Lab | None, signers: Path | None) -> list[Finding
     return findings
 
 
-def _file(path: Path, lab: Lab | None) -> Iterator[Finding]:
+def _file(path: Path, lab: Lab | None) -> list[Finding]:
+    return settled(list(_findings(path, lab)), strict=lab is not None or _is_ours(path))
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file is in a folder of artifacts, or in the VMware folder that is handed out."""
+    return any(
+        (folder / SUMS_NAME).is_file() and any((folder / name).is_file() for name in _OURS)
+        for folder in path.absolute().parents[:3]
+    )
+
+
+def _findings(path: Path, lab: Lab | None) -> Iterator[Finding]:
     name = path.name
     match path.suffix.lower():
         case ".ova":
@@ -76,7 +95,7 @@ def _file(path: Path, lab: Lab | None) -> Iterator[Finding]:
             with path.open("rb") as file:
                 yield from SEED.run(SeedIso(file, path.stem, lab), name)
         case ".vmx":
-            yield from VMX.run(Machine(path), name)
+            yield from VMX.run(Machine(path, lab), name)
         case _:
             raise InputError(
                 f"not one of {', '.join(KINDS)}",
@@ -98,57 +117,93 @@ def _ova(path: Path, lab: Lab | None) -> Iterator[Finding]:
 def _inside(archive: Archive, lab: Lab | None) -> Iterator[Finding]:
     try:
         members = archive.members
-        ovf = archive.find(".ovf")
-        text = archive.text(ovf)
     except Unreadable:  # the rules of the archive say so
         return
-    disks = [member for member in members if member.name.lower().endswith(".vmdk")]
+    disks = [m for m in members if m.name.lower().endswith((".vmdk", ".vmdk.gz"))]
+    yield from _described(archive, disks)
+    for number, member in enumerate(disks):
+        artifact = f"{archive.path.name}/{member.name}"
+        inside = Inside(member.offset, member.length, first=number == 0)
+        yield from _vmdk(archive.path, artifact, lab, inside)
+
+
+def _described(archive: Archive, disks: list[Member]) -> Iterator[Finding]:
+    """The rules of the descriptor, if there is one (that it comes first is one of the tar's)."""
+    try:
+        ovf = archive.find(".ovf")
+    except Unreadable:
+        return
     capacities = {member.name: _capacity(archive.path, member) for member in disks}
-    files = {member.name: member.info.size for member in members}
-    envelope = Envelope(text, files, capacities.get)
+    files = {member.name: member.info.size for member in archive.members}
+    envelope = Envelope(partial(archive.content, ovf), files, capacities.get)
     yield from ENVELOPE.run(envelope, f"{archive.path.name}/{ovf.name}")
-    for member in disks:
-        yield from _vmdk(
-            archive.path,
-            f"{archive.path.name}/{member.name}",
-            lab,
-            member.offset,
-            min(member.info.size, archive.size - member.offset),
-        )
+    yield from HARDWARE.run(envelope, f"{archive.path.name}/{ovf.name}")
 
 
 def _capacity(path: Path, member: Member) -> int | None:
     try:
-        with Reader(path, member.offset, member.info.size) as reader:
+        with Reader(path, member.offset, member.length) as reader:
             return reader.capacity
     except VmdkError:
         return None
 
 
+@dataclass(frozen=True)
+class Inside:
+    """Where a VMDK stands in an OVA, in bytes, and whether it is the first: the one that boots."""
+
+    offset: int
+    length: int
+    first: bool
+
+
 def _vmdk(
-    path: Path, artifact: str, lab: Lab | None, offset: int = 0, length: int | None = None
+    path: Path, artifact: str, lab: Lab | None, inside: Inside | None = None
 ) -> Iterator[Finding]:
+    """A disk in a file of its own, or `inside` an OVA, where importers take streams alone."""
+    start, length = (inside.offset, inside.length) if inside else (0, None)
     try:
-        reader = Reader(path, offset, length)
+        reader = Reader(path, start, length)
     except VmdkError as error:
-        yield Finding(RULES[f"vmdk-{error.rule}"], artifact, Outcome.FAIL, error.message)
+        sentence = _GZIP if _is_gzip(path, start) else error.message
+        yield Finding(RULES[f"vmdk-{error.rule}"], artifact, Outcome.FAIL, sentence)
         return
     with reader:
         hosted = reader.descriptor.values.get("createType") == MONOLITHIC_SPARSE
-        yield from (SPARSE if hosted else STREAM).run(Image(reader), artifact)
+        rules = SPARSE if hosted and inside is None else STREAM
+        yield from rules.run(Image(reader), artifact)
         if reader.descriptor.values.get("parentCID", NO_PARENT) != NO_PARENT:
             return  # what a child holds is a difference, not a disk
-        file = reader.disk()
-        if _holds_iso(reader):
-            image = io.BytesIO(file.read(_MAX_SEED))
-            yield from SEED.run(SeedIso(image, path.stem, lab), artifact)
-        else:
-            yield from DISK.run(Disk(file, reader.capacity), artifact)
+        try:
+            yield from _on_disk(reader, artifact, lab, inside)
+        except VmdkError:  # a part that cannot be read: the rules of the image say so
+            return
+
+
+def _on_disk(
+    reader: Reader, artifact: str, lab: Lab | None, inside: Inside | None
+) -> list[Finding]:
+    """The rules for a seed, for a disk of data or for a system; raises VmdkError."""
+    file = reader.disk()
+    disk = Disk(file, reader.capacity)
+    if _holds_iso(reader):
+        image = io.BytesIO(file.read(_MAX_SEED))
+        # An OVA of one node is called after it, and so is a seed's disk in a file of its own.
+        return SEED.run(SeedIso(image, Path(artifact.partition("/")[0]).stem, lab), artifact)
+    if inside and not inside.first and disk.bare:
+        return DATA.run(disk, artifact)
+    return DISK.run(disk, artifact)
+
+
+def _is_gzip(path: Path, start: int) -> bool:
+    with path.open("rb") as file:
+        file.seek(start)
+        return file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
 
 
 def _holds_iso(reader: Reader) -> bool:
-    """Whether the disk is a seed: an ISO as a second disk, for importers that drop CD-ROMs."""
-    try:
-        return reader.read_at(_ISO_MAGIC[0], len(_ISO_MAGIC[1])) == _ISO_MAGIC[1]
-    except VmdkError:  # the rules of the image say so
-        return False
+    """Whether the disk is a seed: an ISO as a second disk, for importers that drop CD-ROMs.
+
+    Raises VmdkError.
+    """
+    return reader.read_at(_ISO_MAGIC[0], len(_ISO_MAGIC[1])) == _ISO_MAGIC[1]

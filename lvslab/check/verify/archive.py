@@ -9,32 +9,46 @@ import tarfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from xml.etree import ElementTree
 
-from lvslab.check.verify.rules import Refused, RuleSet, Unreadable, demand
-from lvslab.export.ova import referenced
+from lvslab.check.verify import descriptor
+from lvslab.check.verify.rules import Absent, Refused, RuleSet, Unreadable, demand
 
 ARCHIVE: RuleSet[Archive] = RuleSet()
 
 _BLOCK = 512
 _USTAR = b"ustar\x0000"
-_MANIFEST_LINE = re.compile(r"^SHA(1|256|512)\(([^)]+)\)= ([0-9a-f]+)$")
+_MANIFEST_LINE = re.compile(r"^SHA(1|256|512)( ?)\((.+)\) ?= ?([0-9A-Fa-f]+)$")
 _MAX_TEXT = 4 << 20
+_MAX_MEMBERS = 1000
 _DIGITS = {"1": 40, "256": 64, "512": 128}
 
 
 @dataclass(frozen=True)
 class Member:
-    """A member of the tar: its header as written, and where its content stands."""
+    """A member of the tar: its header as written, and where its content stands.
+
+    `length` is how much of the content is there: less than the header says if it is cut off.
+    """
 
     info: tarfile.TarInfo
     magic: bytes
     offset: int
+    length: int
 
     @property
     def name(self) -> str:
         """The name."""
         return self.info.name
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the manifest; `blank` if there is one before the bracket."""
+
+    algorithm: str
+    name: str
+    digest: str
+    blank: bool
 
 
 class Archive:
@@ -51,15 +65,26 @@ class Archive:
         offset = 0
         with self.path.open("rb") as file:
             while len(block := os.pread(file.fileno(), _BLOCK, offset)) == _BLOCK and any(block):
-                try:
-                    info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-                except tarfile.HeaderError as error:
-                    raise Unreadable(f"no tar header at byte {offset} ({error})") from None
-                members.append(Member(info, block[257:265], offset + _BLOCK))
-                offset += _BLOCK + -(-info.size // _BLOCK) * _BLOCK
+                members.append(self._member(block, offset + _BLOCK))
+                size = members[-1].info.size
+                offset += _BLOCK + -(-size // _BLOCK) * _BLOCK
+                if offset > self.size:
+                    break
+                if len(members) > _MAX_MEMBERS:
+                    raise Unreadable(f"it has more than {_MAX_MEMBERS} members")
         if not members:
             raise Unreadable("it is not a tar file, or an empty one")
-        return members, offset
+        return members, min(offset, self.size)
+
+    def _member(self, block: bytes, offset: int) -> Member:
+        """The member of a header whose content begins at `offset`; raises Unreadable."""
+        try:
+            info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        except (tarfile.HeaderError, ValueError) as error:
+            raise Unreadable(f"no tar header at byte {offset - _BLOCK} ({error})") from None
+        if info.size < 0:  # base-256 has a sign
+            raise Unreadable(f"{info.name} has an impossible size of {info.size} bytes")
+        return Member(info, block[257:265], offset, min(info.size, self.size - offset))
 
     @property
     def members(self) -> list[Member]:
@@ -75,7 +100,7 @@ class Archive:
 
     def padding(self, member: Member) -> bytes:
         """What fills a member's last block."""
-        start = member.offset + member.info.size
+        start = member.offset + member.length
         with self.path.open("rb") as file:
             return os.pread(file.fileno(), -start % _BLOCK, start)
 
@@ -86,37 +111,39 @@ class Archive:
                 return member
         raise Unreadable(f"there is no {ending} in it")
 
-    def text(self, member: Member) -> str:
-        """The content of a small text member; raises Unreadable."""
+    def content(self, member: Member) -> bytes:
+        """The content of a small member; raises Unreadable."""
         if member.info.size > _MAX_TEXT:
             raise Unreadable(f"{member.name} is too long for a text")
         with self.path.open("rb") as file:
-            data = os.pread(file.fileno(), member.info.size, member.offset)
-        try:
-            return data.decode()
-        except UnicodeDecodeError:
-            raise Unreadable(f"{member.name} is not UTF-8 text") from None
+            return os.pread(file.fileno(), member.length, member.offset)
 
     def digest(self, member: Member, algorithm: str) -> str:
         """The hex digest of a member's content."""
         total = hashlib.new(algorithm)
         with self.path.open("rb") as file:
             file.seek(member.offset)
-            left = member.info.size
+            left = member.length
             while left and (data := file.read(min(left, 1 << 20))):
                 total.update(data)
                 left -= len(data)
         return total.hexdigest()
 
     @cached_property
-    def manifest(self) -> list[tuple[str, str, str]]:
-        """Algorithm, name and digest of each line of the manifest; raises Unreadable."""
+    def manifest(self) -> list[Entry]:
+        """The lines of the manifest; raises Absent (DSP0243 does not ask for it), Unreadable."""
+        if not any(member.name.lower().endswith(".mf") for member in self.members):
+            raise Absent("there is no manifest")
         lines = []
-        for number, line in enumerate(self.text(self.find(".mf")).splitlines(), 1):
+        try:
+            text = self.content(self.find(".mf")).decode()
+        except UnicodeDecodeError:
+            raise Unreadable("the manifest is not UTF-8 text") from None
+        for number, line in enumerate(text.splitlines(), 1):
             match = _MANIFEST_LINE.match(line)
-            if not match or len(match[3]) != _DIGITS[match[1]]:
+            if not match or len(match[4]) != _DIGITS[match[1]]:
                 raise Unreadable(f"line {number} of the manifest is not SHA256(name)= hex: {line}")
-            lines.append((f"sha{match[1]}", match[2], match[3]))
+            lines.append(Entry(f"sha{match[1]}", match[3], match[4].lower(), bool(match[2])))
         return lines
 
 
@@ -139,38 +166,60 @@ def _format(archive: Archive) -> str:
 
 @ARCHIVE.rule(
     "tar-names",
-    "names are plain, different and without a folder",
+    "names are different and without a folder",
     "ovftool looks for the name in References and does not find the file",
 )
 def _names(archive: Archive) -> str:
     names = [member.name for member in archive.members]
     for name in names:
         demand(name == PurePosixPath(name).name and name not in ("", ".", ".."), f"bad name {name}")
-        demand(re.fullmatch(r"[A-Za-z0-9._-]+", name), f"the name {name!r} is not plain")
         demand(names.count(name) == 1, f"{name} is in it twice")
-    return "all names are plain and different"
+    return "all names are different, none is in a folder"
+
+
+@ARCHIVE.advice(
+    "tar-plain-names",
+    "names are of letters, digits, `.`, `_` and `-`",
+    "none refuses it, but scripts and URLs with such names have to quote them",
+)
+def _plain_names(archive: Archive) -> str:
+    for member in archive.members:
+        demand(re.fullmatch(r"[A-Za-z0-9._/-]+", member.name), f"{member.name!r} is not plain")
+    return "all names are plain"
 
 
 @ARCHIVE.rule(
     "tar-order",
-    ".ovf first, then .mf, then the files in the order of References",
+    ".ovf first, then the files in the order of References; .mf and .cert after the one or the "
+    "other",
     "ESXi and vSphere, which read the stream once: 'The OVF package is invalid and cannot be "
     "deployed'",
 )
 def _order(archive: Archive) -> str:
-    names = [member.name for member in archive.members]
-    demand(names[0].endswith(".ovf"), f"the first member is {names[0]}, not the .ovf")
-    try:
-        wanted = referenced(archive.text(archive.members[0]))
-    except (ElementTree.ParseError, KeyError):
-        raise Unreadable("the OVF cannot be read") from None
-    stem = names[0].removesuffix(".ovf")
-    expected = [names[0], f"{stem}.mf", *wanted]
-    demand(names == expected, f"the order is {', '.join(names)}, not {', '.join(expected)}")
-    return "the order is " + ", ".join(names)
+    first, *names = [member.name for member in archive.members]
+    demand(first.lower().endswith(".ovf"), f"the first member is {first}, not the .ovf")
+    wanted = descriptor.hrefs(descriptor.parse(archive.content(archive.members[0])))
+    signed = [name for name in (f"{first[:-4]}.mf", f"{first[:-4]}.cert") if name in names]
+    found = f"after {first} come {', '.join(names)}"
+    demand(names in ([*signed, *wanted], [*wanted, *signed]), f"{found}, not {', '.join(wanted)}")
+    return found
 
 
-@ARCHIVE.rule(
+@ARCHIVE.advice(
+    "tar-manifest-place",
+    "the manifest stands before the disks",
+    "none refuses it, but what reads the stream once knows a wrong disk only at the end",
+)
+def _manifest_place(archive: Archive) -> str:
+    names = [member.name.lower() for member in archive.members]
+    manifests = [place for place, name in enumerate(names) if name.endswith(".mf")]
+    if not manifests:
+        raise Absent("there is no manifest")
+    demand(manifests[0] == 1, f"the manifest is member {manifests[0] + 1}, not the second")
+    return "the manifest is the second member"
+
+
+@ARCHIVE.advice(
     "tar-owner",
     "uid and gid are 0, no user names, mode 0644, one time for all",
     "none refuses it, but it tells of the building host and makes each build differ",
@@ -203,7 +252,7 @@ def _end(archive: Archive) -> str:
     return "the archive is whole"
 
 
-@ARCHIVE.rule(
+@ARCHIVE.advice(
     "tar-no-iso",
     "no ISO inside: importers drop it without a word",
     "VirtualBox, Proxmox and virt-v2v import the machine without its CD-ROM",
@@ -214,28 +263,50 @@ def _no_iso(archive: Archive) -> str:
     return "no ISO inside"
 
 
+@ARCHIVE.advice(
+    "manifest-there",
+    "there is a manifest",
+    "none refuses it (DSP0243 5.1), but nobody sees that a file came over broken",
+)
+def _manifest_there(archive: Archive) -> str:
+    there = any(member.name.lower().endswith(".mf") for member in archive.members)
+    demand(there, "there is no manifest")
+    return "there is a manifest"
+
+
 @ARCHIVE.rule(
     "manifest-form",
-    "the manifest is of lines `SHA256(name)= hex`, no blank before the bracket",
+    "the manifest is of lines `SHA256(name)= hex`",
     "vSphere: 'The provided manifest file is invalid: Invalid OVF manifest entry'",
 )
 def _manifest_form(archive: Archive) -> str:
     count = len(archive.members)
     try:
-        lines = archive.manifest
+        return f"{len(archive.manifest)} lines for {count} members"
     except Unreadable as error:
         raise Refused(str(error)) from None
-    return f"{len(lines)} lines for {count} members, in the form that importers read"
 
 
-@ARCHIVE.rule(
+@ARCHIVE.advice(
+    "manifest-blank",
+    "no blank stands before the bracket",
+    "vSphere: 'The provided manifest file is invalid: Invalid OVF manifest entry'; VirtualBox "
+    "writes one",
+)
+def _manifest_blank(archive: Archive) -> str:
+    for entry in archive.manifest:
+        demand(not entry.blank, f"a blank stands before ({entry.name})")
+    return "no blank before the bracket"
+
+
+@ARCHIVE.advice(
     "manifest-algorithm",
     "the digests are SHA256",
     "vSphere 8: 'Invalid OVF checksum algorithm: SHA1'",
 )
 def _manifest_algorithm(archive: Archive) -> str:
-    for algorithm, name, _ in archive.manifest:
-        demand(algorithm == "sha256", f"the digest of {name} is {algorithm}")
+    for entry in archive.manifest:
+        demand(entry.algorithm == "sha256", f"the digest of {entry.name} is {entry.algorithm}")
     return "all digests are SHA256"
 
 
@@ -245,8 +316,8 @@ def _manifest_algorithm(archive: Archive) -> str:
     "ovftool: 'No manifest entry found for', 'File is missing from the manifest'",
 )
 def _manifest_complete(archive: Archive) -> str:
-    named = [name for _, name, _ in archive.manifest]
-    there = [m.name for m in archive.members if not m.name.endswith((".mf", ".cert"))]
+    named = [entry.name for entry in archive.manifest]
+    there = [m.name for m in archive.members if not m.name.lower().endswith((".mf", ".cert"))]
     for name in there:
         demand(named.count(name) == 1, f"{name} is in the manifest {named.count(name)} times")
     for name in named:
@@ -262,8 +333,9 @@ def _manifest_complete(archive: Archive) -> str:
 )
 def _manifest_digest(archive: Archive) -> str:
     members = {member.name: member for member in archive.members}
-    for algorithm, name, digest in archive.manifest:
-        if name in members:
-            found = archive.digest(members[name], algorithm)
-            demand(found == digest, f"{name} has {algorithm} {found}, the manifest says {digest}")
+    for entry in archive.manifest:
+        if entry.name in members:
+            found = archive.digest(members[entry.name], entry.algorithm)
+            wrong = f"{entry.name} has {entry.algorithm} {found}, the manifest says {entry.digest}"
+            demand(found == entry.digest, wrong)
     return "all digests match"

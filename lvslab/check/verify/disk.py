@@ -6,6 +6,7 @@ UEFI 2.10 section 5 (GPT) and 3.5.1.1 (removable-media loader); GRUB's boot.S.
 
 from __future__ import annotations
 
+import re
 import stat
 import struct
 import uuid
@@ -20,20 +21,27 @@ from dissect.extfs import ExtFS
 from dissect.extfs.exceptions import FileNotFoundError as NotInExt
 from dissect.fat import FATFS
 
-from lvslab.check.verify.rules import Refused, RuleSet, Unreadable, demand
+from lvslab.check.verify.cloud import log_ins
+from lvslab.check.verify.rules import Absent, Refused, RuleSet, Unreadable, demand
 from lvslab.export.vmdk.reader import DiskFile
 
 DISK: RuleSet[Disk] = RuleSet()
+DATA: RuleSet[Disk] = RuleSet()
 
 SECTOR = 512
 _ESP = uuid.UUID("c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
 _BIOS_BOOT = uuid.UUID("21686148-6449-6e6f-744e-656564454649")
+_GPT = b"EFI PART"
 _EXT_MAGIC = (1080, b"\x53\xef")
 _GRUB_KERNEL_SECTOR = 0x5C
 _LOADER = "EFI/BOOT/BOOTX64.EFI"
 _HOMES = ("/root", "/home")
-_PRIVATE = b"PRIVATE KEY-----"
+_WATCHED = ("/etc", "/opt", "/srv", "/var/lib", *_HOMES)
+_PASSWORD_FILES = (".netrc", ".git-credentials", ".pgpass", ".my.cnf")
+_CLOUD = ("/etc/cloud/cloud.cfg", "/var/lib/cloud/seed")
+_PRIVATE = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY|^PuTTY-User-Key-File-", re.MULTILINE)
 _MAX_KEY = 64 << 10
+_MAX_TEXT = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -56,11 +64,21 @@ class Disk:
         self.file.seek(sector * SECTOR)
         return self.file.read(count * SECTOR)
 
+    @property
+    def bare(self) -> bool:
+        """Whether there is no partition table: a disk for data alone."""
+        return not self.has_gpt and self.read(0)[510:512] != b"\x55\xaa"
+
+    @property
+    def has_gpt(self) -> bool:
+        """Whether there is a GPT, or one of its two copies."""
+        return any(self.read(sector)[:8] == _GPT for sector in (1, self.capacity // SECTOR - 1))
+
     @cached_property
     def header(self) -> bytes:
         """The GPT header; raises Unreadable."""
         data = self.read(1)
-        if data[:8] != b"EFI PART":
+        if data[:8] != _GPT:
             raise Unreadable("there is no GPT")
         return data
 
@@ -74,7 +92,9 @@ class Disk:
 
     @cached_property
     def partitions(self) -> list[Partition]:
-        """The partitions; raises Unreadable."""
+        """The partitions of the GPT, or the primary ones of the MBR; raises Unreadable."""
+        if not self.has_gpt:
+            return self._primary()
         (size,) = struct.unpack_from("<I", self.header, 84)
         found = []
         for offset in range(0, len(self.table), size):
@@ -83,6 +103,14 @@ class Disk:
             if kind.int:
                 found.append(Partition(kind, first, last - first + 1))
         return found
+
+    def _primary(self) -> list[Partition]:
+        """The four entries of the MBR that are in use; their types are numbers of one byte."""
+        sector = self.read(0)
+        if sector[510:512] != b"\x55\xaa":
+            raise Unreadable("there is no partition table")
+        entries = (struct.unpack_from("<4xB3xII", sector, 446 + 16 * n) for n in range(4))
+        return [Partition(uuid.UUID(int=kind), *place) for kind, *place in entries if kind]
 
     def partition(self, kind: uuid.UUID, name: str) -> Partition:
         """The first partition of a type; raises Refused if there is none."""
@@ -98,8 +126,7 @@ class Disk:
     @cached_property
     def root(self) -> Any:
         """The root file system: the first ext4; raises Unreadable."""
-        for partition in self.partitions:
-            file = self.part(partition)
+        for file in [self.file] if self.bare else map(self.part, self.partitions):
             file.seek(_EXT_MAGIC[0])
             if file.read(2) == _EXT_MAGIC[1]:
                 file.seek(0)
@@ -114,26 +141,41 @@ class Disk:
             return None
 
     def content(self, path: str) -> bytes | None:
-        """A file's content; None if there is no such regular file."""
+        """A text's content; None if there is no such regular file, Refused if it is huge."""
         node = self.find(path)
         if node is None or node.filetype != stat.S_IFREG:
             return None
+        if node.size > _MAX_TEXT:
+            raise Refused(f"{path} has {node.size} bytes")
         return bytes(node.open().read())
 
     def below(self, path: str) -> Iterator[tuple[str, Any]]:
         """Every file below a folder, with its inode; nothing if it is not there."""
         node = self.find(path)
-        if node is None or node.filetype != stat.S_IFDIR:
-            return
-        for child in node.iterdir():
-            if child.filename in (".", ".."):
-                continue
+        if node is not None:
+            yield from _below(path, node, frozenset())
+
+    @cached_property
+    def watched(self) -> list[tuple[str, Any]]:
+        """Every file, with its inode, below the folders in which secrets are left."""
+        return [found for folder in _WATCHED for found in self.below(folder)]
+
+
+def _below(path: str, folder: Any, above: frozenset[int]) -> Iterator[tuple[str, Any]]:
+    """`above` are the inodes of the folders on the way: one of them again would be a ring."""
+    if folder.filetype != stat.S_IFDIR:
+        return
+    if folder.inum in above:
+        raise Refused(f"{path} leads back to a folder above it")
+    above |= {folder.inum}
+    for child in folder.iterdir():
+        if child.filename not in (".", ".."):
             name = str(PurePosixPath(path) / child.filename)
             yield name, child
-            yield from self.below(name)
+            yield from _below(name, child, above)
 
 
-@DISK.rule(
+@DISK.advice(
     "disk-mbr",
     "sector 0 has boot code and a protective partition of type EE",
     "a BIOS does not boot from it; UEFI does not take the GPT",
@@ -152,10 +194,12 @@ def _mbr(disk: Disk) -> str:
     "UEFI: no bootable device",
 )
 def _gpt(disk: Disk) -> str:
+    if not disk.has_gpt:
+        raise Absent("there is no GPT")
     last = disk.capacity // SECTOR - 1
     for sector in (1, last):
         header = disk.read(sector)
-        demand(header[:8] == b"EFI PART", f"there is no GPT in sector {sector}")
+        demand(header[:8] == _GPT, f"there is no GPT in sector {sector}")
         size, crc = struct.unpack_from("<II", header, 12)
         demand(92 <= size <= SECTOR, f"the GPT in sector {sector} has an impossible length")
         blanked = header[:16] + bytes(4) + header[20:size]
@@ -170,7 +214,7 @@ def _gpt(disk: Disk) -> str:
     return f"{len(disk.partitions)} partitions, both copies whole"
 
 
-@DISK.rule(
+@DISK.advice(
     "disk-bios-loader",
     "the boot code points to GRUB's core in the BIOS boot partition",
     "with BIOS firmware the machine hangs at a blinking cursor",
@@ -187,7 +231,7 @@ def _bios_loader(disk: Disk) -> str:
     return f"boot code, then {count + 1} sectors of GRUB"
 
 
-@DISK.rule(
+@DISK.advice(
     "disk-uefi-loader",
     f"the EFI system partition has {_LOADER}",
     "with UEFI firmware: no bootable device",
@@ -203,7 +247,7 @@ def _uefi_loader(disk: Disk) -> str:
     return f"{_LOADER} is there"
 
 
-@DISK.rule(
+@DISK.advice(
     "disk-root",
     "there is a root file system that can be read, with a kernel and GRUB's menu",
     "GRUB: no menu, or 'file not found' for the kernel",
@@ -221,7 +265,7 @@ def _root(disk: Disk) -> str:
     return f"kernel {kernels[0].removeprefix('vmlinuz-')}"
 
 
-@DISK.rule(
+@DISK.advice(
     "disk-no-password",
     "no account in /etc/shadow has a password",
     "none refuses it: everybody who has the image knows the log-in",
@@ -239,36 +283,54 @@ def _no_password(disk: Disk) -> str:
     return "no account has a password"
 
 
-@DISK.rule(
+@DISK.advice(
     "disk-no-host-key",
-    "no SSH host key and no other private key",
+    "no SSH host key, and no private key below " + ", ".join(_WATCHED),
     "none refuses it: all machines made from the image could be impersonated",
 )
 def _no_host_key(disk: Disk) -> str:
-    for name, _ in disk.below("/etc/ssh"):
-        demand(not PurePosixPath(name).name.startswith("ssh_host_"), f"{name} is in the image")
-    for folder in ("/etc/ssl/private", *_HOMES):
-        for name, node in disk.below(folder):
-            if node.filetype == stat.S_IFREG and node.size <= _MAX_KEY:
-                demand(_PRIVATE not in node.open().read(), f"{name} is a private key")
+    for name, node in disk.watched:
+        path = PurePosixPath(name)
+        own = path.parent == PurePosixPath("/etc/ssh") and path.name.startswith("ssh_host_")
+        demand(not own, f"{name} is in the image")
+        demand(not _is_private_key(node), f"{name} is a private key")
     return "no host key, no private key"
 
 
-@DISK.rule(
+def _is_private_key(node: Any) -> bool:
+    small = node.filetype == stat.S_IFREG and node.size <= _MAX_KEY
+    return bool(small and _PRIVATE.search(node.open().read()))
+
+
+@DISK.advice(
     "disk-no-authorized-key",
-    "no authorized_keys and no shell history",
-    "none refuses it: somebody else's key opens the machine",
+    "no authorized_keys, no file of passwords such as .netrc, no shell history",
+    "none refuses it: somebody else's key or password opens the machine, or another one",
 )
 def _no_authorized_key(disk: Disk) -> str:
-    for folder in _HOMES:
-        for name, _ in disk.below(folder):
-            last = PurePosixPath(name).name
-            demand(not last.startswith("authorized_keys"), f"{name} is in the image")
-            demand(not last.endswith("_history"), f"{name} is in the image")
-    return "no authorized_keys"
+    for name, _ in disk.watched:
+        last = PurePosixPath(name).name
+        left = last.startswith("authorized_keys") or last in _PASSWORD_FILES
+        history = last.endswith("_history") and name.startswith(_HOMES)
+        demand(not left and not history, f"{name} is in the image")
+    return "no authorized_keys, no file of passwords"
 
 
-@DISK.rule(
+@DISK.advice(
+    "disk-no-cloud-password",
+    "cloud-init finds no password and no key in the image: " + ", ".join(_CLOUD),
+    "none refuses it: cloud-init gives every machine the same log-in",
+)
+def _no_cloud_password(disk: Disk) -> str:
+    for name, node in disk.watched:
+        if not name.startswith(_CLOUD) or node.filetype != stat.S_IFREG or node.size > _MAX_KEY:
+            continue
+        for sentence in log_ins(node.open().read().decode(errors="replace")):
+            raise Refused(f"{name}: {sentence}")
+    return "no log-in by cloud-init"
+
+
+@DISK.advice(
     "disk-machine-id",
     "/etc/machine-id is empty, D-Bus has no own one",
     "none refuses it: all machines get the same DHCP lease and journal id",
@@ -281,7 +343,7 @@ def _machine_id(disk: Disk) -> str:
     return "no machine id"
 
 
-@DISK.rule(
+@DISK.advice(
     "disk-no-state",
     "no random seed and nothing of a cloud-init run",
     "none refuses it: cloud-init takes the machine for one that was set up already",
@@ -293,3 +355,18 @@ def _no_state(disk: Disk) -> str:
         last = PurePosixPath(name).name
         demand(last not in ("instance", "user-data.txt", "obj.pkl"), f"{name} is in the image")
     return "no state of an earlier boot"
+
+
+@DATA.advice(
+    "data-no-key",
+    "no private key on a disk without partitions",
+    "none refuses it: all machines made from the image could be impersonated",
+)
+def _data_no_key(disk: Disk) -> str:
+    try:
+        files = list(disk.below("/"))
+    except Unreadable:
+        raise Absent("there is no ext4 file system, the only one that is looked into") from None
+    for name, node in files:
+        demand(not _is_private_key(node), f"{name} is a private key")
+    return f"{len(files)} files, no private key"

@@ -87,8 +87,12 @@ def _check_descriptor(image: Image, kind: str) -> None:
     demand(len(descriptor.extents) == 1, f"there are {len(descriptor.extents)} extents")
     sectors = descriptor.extents[0][0]
     demand(sectors == header.capacity, f"the extent has {sectors}, the header {header.capacity}")
-    adapter = descriptor.values.get("ddb.adapterType")
+
+
+def _check_adapter(image: Image) -> str:
+    adapter = image.reader.descriptor.values.get("ddb.adapterType")
     demand(adapter == "lsilogic", f"ddb.adapterType is {adapter}, not lsilogic")
+    return "for lsilogic"
 
 
 def _check_grains(image: Image) -> str:
@@ -107,8 +111,8 @@ def _stream_header(image: Image) -> str:
 
 @STREAM.rule(
     "vmdk-descriptor",
-    "createType streamOptimized, a CID, no parent, one extent of the whole disk, lsilogic",
-    "Workstation: the disk is not opened, or gets another controller than the OVF says",
+    "createType streamOptimized, a CID, no parent, one extent of the whole disk",
+    "Workstation and ESXi: the disk is not opened",
 )
 def _stream_descriptor(image: Image) -> str:
     _check_descriptor(image, STREAM_OPTIMIZED)
@@ -117,7 +121,16 @@ def _stream_descriptor(image: Image) -> str:
     return "descriptor of a streamOptimized disk without a parent"
 
 
-@STREAM.rule(
+@STREAM.advice(
+    "vmdk-adapter",
+    "ddb.adapterType is lsilogic",
+    "none refuses it: Workstation may give the disk another controller than the OVF says",
+)
+def _stream_adapter(image: Image) -> str:
+    return _check_adapter(image)
+
+
+@STREAM.advice(
     "vmdk-tools",
     "toolsInstallType 4 and toolsVersion 2147483647: open-vm-tools, not VMware's to update",
     "none refuses it: VMware offers to install its own tools at each start",
@@ -130,7 +143,7 @@ def _tools(image: Image) -> str:
     return "tools are the guest's own"
 
 
-@STREAM.rule(
+@STREAM.advice(
     "vmdk-front",
     "grain directory and tables stand before the first grain",
     "readers that seek (QEMU, 7-Zip) need no footer then, and none contradicts the header",
@@ -214,12 +227,21 @@ def _sparse_header(image: Image) -> str:
 
 @SPARSE.rule(
     "sparse-descriptor",
-    "createType monolithicSparse, a CID, one extent of the whole disk, lsilogic",
+    "createType monolithicSparse, a CID, one extent of the whole disk",
     "Workstation: 'The file specified is not a virtual disk'",
 )
 def _sparse_descriptor(image: Image) -> str:
     _check_descriptor(image, MONOLITHIC_SPARSE)
     return "descriptor of a monolithicSparse disk"
+
+
+@SPARSE.advice(
+    "sparse-adapter",
+    "ddb.adapterType is lsilogic",
+    "none refuses it: Workstation may offer another controller for the disk",
+)
+def _sparse_adapter(image: Image) -> str:
+    return _check_adapter(image)
 
 
 @SPARSE.rule(

@@ -6,44 +6,43 @@ import re
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
 
-from lvslab.check.verify.rules import Refused, RuleSet, Unreadable, demand
+from lvslab.check.verify.rules import Absent, Refused, RuleSet, Unreadable, demand
+from lvslab.core.errors import InputError
 from lvslab.export.vmdk import Reader
 from lvslab.export.vmdk.layout import MONOLITHIC_SPARSE, NO_PARENT
+from lvslab.model.lab import Lab
+from lvslab.run import vmx
 
 VMX: RuleSet[Machine] = RuleSet()
 
-_LINE = re.compile(r'^\s*([A-Za-z0-9_.:-]+)\s*=\s*"([^"]*)"\s*$')
 _STATIC_MAC = re.compile(r"^00:50:56:[0-3][0-9A-F](:[0-9A-F]{2}){2}$", re.IGNORECASE)
 _DISK = re.compile(r"^(scsi|sata|ide|nvme)\d+:\d+$")
+_VNET = re.compile(r"^(?:/dev/)?vmnet([1-9]|1[0-9])$", re.IGNORECASE)
 _FIRST_SLOT = 32
-_NEWEST = 21
+_OLDEST, _NEWEST = 7, 18
+_TIME = (
+    "tools.syncTime",
+    *(f"time.synchronize.{when}" for when in ("continue", "restore", "resume.disk")),
+    *(f"time.synchronize.{when}" for when in ("resume.host", "shrink", "tools.startup")),
+)
+_SPLIT = b"# Disk DescriptorFile"
 _UNWANTED = ("floppy0.present", "sound.present", "usb.present", "ehci.present", "usb_xhci.present")
 
 
 class Machine:
-    """A .vmx file and the folder around it. Keys are compared without regard to case."""
+    """A .vmx file and the folder around it; `lab` is the lab if it is known.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Keys are compared without regard to case, and a line that is no setting is passed over, as
+    VMware does.
+    """
+
+    def __init__(self, path: Path, lab: Lab | None = None) -> None:
+        self.path, self.lab = path, lab
 
     @cached_property
     def values(self) -> dict[str, str]:
-        """All settings; raises Unreadable."""
-        found: dict[str, str] = {}
-        try:
-            text = self.path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise Unreadable("it is not UTF-8 text") from None
-        for number, line in enumerate(text.splitlines(), 1):
-            if not line.strip():
-                continue
-            match = _LINE.match(line)
-            if not match:
-                raise Unreadable(f'line {number} is not key = "value": {line}')
-            if match[1].lower() in found:
-                raise Unreadable(f"line {number} sets {match[1]} a second time")
-            found[match[1].lower()] = match[2]
-        return found
+        """All settings."""
+        return vmx.settings(vmx.read_text(self.path))
 
     def get(self, key: str) -> str:
         """A setting; empty if it is not there."""
@@ -51,12 +50,12 @@ class Machine:
 
     def on(self, key: str) -> bool:
         """Whether a setting is TRUE."""
-        return self.get(key).upper() == "TRUE"
+        return vmx.is_on(self.values, key)
 
     @property
     def cards(self) -> list[str]:
         """The network cards that are present: ethernet0 …"""
-        return [f"ethernet{n}" for n in range(10) if self.on(f"ethernet{n}.present")]
+        return vmx.cards(self.values)
 
     def files(self, *, cdrom: bool) -> dict[str, str]:
         """The file of each disk, or of each CD-ROM, that is present, by device."""
@@ -76,66 +75,138 @@ class Machine:
 
 @VMX.rule(
     "vmx-form",
-    'every line is `key = "value"`, each key once, no comment',
+    'every line is `key = "value"`, each key once, no comment (but what starts VMware, as line 1)',
     "Workstation: 'dictionary problem' or a line that is dropped when it saves the file",
 )
 def _form(machine: Machine) -> str:
-    try:
-        count = len(machine.values)
-    except Unreadable as error:
-        raise Refused(str(error)) from None
-    demand(machine.get(".encoding").upper() == "UTF-8", ".encoding is not UTF-8")
+    seen: set[str] = set()
+    for number, line in enumerate(vmx.read_text(machine.path).splitlines(), 1):
+        if not line.strip() or (number == 1 and line.startswith("#!")):
+            continue
+        match = vmx.LINE.match(line)
+        demand(match, f'line {number} is not key = "value": {line}')
+        key = match["key"].lower() if match else ""
+        demand(key not in seen, f"line {number} sets {key} a second time")
+        seen.add(key)
     demand(machine.get("config.version") == "8", "config.version is not 8")
-    return f"{count} settings"
+    return f"{len(seen)} settings"
 
 
-@VMX.rule(
+@VMX.advice(
+    "vmx-encoding",
+    "it is UTF-8 and says so",
+    "Workstation on a host of another language: names with other letters are not found",
+)
+def _encoding(machine: Machine) -> str:
+    demand(machine.get(".encoding").upper() == "UTF-8", ".encoding is not UTF-8")
+    try:
+        machine.path.read_bytes().decode()
+    except UnicodeDecodeError:
+        raise Refused("it is not UTF-8 text") from None
+    return "UTF-8"
+
+
+@VMX.advice(
     "vmx-hardware-version",
     "virtualHW.version is one that Workstation 16 knows",
     "Workstation: 'was created by a VMware product that is incompatible with this version'",
 )
 def _hardware_version(machine: Machine) -> str:
     version = machine.get("virtualHW.version")
-    demand(version.isdigit() and 7 <= int(version) <= _NEWEST, f"virtualHW.version is {version!r}")
-    demand(int(version) <= 18, f"hardware version {version} is newer than Workstation 16")
+    demand(version.isdigit(), f"virtualHW.version is {version!r}")
+    known = _OLDEST <= int(version) <= _NEWEST
+    demand(known, f"hardware version {version} is not between {_OLDEST} and {_NEWEST}")
     return f"hardware version {version}"
 
 
 @VMX.rule(
+    "vmx-memory",
+    "memsize is a number, a multiple of 4 MiB, and numvcpus at least 1",
+    "Workstation: 'Invalid memory size', or it powers on with 32 MB",
+)
+def _memory(machine: Machine) -> str:
+    memory, processors = machine.get("memsize"), machine.get("numvcpus") or "1"
+    right = memory.isdigit() and int(memory) and int(memory) % 4 == 0
+    demand(right, f"memsize is {memory!r}")
+    demand(processors.isdigit() and int(processors), f"numvcpus is {processors!r}")
+    return f"{memory} MiB, {processors} processors"
+
+
+@VMX.advice(
     "vmx-network",
-    "each card is on a VMnet of the host (custom) or on NAT, never bridged",
+    "each card is on VMnet1 to VMnet19, never bridged, and connected at start",
     "none refuses it: a card without connectionType is bridged, and VRRP leaks into the office",
 )
 def _network(machine: Machine) -> str:
     nets = []
     for card in machine.cards:
         kind = machine.get(f"{card}.connectionType").lower()
-        demand(kind in ("custom", "nat"), f"{card} is {kind or 'bridged'}")
-        net = machine.get(f"{card}.vnet") if kind == "custom" else "nat"
-        demand(net.lower() not in ("", "vmnet0"), f"{card} is on {net or 'no VMnet'}")
+        demand(kind in ("custom", "nat", "hostonly"), f"{card} is {kind or 'bridged'}")
+        net = machine.get(f"{card}.vnet") if kind == "custom" else kind
+        named = kind != "custom" or _VNET.match(net)
+        demand(named, f"{card} is on {net or 'no VMnet'}, which may be bridged to a real network")
+        absent = machine.get(f"{card}.startConnected").upper() == "FALSE"
+        demand(not absent, f"{card} is not connected at start")
         nets.append(net)
     return f"{len(nets)} cards on {', '.join(nets)}"
 
 
 @VMX.rule(
     "vmx-mac",
-    "MAC addresses are static, different, and in VMware's static range",
+    "static MAC addresses are different, and in VMware's static range",
     "Workstation: 'The MAC address … is not an allowed static Ethernet address'",
 )
 def _mac(machine: Machine) -> str:
     seen: set[str] = set()
     for card in machine.cards:
-        demand(machine.get(f"{card}.addressType") == "static", f"{card} has no static address")
-        address = machine.get(f"{card}.address").upper()
-        demand(_STATIC_MAC.match(address), f"{card} has {address or 'no address'}")
-        demand(address not in seen, f"{card} has another card's address")
-        seen.add(address)
+        if machine.get(f"{card}.addressType").lower() == "static":
+            address = machine.get(f"{card}.address").upper()
+            demand(_STATIC_MAC.match(address), f"{card} has {address or 'no address'}")
+            demand(address not in seen, f"{card} has another card's address")
+            seen.add(address)
     return f"{len(seen)} addresses in 00:50:56:00:00:00 to 3F:FF:FF"
 
 
+@VMX.advice(
+    "vmx-mac-static",
+    "MAC addresses are static",
+    "none refuses it: VMware makes new ones for a copied folder",
+)
+def _mac_static(machine: Machine) -> str:
+    for card in machine.cards:
+        kind = machine.get(f"{card}.addressType")
+        demand(kind == "static", f"{card} has no static address")
+    return "all addresses are static"
+
+
 @VMX.rule(
+    "vmx-lab",
+    "wires, MAC addresses, memory and processors are those of the node in the lab",
+    "none refuses it: the node comes up on another wire, and its peers do not hear it",
+)
+def _lab(machine: Machine) -> str:
+    if not machine.lab:
+        raise Absent("no lab was given")
+    lab, name = machine.lab, machine.path.stem
+    demand(name in lab.nodes, f"{name} is not in the lab")
+    try:
+        found = vmx.read(machine.path)
+    except InputError as error:
+        raise Unreadable(error.message) from None
+    node = lab.nodes[name]
+    wires = {nic.interface: nic.vnet for nic in found.nics}
+    demand(wires == node.interfaces, f"its cards are on {wires}, the lab says {node.interfaces}")
+    for nic in found.nics:
+        wanted = lab.mac(name, nic.interface)
+        demand(nic.mac == wanted, f"{nic.interface} has {nic.mac}, the lab says {wanted}")
+    has, wants = (found.memory_mib, found.cpus), (node.memory_mib, node.cpus)
+    demand(has == wants, f"MiB and processors are {has}, the lab says {wants}")
+    return f"as {name} in the lab"
+
+
+@VMX.advice(
     "vmx-slots",
-    "cards are e1000 in PCI slots 32, 33, 34, 35, in order",
+    "cards are e1000 in PCI slots 32, 33, 34, 35, in order, behind pciBridge0",
     "none refuses it: the guest names its interfaces by slot, eth0 becomes another network",
 )
 def _slots(machine: Machine) -> str:
@@ -143,6 +214,8 @@ def _slots(machine: Machine) -> str:
         demand(machine.get(f"{card}.virtualDev") == "e1000", f"{card} is not e1000")
         slot = machine.get(f"{card}.pciSlotNumber")
         demand(slot == str(_FIRST_SLOT + number), f"{card} is in slot {slot or 'none'}")
+    bridged = machine.on("pciBridge0.present") or not machine.cards
+    demand(bridged, "pciBridge0 is not present, and the slots from 32 on are behind it")
     return "cards are in order"
 
 
@@ -161,7 +234,7 @@ def _files(machine: Machine) -> str:
     return ", ".join(files)
 
 
-@VMX.rule(
+@VMX.advice(
     "vmx-cdrom",
     "the seed is on an IDE CD-ROM as cdrom-image, connected at start",
     "none refuses it: the machine starts without its seed",
@@ -187,6 +260,8 @@ def _disk_kind(machine: Machine) -> str:
     for disk in machine.disks():
         if not disk.is_file():
             raise Unreadable(f"{disk.name} is not there")
+        if _is_split(disk):
+            continue  # a descriptor alone, as Workstation makes disks of several files
         with Reader(disk) as reader:
             values = reader.descriptor.values
         demand(values.get("createType") == MONOLITHIC_SPARSE, f"{disk.name} is no sparse disk")
@@ -202,7 +277,12 @@ def _disk_kind(machine: Machine) -> str:
     return "disks are monolithicSparse"
 
 
-@VMX.rule(
+def _is_split(disk: Path) -> bool:
+    with disk.open("rb") as file:
+        return file.read(len(_SPLIT)) == _SPLIT
+
+
+@VMX.advice(
     "vmx-controller",
     "SCSI controllers are lsilogic",
     "the guest finds no disk if the driver is not in its initrd",
@@ -217,7 +297,7 @@ def _controller(machine: Machine) -> str:
     return "disks are on lsilogic"
 
 
-@VMX.rule(
+@VMX.advice(
     "vmx-questions",
     'uuid.action = "create": no question whether it was moved or copied',
     "Workstation asks 'did you move or copy it?' at each first start",
@@ -227,14 +307,24 @@ def _questions(machine: Machine) -> str:
     return "no question at the first start"
 
 
-@VMX.rule(
+@VMX.advice(
     "vmx-devices",
-    "no floppy, sound or USB, and time sync with the host is off",
-    "none refuses it: idle devices take host memory, time steps break VRRP's timers",
+    "no floppy, sound or USB",
+    "none refuses it: idle devices take host memory",
 )
 def _devices(machine: Machine) -> str:
     for key in _UNWANTED:
         demand(not machine.on(key), f"{key} is TRUE")
     demand(machine.get("floppy0.present").upper() == "FALSE", "floppy0.present is not FALSE")
-    demand(machine.get("tools.syncTime").upper() == "FALSE", "tools.syncTime is not FALSE")
-    return "no idle device, no time sync"
+    return "no idle device"
+
+
+@VMX.advice(
+    "vmx-time",
+    "time sync with the host is off, after a resume, a snapshot or a shrink too",
+    "none refuses it: steps of the time break VRRP's timers",
+)
+def _time(machine: Machine) -> str:
+    for key in _TIME:
+        demand(machine.get(key).upper() == "FALSE", f"{key} is not FALSE")
+    return "no time sync"

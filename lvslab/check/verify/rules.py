@@ -1,9 +1,14 @@
-"""What a rule is: a named check of an artifact, and who would refuse the artifact and how."""
+"""What a rule is: a named check of an artifact, and who would refuse the artifact and how.
+
+A rule is refused or advice. What breaks the specification, or what no importer takes, is
+refused. Advice is the style of this lab, and what only some importers stumble over: it is a
+warning for others' files, and a failure for the lab's own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -16,8 +21,16 @@ class Outcome(StrEnum):
     """What became of a check."""
 
     PASS = "pass"
+    WARN = "warn"
     FAIL = "fail"
     SKIP = "skip"
+
+
+class Level(StrEnum):
+    """How much a broken rule weighs in a file of others'."""
+
+    REFUSED = "refused"
+    ADVICE = "advice"
 
 
 class Refused(Exception):
@@ -25,7 +38,14 @@ class Refused(Exception):
 
 
 class Unreadable(Exception):
-    """The part that a rule looks at cannot be read; the rule that owns the part says why."""
+    """The part that a rule looks at cannot be read; the rule that owns the part says why.
+
+    If none does, `settled` makes a fault of it.
+    """
+
+
+class Absent(Exception):
+    """There is nothing that the rule could look at, and there need not be."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +55,18 @@ class Rule:
     id: str
     what: str
     refused_by: str
+    level: Level = Level.REFUSED
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What one rule says of one artifact."""
+    """What one rule says of one artifact; not `examined` if it could not be read."""
 
     rule: Rule
     artifact: str
     outcome: Outcome
     sentence: str
+    examined: bool = True
 
     def to_dict(self) -> dict[str, str]:
         """The finding as JSON-able values."""
@@ -55,6 +77,7 @@ class Finding:
             "sentence": self.sentence,
             "what": self.rule.what,
             "refused_by": self.rule.refused_by,
+            "level": self.rule.level.value,
         }
 
 
@@ -71,12 +94,12 @@ class RuleSet(Generic[Subject]):
         self._checks: list[tuple[Rule, Check[Subject]]] = []
 
     def rule(
-        self, identity: str, what: str, refused_by: str
+        self, identity: str, what: str, refused_by: str, level: Level = Level.REFUSED
     ) -> Callable[[Check[Subject]], Check[Subject]]:
         """Register a check: it returns the sentence for pass and raises Refused for fail."""
         if identity in RULES:
             raise ValueError(f"two rules are called {identity}")
-        RULES[identity] = Rule(identity, what, refused_by)
+        RULES[identity] = Rule(identity, what, refused_by, level)
 
         def register(check: Check[Subject]) -> Check[Subject]:
             self._checks.append((RULES[identity], check))
@@ -84,9 +107,15 @@ class RuleSet(Generic[Subject]):
 
         return register
 
+    def advice(
+        self, identity: str, what: str, refused_by: str
+    ) -> Callable[[Check[Subject]], Check[Subject]]:
+        """Register a check whose failure is a warning for others' files."""
+        return self.rule(identity, what, refused_by, Level.ADVICE)
+
     def run(self, subject: Subject, artifact: str) -> list[Finding]:
         """All findings of these rules for `subject`, which is shown as `artifact`."""
-        return [Finding(rule, artifact, *_judge(check, subject)) for rule, check in self._checks]
+        return [_judge(rule, check, subject, artifact) for rule, check in self._checks]
 
     @property
     def ids(self) -> list[str]:
@@ -94,17 +123,39 @@ class RuleSet(Generic[Subject]):
         return [rule.id for rule, _ in self._checks]
 
 
-def _judge(check: Check[Subject], subject: Subject) -> tuple[Outcome, str]:
+def _judge(rule: Rule, check: Check[Subject], subject: Subject, artifact: str) -> Finding:
     try:
-        return Outcome.PASS, check(subject)
+        return Finding(rule, artifact, Outcome.PASS, check(subject))
     except Refused as refusal:
-        return Outcome.FAIL, str(refusal)
+        return Finding(rule, artifact, Outcome.FAIL, str(refusal))
     except VmdkError as error:
-        return Outcome.FAIL, error.message
+        return Finding(rule, artifact, Outcome.FAIL, error.message)
     except Unreadable as error:
-        return Outcome.SKIP, f"not looked at: {error}"
+        return Finding(rule, artifact, Outcome.SKIP, f"not looked at: {error}", examined=False)
+    except Absent as error:
+        return Finding(rule, artifact, Outcome.SKIP, str(error))
     except Exception as error:  # a broken artifact breaks readers in ways that nobody lists
-        return Outcome.FAIL, f"cannot be read ({type(error).__name__}: {error})"
+        sentence = f"cannot be read ({type(error).__name__}: {error})"
+        return Finding(rule, artifact, Outcome.FAIL, sentence)
+
+
+def settled(findings: list[Finding], *, strict: bool) -> list[Finding]:
+    """The findings of one file, weighed; `strict` for the lab's own, where advice must hold.
+
+    What nobody could look at, and no rule faulted, is a failure.
+    """
+    faulted = any(
+        f.outcome is Outcome.FAIL and (strict or f.rule.level is Level.REFUSED) for f in findings
+    )
+    return [_weighed(finding, strict, faulted) for finding in findings]
+
+
+def _weighed(finding: Finding, strict: bool, faulted: bool) -> Finding:
+    broken = finding.outcome is Outcome.FAIL or not (finding.examined or faulted)
+    if not broken:
+        return finding
+    lenient = finding.rule.level is Level.ADVICE and not strict
+    return replace(finding, outcome=Outcome.WARN if lenient else Outcome.FAIL)
 
 
 def demand(condition: object, message: str) -> None:

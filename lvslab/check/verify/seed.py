@@ -11,6 +11,7 @@ import pycdlib
 import yaml
 from pycdlib.pycdlibexception import PyCdlibException
 
+from lvslab.check.verify.cloud import plain_passwords
 from lvslab.check.verify.rules import Refused, RuleSet, Unreadable, demand
 from lvslab.export.seed import LABEL
 from lvslab.model.lab import Lab
@@ -178,11 +179,6 @@ def _no_plain_password(seed: SeedIso) -> str:
     demand("password" not in data, "a password is in plain text")
     demand(data.get("ssh_pwauth") in (None, False), "SSH takes passwords")
     demand("ssh_keys" not in data, "host keys are in the seed")
-    for user in data.get("users") or ():
-        if isinstance(user, dict):
-            demand("plain_text_passwd" not in user, f"the password of {user.get('name')} is plain")
-    for entry in (data.get("chpasswd") or {}).get("users") or ():
-        secret = str(entry.get("password", ""))
-        hashed = secret.startswith("$") or entry.get("type") == "hash"
-        demand(hashed, f"the password of {entry.get('name')} is plain")
+    for sentence in plain_passwords(data):
+        raise Refused(sentence)
     return "no secret in plain text"

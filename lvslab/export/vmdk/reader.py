@@ -28,7 +28,7 @@ from lvslab.export.vmdk.layout import (
     ceiling,
 )
 
-_EXTENT = re.compile(r'^RW (\d+) SPARSE "([^"]*)"$')
+_EXTENT = re.compile(r'^(?:RW|RDONLY) (\d+) SPARSE "([^"]*)"$')
 _MAX_GRAIN_SECTORS = 2048
 _MAX_DIRECTORY = 1 << 20
 
