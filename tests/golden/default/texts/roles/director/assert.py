@@ -131,7 +131,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "dfeb59d85c2c43140b0e6b067565cf6cfc13801b5b08d17675be5876623c18ac",
+   "a924476e69d8ed4f7a2298045d7061bf587afa850bb0509346edf4e281c4d838",
    493
   ],
   "/usr/local/lib/lvslab/arp-watch": [
