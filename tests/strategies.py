@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from lvslab.model.lab import Lab
-from lvslab.model.rules import TAKEN_PORTS
+from lvslab.model.rules.services import TAKEN_PORTS
 
 SCHEDULERS = ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "mh", "dh", "sed", "nq"]
 HASH = (

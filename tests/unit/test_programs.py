@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from lvslab import render
 from lvslab.model.lab import Lab, Role
 from lvslab.model.role import RoleSpec
-from lvslab.model.rules import RESERVED_USERS
+from lvslab.model.rules.login import RESERVED_USERS
 from lvslab.render import RenderedFile
 from lvslab.render.files import cluster_interfaces
 from tests.programs import Ended, ProgramTree

@@ -1,0 +1,20 @@
+"""What must hold between the values of a lab.
+
+A rule is a small function that yields findings. It may take for granted that names point to
+something and that each value for itself is right (`names`, `explain`).
+"""
+
+from lvslab.model.rules import login, networks, nodes, services, vrrp
+from lvslab.model.rules.registry import RULES, RULES_OF_A_WHOLE_LAB, check, rule_findings
+
+__all__ = [
+    "RULES",
+    "RULES_OF_A_WHOLE_LAB",
+    "check",
+    "login",
+    "networks",
+    "nodes",
+    "rule_findings",
+    "services",
+    "vrrp",
+]

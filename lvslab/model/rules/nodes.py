@@ -1,0 +1,133 @@
+"""Rules of nodes: names, roles, interfaces, addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+from lvslab.model.lab import MAX_NODES, Lab, Node, Role
+from lvslab.model.problems import Finding, Path, listed
+from lvslab.model.rules.registry import rule, rule_of_a_whole_lab
+
+RESERVED_HOSTS = {"localhost", "client", "unseeded", "base", *Role}
+
+
+@rule
+def not_too_many_nodes(lab: Lab) -> Iterator[Finding]:
+    """A node's number is a byte of its MAC addresses."""
+    for name in list(lab.nodes)[MAX_NODES : MAX_NODES + 1]:
+        what = f"{name} is node {MAX_NODES + 1}"
+        yield Finding(("nodes", name), what, f"a lab has at most {MAX_NODES} nodes", True)
+
+
+@rule
+def host_names_are_free(lab: Lab) -> Iterator[Finding]:
+    """`localhost` is every machine, `client` the host, `unseeded` a machine without a seed.
+
+    Of the artifacts an OVA is named by a role, and VMware's folder of the base disks is `base`.
+    """
+    for name in sorted(RESERVED_HOSTS & set(lab.nodes)):
+        what = f"{name} cannot be the name of a node, it has another meaning"
+        yield Finding(("nodes", name), what, "choose another name, such as rs3", True)
+
+
+@rule_of_a_whole_lab
+def every_role_has_a_node(lab: Lab) -> Iterator[Finding]:
+    """There is at least one director and one real server."""
+    for role in Role:
+        if not lab.nodes_of(role):
+            what = f"no node has the role {role}"
+            yield Finding(("nodes",), what, f"add a node with `role: {role}`", True)
+
+
+@rule
+def interfaces_count_from_eth0(lab: Lab) -> Iterator[Finding]:
+    """A machine's NICs are named in their order, so eth0, eth1, … have no gap."""
+    for name, node in lab.nodes.items():
+        right = "name the interfaces eth0, eth1, … in order"
+        if not node.interfaces:
+            path: Path = ("nodes", name, "interfaces")
+            yield Finding(path, f"{name} has no interface", right)
+        wanted = {f"eth{i}" for i in range(len(node.interfaces))}
+        for interface in sorted(set(node.interfaces) - wanted):
+            missing = min(wanted - set(node.interfaces))
+            path = ("nodes", name, "interfaces", interface)
+            yield Finding(path, f"{name} has {interface} but no {missing}", right, True)
+
+
+@rule
+def interfaces_are_on_different_networks(lab: Lab) -> Iterator[Finding]:
+    """Two interfaces on one network would make the node's answers go either way."""
+    for name, node in lab.nodes.items():
+        seen: dict[str, str] = {}
+        for interface, network in node.interfaces.items():
+            if network in seen:
+                what = f"{name} is on {network} with {seen[network]} and with {interface}"
+                path = ("nodes", name, "interfaces", interface)
+                yield Finding(path, what, "connect each interface to a network of its own")
+            seen.setdefault(network, interface)
+
+
+@rule
+def a_role_has_one_wiring(lab: Lab) -> Iterator[Finding]:
+    """All nodes of a role have the same interfaces on the same networks: they share an image."""
+    for role in Role:
+        nodes = lab.nodes_of(role)
+        for first, name in product(list(nodes)[:1], list(nodes)[1:]):
+            if nodes[name].interfaces != nodes[first].interfaces:
+                wiring = listed(f"{i}: {n}" for i, n in nodes[first].interfaces.items())
+                what = f"{name} is wired otherwise than {first}, and both are {role}s"
+                path = ("nodes", name, "interfaces")
+                yield Finding(path, what, f"write {{{wiring}}} for both", True)
+
+
+@rule
+def addresses_have_an_interface(lab: Lab) -> Iterator[Finding]:
+    """An address belongs to an interface of the node, on a network that the lab numbers."""
+    for name, node in lab.nodes.items():
+        for interface in node.addresses:
+            path = ("nodes", name, "addresses", interface)
+            if interface not in node.interfaces:
+                have = listed(node.interfaces)
+                right = f"its interfaces are {have}" if have else "it has no interface at all"
+                yield Finding(path, f"{name} has no interface {interface}", right, True)
+            elif lab.networks[node.interfaces[interface]].kind == "nat":
+                what = f"{name}'s {interface} is on a nat network and gets its address by DHCP"
+                yield Finding(path, what, "take the address away", True)
+
+
+@rule
+def directors_have_source_addresses(lab: Lab) -> Iterator[Finding]:
+    """With `source_addresses: own`, a director has one on every network with a VRRP instance."""
+    if lab.directors.source_addresses != "own":
+        return
+    used = dict.fromkeys(instance.network for instance in lab.vrrp_instances.values())
+    networks = [network for network in used if lab.networks[network].kind == "host-only"]
+    for name, node in lab.nodes_of(Role.DIRECTOR).items():
+        for network in networks:
+            right = "or write `source_addresses: none` under `directors`"
+            yield from _lacking_address(name, node, network, "source address", f", {right}")
+
+
+@rule
+def real_servers_have_addresses(lab: Lab) -> Iterator[Finding]:
+    """A real server has an address on the network of every table."""
+    networks = dict.fromkeys(table.network for table in lab.tables.values())
+    for name, node in lab.nodes_of(Role.REAL_SERVER).items():
+        for network in networks:
+            if network in node.interfaces.values():
+                yield from _lacking_address(name, node, network, "address", "")
+            else:
+                what = f"{name} has no interface on {network}, which has a routing table"
+                path = ("nodes", name, "interfaces")
+                yield Finding(path, what, f"connect an interface to {network}", True)
+
+
+def _lacking_address(
+    name: str, node: Node, network: str, noun: str, otherwise: str
+) -> Iterator[Finding]:
+    there = [interface for interface, behind in node.interfaces.items() if behind == network]
+    if there and not any(interface in node.addresses for interface in there):
+        what = f"{name} has no {noun} on {network}"
+        right = f"add `{there[0]}: …` to its addresses{otherwise}"
+        yield Finding(("nodes", name, "addresses"), what, right, True)

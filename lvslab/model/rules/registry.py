@@ -1,0 +1,42 @@
+"""Where rules register, and how they are asked.
+
+Most rules are also true of a part of a lab: two networks that overlap do so whatever else is
+there. Those that miss something (no director at all) are only asked of a whole lab, so that an
+entry which could not be read does not cause a second, false message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from lvslab.model.lab import Lab
+from lvslab.model.names import name_findings
+from lvslab.model.problems import Finding
+
+Rule = Callable[[Lab], Iterator[Finding]]
+
+RULES: list[Rule] = []
+RULES_OF_A_WHOLE_LAB: list[Rule] = []
+
+
+def rule(function: Rule) -> Rule:
+    """Registers a rule that is true of a part of a lab as well."""
+    RULES.append(function)
+    return function
+
+
+def rule_of_a_whole_lab(function: Rule) -> Rule:
+    """Registers a rule that says something is missing."""
+    RULES_OF_A_WHOLE_LAB.append(function)
+    return function
+
+
+def check(lab: Lab) -> list[Finding]:
+    """Everything that is wrong with a lab that was not read from a file."""
+    return name_findings(lab.model_dump(mode="json")) or rule_findings(lab)
+
+
+def rule_findings(lab: Lab, *, whole: bool = True) -> list[Finding]:
+    """What the rules say of a lab whose names all point to something."""
+    rules = RULES + RULES_OF_A_WHOLE_LAB if whole else RULES
+    return [finding for each in rules for finding in each(lab)]

@@ -1,0 +1,147 @@
+"""Rules of the real servers' routing tables and of virtual servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+
+from lvslab.model.lab import Lab, Role
+from lvslab.model.problems import Finding, Path, listed
+from lvslab.model.rules.registry import rule, rule_of_a_whole_lab
+
+RESERVED_TABLES = {"all", "default", "local", "main", "unspec"}
+TAKEN_PORTS = {22: "SSH", 53: "the resolver"}
+
+
+@rule
+def table_names_and_ids_are_free(lab: Lab) -> Iterator[Finding]:
+    """A table has its own number, and no name that ip-route(8) knows already."""
+    seen: dict[int, str] = {}
+    for name, table in lab.tables.items():
+        if name in RESERVED_TABLES:
+            what = f"{name} cannot be a table's name, Linux has one of that name"
+            yield Finding(("tables", name), what, "choose another name, such as LVS1", True)
+        first = seen.setdefault(table.id, name)
+        if first != name:
+            what = f"{name} has the number {table.id}, as {first}"
+            yield Finding(("tables", name, "id"), what, "give each table its own, 1 to 252")
+
+
+@rule
+def a_network_has_one_table(lab: Lab) -> Iterator[Finding]:
+    """The rule "from this network" can name one table."""
+    seen: dict[str, str] = {}
+    for name, table in lab.tables.items():
+        first = seen.setdefault(table.network, name)
+        if first != name:
+            what = f"{name} is for {table.network}, as {first}"
+            yield Finding(("tables", name, "network"), what, "keep one table for a network")
+
+
+@rule
+def a_gateway_is_on_its_table_s_network(lab: Lab) -> Iterator[Finding]:
+    """A gateway is reached directly, so it lies on the table's own network."""
+    for name, table in lab.tables.items():
+        network = lab.vrrp_instances[table.via].network
+        if network != table.network:
+            what = f"{name} is for {table.network}, but {table.via} is on {network}"
+            fit = [i for i, v in lab.vrrp_instances.items() if v.network == table.network]
+            right = f"instances on {table.network} are {listed(fit)}" if fit else "add an instance"
+            yield Finding(("tables", name, "via"), what, right)
+
+
+@rule
+def real_servers_are_not_on_the_client_s_network(lab: Lab) -> Iterator[Finding]:
+    """A real server on the client's own network would answer it past the director (NAT breaks)."""
+    for name, table in lab.tables.items():
+        if lab.networks[table.network].host:
+            what = f"{name} is for {table.network}, which the client is on"
+            right = "put the real servers on a network without `host`, or replies pass the director"
+            yield Finding(("tables", name, "network"), what, right)
+
+
+@rule
+def virtual_servers_are_on_the_client_s_network(lab: Lab) -> Iterator[Finding]:
+    """The client has no router, so a VIP is on its own network."""
+    if not any(network.host for network in lab.networks.values()):
+        return
+    for name, server in lab.virtual_servers.items():
+        network = lab.vrrp_instances[server.instance].network
+        if not lab.networks[network].host:
+            what = f"{name}'s address is that of {server.instance}, on {network}, without a client"
+            right = "name an instance on the network that has `host`"
+            yield Finding(("virtual_servers", name, "instance"), what, right)
+
+
+@rule
+def services_are_unique(lab: Lab) -> Iterator[Finding]:
+    """An address and a port are one virtual server."""
+    seen: dict[tuple[IPv4Address, int], str] = {}
+    for name, server in lab.virtual_servers.items():
+        service = (lab.vrrp_instances[server.instance].address, server.port)
+        first = seen.setdefault(service, name)
+        if first != name:
+            what = f"{name} and {first} are both {service[0]} port {service[1]}"
+            path: Path = ("virtual_servers", name)
+            yield Finding(path, what, "give one of them another port or instance", True)
+
+
+@rule
+def ports_are_free(lab: Lab) -> Iterator[Finding]:
+    """A real server serves on the same port, which no other program of its may have."""
+    for name, server in lab.virtual_servers.items():
+        if program := TAKEN_PORTS.get(server.port):
+            what = f"{name} is on port {server.port}, which {program} has on every real server"
+            yield Finding(("virtual_servers", name, "port"), what, "choose another, such as 80")
+
+
+@rule_of_a_whole_lab
+def a_vip_and_its_return_path_move_together(lab: Lab) -> Iterator[Finding]:
+    """With NAT the replies must pass the director that has the VIP, so both are one group."""
+    for name, server in lab.virtual_servers.items():
+        via = lab.tables[server.table].via
+        group, other = lab.group_of(server.instance), lab.group_of(via)
+        if group is None or group != other:
+            what = (
+                f"{name}: its address {server.instance} and its return path {via} can be on "
+                "different directors"
+            )
+            right = f"put {server.instance} and {via} into one sync group"
+            path: Path = ("virtual_servers", name, "table")
+            yield Finding(path, what, right)
+
+
+@rule
+def weights_are_of_real_servers(lab: Lab) -> Iterator[Finding]:
+    """Weights name real servers, mean something to the scheduler, and are not all 0."""
+    servers = lab.nodes_of(Role.REAL_SERVER)
+    for name, virtual in lab.virtual_servers.items():
+        path: Path = ("virtual_servers", name, "weights")
+        for node, weight in virtual.weights.items():
+            if node not in servers:
+                what = f"{name} has a weight for {node}, which is a {lab.nodes[node].role}"
+                right = f"real servers are {listed(servers)}"
+                yield Finding((*path, node), what, right, True)
+            elif weight > 1 and virtual.scheduler in ("rr", "lc"):
+                what = f"{name}'s scheduler {virtual.scheduler} does not look at weights above 1"
+                right = f"write `scheduler: w{virtual.scheduler}`, or take the weight away"
+                yield Finding((*path, node), what, right, True)
+
+
+@rule_of_a_whole_lab
+def someone_serves(lab: Lab) -> Iterator[Finding]:
+    """At least one real server has a weight above 0."""
+    servers = lab.nodes_of(Role.REAL_SERVER)
+    for name, virtual in lab.virtual_servers.items():
+        if servers and all(virtual.weights.get(node, 1) == 0 for node in servers):
+            path = ("virtual_servers", name, "weights")
+            what = f"{name}: every real server has the weight 0, so nobody serves"
+            yield Finding(path, what, "give one of them 1 or more", True)
+
+
+@rule_of_a_whole_lab
+def there_is_a_service(lab: Lab) -> Iterator[Finding]:
+    """A lab has something to reach."""
+    if not lab.virtual_servers:
+        what = "there is no virtual server"
+        yield Finding(("virtual_servers",), what, "add one, such as `web1`", True)
