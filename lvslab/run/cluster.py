@@ -236,7 +236,10 @@ class Cluster:
             log.seek(0)
             said = log.read().decode(errors="replace")
         if started.returncode:
-            raise StageError("QEMU did not start:" + last_lines(said), where=node)
+            port = self.ssh_port(node)
+            taken = f"something in the lab's namespace uses port {port}: end it, then try again"
+            hint = taken if "host forwarding rule" in said else ""
+            raise StageError("QEMU did not start:" + last_lines(said), where=node, hint=hint)
 
     def _credentials(self) -> dict[str, bytes]:
         """What the guest's systemd is given: the agent, the lab's SSH key, and leave to use it."""

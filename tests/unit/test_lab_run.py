@@ -376,6 +376,29 @@ def test_qemu_itself_is_asked_paused_and_killed(lab: Lab, namespace: Namespace) 
     assert cluster.process("lvs1") is None
 
 
+@root_only
+def test_a_port_in_use_is_told(lab: Lab, namespace: Namespace, tmp_path: Path) -> None:
+    """By a program that a user runs as the client, inside the namespace."""
+    cluster = Cluster(lab)
+    cluster.namespace = namespace
+    cluster.state.create()
+    cluster.state.save("settings", vars(Settings()))
+    network.build(lab, namespace)
+    for name in ("base.raw", "seed.iso"):
+        (tmp_path / name).write_bytes(bytes(1 << 20))
+    cluster._prepare("lvs1", tmp_path / "base.raw", tmp_path / "seed.iso")
+    cluster._make_key()
+    with namespace.inside(), socket.socket() as taken:
+        taken.bind(("127.0.0.1", cluster.ssh_port("lvs1")))
+        taken.listen()
+        with pytest.raises(StageError, match="host forwarding rule") as caught:
+            cluster.launch("lvs1")
+    assert caught.value.hint.startswith("something in the lab's namespace uses port 2201")
+    cluster.launch("lvs1")
+    assert cluster.node_state("lvs1") == "running"
+    cluster.kill("lvs1")
+
+
 @pytest.mark.parametrize(
     ("servers", "beat"), [(1, 10), (2, 11), (3, 10), (10, 11), (30, 11), (110, 13)]
 )
