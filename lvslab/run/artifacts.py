@@ -1,7 +1,8 @@
-"""The artifacts as the lab uses them: a role's disk out of its OVA, a node's seed."""
+"""The artifacts as the lab uses them: a disk out of an OVA or a VMware folder, a node's seed."""
 
 from __future__ import annotations
 
+import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,29 @@ def base_disk(ova: Path, cache: Path, listener: Listener = silent) -> Path:
         f"lab disk {ova.stem}", {"ova": sha256_file(ova)}, convert, code=(__name__,)
     )
     return folder / "disk.raw"
+
+
+def flat_disk(vmdk: Path, node: str, cache: Path, listener: Listener = silent) -> Path:
+    """A VMDK and its parents as one sparse raw file in the cache, kept by the sums of all of them.
+
+    A machine that runs on a VMDK cannot be saved: QEMU's driver of that format forbids it.
+    Raises StageError if a parent is not where the VMDK says.
+    """
+    asked = run(
+        ["qemu-img", "info", "--backing-chain", "--output=json", vmdk],
+        what=f"looking for the parents of {vmdk.name}",
+    )
+    chain = [sha256_file(Path(part["filename"])) for part in json.loads(asked)]
+
+    def convert(folder: Path, progress: Callable[..., None]) -> None:
+        run(
+            ["qemu-img", "convert", "-f", "vmdk", "-O", "raw", vmdk, folder / "disk.raw"],
+            what=f"reading {vmdk.name}",
+            listener=listener,
+        )
+
+    stages = Stages(cache, listener)
+    return stages.run(f"lab disk {node}", {"chain": chain}, convert, code=(__name__,)) / "disk.raw"
 
 
 def seed(artifacts: Path, node: str) -> Path:

@@ -115,7 +115,10 @@ class Cluster:
         if settings.origin == "vmware":
             machines = {node: vmware.machine_of(artifact_folder, node) for node in self.lab.nodes}
             wires = vmware.rewired(self.lab, machines)
-            disks = {node: machine.disks[0] for node, machine in machines.items()}
+            disks = self.each(
+                list(machines),
+                lambda node: artifacts.flat_disk(machines[node].disks[0], node, cache, listener),
+            )
             seeds = {node: vmware.seed(machine, node) for node, machine in machines.items()}
         else:
             wires = self.lab
@@ -181,8 +184,8 @@ class Cluster:
         shutil.copyfile(seed, own_seed)
         self.state.save(f"{node}/base", str(base))
         if self.machine(node).firmware == "uefi":
-            _overlay(files.firmware_vars, hardware.ovmf()[1], "raw")
-        _overlay(files.disk, base, "vmdk" if self.settings.origin == "vmware" else "raw")
+            _overlay(files.firmware_vars, hardware.ovmf()[1])
+        _overlay(files.disk, base)
 
     # --- one node
 
@@ -363,10 +366,10 @@ class Cluster:
         self.each(nodes, wait)
 
 
-def _overlay(path: Path, base: Path, base_format: str) -> None:
+def _overlay(path: Path, base: Path) -> None:
     with atomic(path) as temporary:
         run(
-            ["qemu-img", "create", "-q", "-f", "qcow2", "-F", base_format, "-b", base, temporary],
+            ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, temporary],
             what="making an overlay",
         )
 

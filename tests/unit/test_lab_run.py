@@ -263,6 +263,20 @@ def test_a_missing_image_or_seed_says_what_to_run(tmp_path: Path) -> None:
     assert caught.value.hint == hint
 
 
+def test_a_disk_of_vmwares_is_read_with_its_parent(tmp_path: Path) -> None:
+    raw, base, child = (tmp_path / name for name in ("raw", "base.vmdk", "child.vmdk"))
+    raw.write_bytes(b"from the base".ljust(1 << 20, b"\0"))
+    create = ["qemu-img", "create", "-q", "-f", "vmdk"]
+    subprocess.run(["qemu-img", "convert", "-O", "vmdk", raw, base], check=True)
+    subprocess.run([*create, "-F", "vmdk", "-b", base, child], check=True)
+    flat = artifacts.flat_disk(child, "lvs1", tmp_path / "cache")
+    assert flat.read_bytes() == raw.read_bytes()
+    write = ["qemu-io", "-f", "vmdk", "-c", "write -P 7 4096 512", child]
+    subprocess.run(write, check=True, capture_output=True)
+    again = artifacts.flat_disk(child, "lvs1", tmp_path / "cache")
+    assert again != flat and again.read_bytes()[4096:4608] == bytes([7]) * 512
+
+
 # --- agent and monitor, against real sockets
 
 

@@ -89,3 +89,13 @@ def test_logs_and_rendered_texts_have_no_sum(artifacts: Path) -> None:
 def test_reading_sums_that_are_not_there_is_a_failed_check(tmp_path: Path) -> None:
     with pytest.raises(CheckFailed, match="there is no SHA256SUMS"):
         sums.read(tmp_path)
+
+
+def test_texts_to_read_beside_the_artifacts_are_not_judged(artifacts: Path, lab: Lab) -> None:
+    """`render` writes .vmx files there, without disks."""
+    text = artifacts / "render/vmware/lvs1/lvs1.vmx"
+    text.parent.mkdir(parents=True)
+    text.write_text('displayName = "lvs1"\n')
+    assert failing(artifacts) == set()
+    (artifacts / "lvs1.vmx").write_text(text.read_text())
+    assert failing(artifacts)

@@ -160,7 +160,7 @@ def test_what_is_planted_in_a_role_stops_the_build_and_is_named(
 
     monkeypatch.setattr(trees, "bake_seed", planted)
     try:
-        assert main(["images", "--role", role, "--out", str(out)]) == 4
+        assert main(["images", "--role", role.value, "--out", str(out)]) == 4
     finally:  # or it would be this role's newest bake in the cache
         with suppress(NotYetMade):
             options = Options(default_cache(), out, dry=True)

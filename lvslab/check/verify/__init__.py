@@ -24,7 +24,7 @@ from lvslab.check.verify.machine import VMX, Machine
 from lvslab.check.verify.rules import RULES, Finding, Outcome, Rule, Unreadable, settled
 from lvslab.check.verify.seed import SEED, SeedIso
 from lvslab.core.errors import InputError
-from lvslab.export.sums import NAME as SUMS_NAME
+from lvslab.export import sums
 from lvslab.export.vmdk import Reader, VmdkError
 from lvslab.export.vmdk.layout import MONOLITHIC_SPARSE, NO_PARENT
 from lvslab.model.lab import Lab
@@ -59,14 +59,17 @@ def verify(path: Path, lab: Lab | None = None, signers: Path | None = None) -> l
 
 
 def _folder(folder: Path, lab: Lab | None, signers: Path | None) -> list[Finding]:
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in KINDS and p.is_file())
+    is_whole = (folder / sums.NAME).is_file()
+    # beside artifacts there are texts to read, too: a .vmx of `render` has no disk
+    there = sums.artifacts(folder) if is_whole else sorted(folder.rglob("*"))
+    files = [path for path in there if path.suffix.lower() in KINDS and path.is_file()]
     findings: list[Finding] = []
-    if (folder / SUMS_NAME).is_file():
+    if is_whole:
         findings += FOLDER.run(Folder(folder, signers), str(folder))
     elif signers:
         findings += PART.run(Part(folder, files, signers), str(folder))
     if not files and not findings:
-        raise InputError(f"there is no {', '.join(KINDS)} and no {SUMS_NAME}", where=str(folder))
+        raise InputError(f"there is no {', '.join(KINDS)} and no {sums.NAME}", where=str(folder))
     for file in files:
         findings += _file(file, lab)
     return findings
@@ -79,7 +82,7 @@ def _file(path: Path, lab: Lab | None) -> list[Finding]:
 def _is_ours(path: Path) -> bool:
     """Whether a file is in a folder of artifacts, or in the VMware folder that is handed out."""
     return any(
-        (folder / SUMS_NAME).is_file() and any((folder / name).is_file() for name in _OURS)
+        (folder / sums.NAME).is_file() and any((folder / name).is_file() for name in _OURS)
         for folder in path.absolute().parents[:3]
     )
 
