@@ -36,11 +36,7 @@ def base_disk(ova: Path, cache: Path, listener: Listener = silent) -> Path:
             with vmdk.open("wb") as target:
                 while chunk := member.read(1 << 20):
                     target.write(chunk)
-        run(
-            ["qemu-img", "convert", "-f", "vmdk", "-O", "raw", vmdk, folder / "disk.raw"],
-            what="reading the image's disk",
-            listener=listener,
-        )
+        _to_raw(vmdk, folder / "disk.raw", "reading the image's disk", listener)
         vmdk.unlink()
 
     stages = Stages(cache, listener)
@@ -63,14 +59,14 @@ def flat_disk(vmdk: Path, node: str, cache: Path, listener: Listener = silent) -
     chain = [sha256_file(Path(part["filename"])) for part in json.loads(asked)]
 
     def convert(folder: Path, progress: Callable[..., None]) -> None:
-        run(
-            ["qemu-img", "convert", "-f", "vmdk", "-O", "raw", vmdk, folder / "disk.raw"],
-            what=f"reading {vmdk.name}",
-            listener=listener,
-        )
+        _to_raw(vmdk, folder / "disk.raw", f"reading {vmdk.name}", listener)
 
     stages = Stages(cache, listener)
     return stages.run(f"lab disk {node}", {"chain": chain}, convert, code=(__name__,)) / "disk.raw"
+
+
+def _to_raw(vmdk: Path, raw: Path, what: str, listener: Listener) -> None:
+    run(["qemu-img", "convert", "-f", "vmdk", "-O", "raw", vmdk, raw], what=what, listener=listener)
 
 
 def seed(artifacts: Path, node: str) -> Path:

@@ -82,7 +82,6 @@ def up(
     this = session()
     _demand_one_source(context, origin)
     lab = the_lab(lab_path, name)
-    this.ensure("lab")
     with this.reporting("lab-up") as listener:
         if accelerator == "auto":
             accelerator = _accelerator(this.cache)
