@@ -89,11 +89,11 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/systemd/network/10-cloud-init-eth1.network.d/50-lvslab.conf": [
-   "754c9766f2ce842d3150893c1507345129d0c3984f177b530ea9808f4ba7afc6",
+   "ec2f085a3b94fa7b60ad8c581b822d7b923082e6c20fe77c952315901c718e61",
    420
   ],
   "/etc/systemd/network/10-cloud-init-eth2.network.d/50-lvslab.conf": [
-   "80b2106bdbe328442ffb9ed15bf18c8d99343643e9fb717423c1e9e8f95af389",
+   "aea9b01ba375434d8cd484bfaca1535c0d204ad9998dde454ef8d61fc0c90340",
    420
   ],
   "/etc/systemd/networkd.conf.d/10-lvslab.conf": [

@@ -89,7 +89,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/systemd/network/10-cloud-init-eth0.network.d/50-lvslab.conf": [
-   "d281250d59c4d79c5c6431e737899ecdc06b07d41240ea2cbbd76ffaa25ea050",
+   "72716f3d6b7d8ed5cd99a0804a0afb8ed4444dd0f0d0eb3f6612cbbbc658b774",
    420
   ],
   "/etc/systemd/networkd.conf.d/10-lvslab.conf": [
