@@ -35,6 +35,7 @@ WANTED = json.loads(r"""
   "nano",
   "bash-completion",
   "curl",
+  "open-vm-tools",
   "keepalived",
   "ipvsadm",
   "iptraf-ng",
@@ -119,7 +120,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "a924476e69d8ed4f7a2298045d7061bf587afa850bb0509346edf4e281c4d838",
+   "185eb00706b33061c1f3d9ed84974ee684fb52ae930cc77ddec7092e981e42b3",
    493
   ],
   "/usr/local/lib/lvslab/first-boot": [
@@ -286,7 +287,10 @@ def programs():
         for port in WANTED["ports"]:
             check(f"apache's site on port {port}", "" if f"*:{port} " in text else "is not there")
         _, text = output("apache2ctl", "-M")
-        check("apache runs PHP", "" if "php" in text else "the module is not loaded")
+        check("apache's event MPM", "" if "mpm_event" in text else "another one is loaded")
+        check("apache asks PHP", "" if "proxy_fcgi" in text else "the module is not loaded")
+        status, text = output("php-fpm8.4", "-t")
+        check("PHP's pool", text if status else "")
         status, text = output("php", "-l", "/var/www/lvslab/index.php")
         check("the page's PHP", text if status else "")
 
