@@ -4,6 +4,7 @@
     bench/virtualbox.py                        both roles' and a node's OVA, from artifacts/ova
     bench/virtualbox.py FILE.ova ...           these
     bench/virtualbox.py --folder DIR           keeps the chroot in DIR, and uses one that is there
+    bench/virtualbox.py --export               exports each again (OVF 1.0, 2.0) for our `verify`
 
 VirtualBox comes from Debian sid (contrib), into a chroot. `VBoxManage import` needs no kernel
 module; nothing is booted. After the import each disk is compared with the OVA's, sector by sector
@@ -37,6 +38,7 @@ CARD = "82545EM"
 # One process namespace for all, as VBoxManage talks to a server that it starts.
 _IMPORT = """
 VBoxManage --version
+kinds=$1; shift
 for ova; do
     name=$(basename "$ova" .ova)
     VBoxManage import "$ova" --vsys 0 --vmname "$name"
@@ -45,8 +47,12 @@ for ova; do
     VBoxManage modifyvm "$name" --nic1 nat --nic3 intnet --intnet3 vmnet12
     echo "=== $name wired"
     VBoxManage showvminfo "$name" --machinereadable
+    for kind in $kinds; do
+        VBoxManage export "$name" "--$kind" -o "/root/exported/$kind-$name.ova"
+    done
 done
 """
+_KINDS = ("ovf10", "ovf20")
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,9 @@ class Machine:
 
     def disks(self) -> list[str]:
         """The files of its disks, by controller and port."""
-        slots = sorted(key for key in self.settings if re.fullmatch(r".+-\d+-\d+", key))
-        images = [self.settings[slot] for slot in slots if "ImageUUID" not in slot]
-        return [image for image in images if image not in ("none", "emptydrive")]
+        slots = [re.fullmatch(r"([A-Z]+)-(\d+)-(\d+)", key) for key in self.settings]
+        places = sorted((s[1], int(s[2]), int(s[3]), s[0]) for s in slots if s)
+        return [path for *_, slot in places if (path := self.settings[slot]).startswith("/")]
 
 
 def machines(said: str) -> dict[str, Machine]:
@@ -125,19 +131,38 @@ def problems(ova: Path, root: Path, seen: dict[str, Machine]) -> list[str]:
             what = differs(mine, other)
             print(f"  {other.name}: {what or 'as ours, sector by sector'}")
             found += [f"{other.name}: {what}"] if what else []
+    drive = "kept" if "emptydrive" in machine.settings.values() else "dropped"
+    print(f"  CD-ROM drive of the OVA: {drive}")
+    print(f"  memory: {machine.settings.get('memory')} MB")
     print(f"  cards: {', '.join(' '.join(card) for card in machine.cards())}")
     return found
 
 
-def run(ovas: Sequence[Path], folder: Path) -> bool:
-    """Import, show and compare; whether all is as the OVAs say."""
+def verified(exported: Path) -> bool:
+    """Whether our `verify` takes what VirtualBox has exported; prints what it says."""
+    held = True
+    for ova in sorted(exported.glob("*.ova")):
+        words = [sys.executable, str(chroot.ROOT / "build.py"), "verify", str(ova)]
+        done = subprocess.run(words, check=False, capture_output=True, text=True)
+        print(f"exported again, {ova.name}: verify ends with {done.returncode}")
+        if done.returncode:
+            print(done.stdout + done.stderr)
+        held = held and done.returncode == 0
+    return held
+
+
+def run(ovas: Sequence[Path], folder: Path, kinds: Sequence[str]) -> bool:
+    """Import, show, compare, and export as `kinds`; whether all is as the OVAs say."""
     root, log = folder / "sid", folder / "virtualbox.log"
     if not root.is_dir():
         chroot.make("sid", root, ["virtualbox"], ["main", "contrib"])
     chroot.remove(root / "root/VirtualBox VMs")
     chroot.remove(root / "root/.config/VirtualBox")
+    exported = root / "root/exported"
+    chroot.remove(exported)
+    exported.mkdir()
     share = sorted({str(ova.parent) for ova in ovas})
-    words = ["sh", "-e", "-c", _IMPORT, "sh", *map(str, ovas)]
+    words = ["sh", "-e", "-c", _IMPORT, "sh", " ".join(kinds), *map(str, ovas)]
     chroot.run(root, words, log=log, share=share)
     said = log.read_text(errors="replace")
     version = re.search(r"^\d+\.\d+\.\d+\S*$", said, re.M)
@@ -148,7 +173,7 @@ def run(ovas: Sequence[Path], folder: Path) -> bool:
         for problem in problems(ova, root, seen):
             print(f"  not as it should be: {problem}")
             held = False
-    return held
+    return verified(exported) and held
 
 
 def main() -> int:
@@ -156,6 +181,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("ovas", nargs="*", type=Path, metavar="FILE.ova")
     parser.add_argument("--folder", type=Path, help="keep the chroot here, or use one that is")
+    parser.add_argument("--export", action="store_true", help="export each again, for `verify`")
     chosen = parser.parse_args()
     ovas = [path.resolve() for path in chosen.ovas]
     ovas = ovas or [chroot.ROOT / "artifacts/ova" / name for name in OVAS]
@@ -164,7 +190,7 @@ def main() -> int:
         return 2
     try:
         with chroot.place(chosen.folder) as folder:
-            return 0 if run(ovas, folder) else 1
+            return 0 if run(ovas, folder, _KINDS if chosen.export else ()) else 1
     except chroot.Failed as error:
         print(f"error: {error}", file=sys.stderr)
         return 3

@@ -85,7 +85,11 @@ nictype2="82540EM"
 nic3="none"
 "SCSI-0-0"="/root/VirtualBox VMs/lvs1/lvs1-disk1.vmdk"
 "SCSI-ImageUUID-0-0"="3dd1"
+"SCSI-nonrotational-0-0"="off"
+"SCSI-10-0"="/root/VirtualBox VMs/lvs1/c.vmdk"
+"SCSI-2-0"="/root/VirtualBox VMs/lvs1/b.vmdk"
 "SCSI-1-0"="none"
+"IDE-1-0"="emptydrive"
 === lvs1 wired
 nic1="intnet"
 intnet1="vmnet12"
@@ -95,7 +99,8 @@ intnet1="vmnet12"
 def test_what_virtualbox_shows_is_read(virtualbox: ModuleType) -> None:
     seen = virtualbox.machines("7.2.22r1\n0%...100%\n" + SHOWN)
     assert seen["lvs1 imported"].cards() == [("nat", "82545EM"), ("hostonly", "82540EM")]
-    assert seen["lvs1 imported"].disks() == ["/root/VirtualBox VMs/lvs1/lvs1-disk1.vmdk"]
+    names = [Path(path).name for path in seen["lvs1 imported"].disks()]
+    assert names == ["lvs1-disk1.vmdk", "b.vmdk", "c.vmdk"]
     assert seen["lvs1 wired"].settings["intnet1"] == "vmnet12"
 
 
