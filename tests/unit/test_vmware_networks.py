@@ -450,7 +450,7 @@ def test_powershell_is_well_formed(lab: Lab, wide_lab: Lab, name: str) -> None:
 CMDLETS = {
     *("Copy-Item", "New-Item", "Join-Path", "Split-Path", "Test-Path", "Resolve-Path"),
     *("ForEach-Object", "Where-Object", "Select-Object", "New-Object", "Select-String"),
-    "Sort-Object",
+    *("Sort-Object", "Get-Item"),
     *("Get-ChildItem", "Get-Date", "Get-ItemProperty", "Get-Process", "Start-Process"),
     "Stop-Process",
     *("Get-NetAdapter", "Get-NetIPAddress", "New-NetIPAddress", "Remove-NetIPAddress"),
