@@ -131,7 +131,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "a924476e69d8ed4f7a2298045d7061bf587afa850bb0509346edf4e281c4d838",
+   "f63d35906596c02c20ee3b07e666486bf029b8915ce888ea67152408b207d671",
    493
   ],
   "/usr/local/lib/lvslab/arp-watch": [
