@@ -130,7 +130,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "185eb00706b33061c1f3d9ed84974ee684fb52ae930cc77ddec7092e981e42b3",
+   "71bda886d2c34559bd2b78e5270cd72f1c13e21a25cbb20b5ccdea6df748ea83",
    493
   ],
   "/usr/local/lib/lvslab/first-boot": [
