@@ -131,6 +131,10 @@ WANTED = json.loads(r"""
    "3ef98b97773c975e09ab3aa88ad3598158d071606f6a01440c568c312f717756",
    420
   ],
+  "/etc/vmware-tools/tools.conf": [
+   "a54ce9760a3341700ebd82f9e498585f9cf46bbf57c9a0b3221ca41511a070d7",
+   420
+  ],
   "/usr/local/bin/labcheck": [
    "71bda886d2c34559bd2b78e5270cd72f1c13e21a25cbb20b5ccdea6df748ea83",
    493
