@@ -1,7 +1,8 @@
 """A .vmx as values: what a machine of VMware's is made of, in the guest's own order.
 
-Reads what VMware reads, not only what we write: keys in any case, lines that VMware added,
-comments. Whether a .vmx is a good one is said by `verify`.
+Reads what VMware reads, not only what we write: keys in any case, values with and without
+quotes, comments, every encoding that the file names. Whether a .vmx is a good one is said by
+`verify`. Source of the format: open-vm-tools, lib/dict/dictll.c.
 """
 
 from __future__ import annotations
@@ -12,8 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lvslab.core.errors import InputError
+from lvslab.core.text import decode, lines
 
-LINE = re.compile(r'^\s*(?P<key>[A-Za-z0-9_.:-]+)\s*=\s*"(?P<value>[^"]*)"\s*$')
+LINE = re.compile(
+    r'^[ \t]*(?P<key>[^=#"\s]+)[ \t]*=[ \t]*'
+    r'(?P<quote>")?(?P<value>(?(quote)[^"]*|[^"# \t\r\n]*))(?(quote)")[ \t]*(?:#.*)?$'
+)
+"""A setting; without quotes the value has no blank in it."""
+_ESCAPED = re.compile(r"\|([0-7][0-9A-Fa-f])")
 _VNET = re.compile(r"^(?:/dev/)?vmnet(\d+)$", re.IGNORECASE)
 _OF_CONNECTION = {"nat": "VMnet8", "hostonly": "VMnet1", "bridged": "VMnet0", "": "VMnet0"}
 _DISK = re.compile(r"^((?:scsi|sata|ide|nvme)\d+):\d+\.filename$")
@@ -55,10 +62,37 @@ class VmxMachine:
 def settings(text: str) -> dict[str, str]:
     """Keys in lower case and values; what is no setting is passed over, as VMware does."""
     found = {}
-    for line in text.splitlines():
-        if match := LINE.match(line):
-            found[match["key"].lower()] = match["value"]
+    for line in lines(text):
+        if match := LINE.match(line.rstrip("\r\n")):
+            found[match["key"].lower()] = _ESCAPED.sub(
+                lambda code: chr(int(code[1], 16)), match["value"]
+            )
     return found
+
+
+def decoded(data: bytes) -> str:
+    """A .vmx as text, in the encoding that it names (see `text.decode`)."""
+    return decode(data, settings(data.decode("latin-1")).get(".encoding", ""))
+
+
+def load(path: Path) -> dict[str, str]:
+    """The settings of a file, in its own encoding. Raises InputError if there is no such file."""
+    return settings(decoded(read_text(path).encode("latin-1")))
+
+
+def is_encrypted(values: Mapping[str, str]) -> bool:
+    """Whether the settings are encrypted, so that only VMware can read them."""
+    return "encryption.data" in values and "config.version" not in values
+
+
+def demand_readable(values: Mapping[str, str], path: Path) -> None:
+    """Raise InputError if the machine is encrypted."""
+    if is_encrypted(values):
+        raise InputError(
+            "this machine is encrypted: only VMware can read its settings",
+            where=str(path),
+            hint="take the encryption away in VMware (VM settings, Options, Access Control)",
+        )
 
 
 def is_on(values: Mapping[str, str], key: str) -> bool:
@@ -88,8 +122,12 @@ def read_text(path: Path) -> str:
 
 
 def read(path: Path) -> VmxMachine:
-    """The machine that a .vmx describes. Raises InputError if it lacks memory, disk or number."""
-    values = settings(read_text(path))
+    """The machine that a .vmx describes.
+
+    Raises InputError if it is encrypted, or lacks memory, disk or number.
+    """
+    values = load(path)
+    demand_readable(values, path)
     cdroms, disks = [], []
     for key, name in values.items():
         match = _DISK.match(key)

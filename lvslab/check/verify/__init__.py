@@ -18,6 +18,7 @@ from lvslab.check.verify.archive import ARCHIVE, Archive, Member
 from lvslab.check.verify.devices import HARDWARE
 from lvslab.check.verify.disk import DATA, DISK, Disk
 from lvslab.check.verify.envelope import ENVELOPE, Envelope
+from lvslab.check.verify.extents import SPLIT, Split, is_descriptor, owner
 from lvslab.check.verify.folder import FOLDER, PART, Folder, Part
 from lvslab.check.verify.image import SPARSE, STREAM, Image
 from lvslab.check.verify.machine import VMX, Machine
@@ -165,6 +166,13 @@ def _vmdk(
 ) -> Iterator[Finding]:
     """A disk in a file of its own, or `inside` an OVA, where importers take streams alone."""
     start, length = (inside.offset, inside.length) if inside else (0, None)
+    if inside is None and is_descriptor(path):
+        yield from SPLIT.run(Split(path), artifact)
+        return
+    if inside is None and (whole := owner(path)):
+        sentence = f"an extent of {whole.path.name}, a {whole.kind} disk"
+        yield Finding(RULES["split-extents"], artifact, Outcome.PASS, sentence)
+        return
     try:
         reader = Reader(path, start, length)
     except VmdkError as error:
