@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+_MAX_DIGITS = 30
 _LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _PROBE = 'encoding = "\\x41+AGE-"\r\n'
 """What each encoding of a file whose lines are found as bytes reads as ASCII does."""
@@ -28,3 +29,9 @@ def decode(data: bytes, named: str = "") -> str:
         except (LookupError, ValueError):
             continue
     return data.decode("latin-1").removeprefix("\ufeff")
+
+
+def number(text: str) -> int | None:
+    """The whole number that a text of decimal digits is; None if it is none, or very long."""
+    right = text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
+    return int(text) if right else None

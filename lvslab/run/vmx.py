@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lvslab.core.errors import InputError
-from lvslab.core.text import decode, lines
+from lvslab.core.text import decode, lines, number
 
 LINE = re.compile(
     r'^[ \t]*(?P<key>[^=#"\s]+)[ \t]*=[ \t]*'
@@ -21,7 +21,7 @@ LINE = re.compile(
 )
 """A setting; without quotes the value has no blank in it."""
 _ESCAPED = re.compile(r"\|([0-7][0-9A-Fa-f])")
-_VNET = re.compile(r"^(?:/dev/)?vmnet(\d+)$", re.IGNORECASE)
+_VNET = re.compile(r"^(?:/dev/)?vmnet(\d{1,3})$", re.IGNORECASE)
 _OF_CONNECTION = {"nat": "VMnet8", "hostonly": "VMnet1", "bridged": "VMnet0", "": "VMnet0"}
 _DISK = re.compile(r"^((?:scsi|sata|ide|nvme)\d+):\d+\.filename$")
 _NICS = 10
@@ -187,6 +187,7 @@ def _vnet(path: Path, values: Mapping[str, str], card: str) -> str:
 
 def _number(path: Path, values: Mapping[str, str], key: str, default: int | None = None) -> int:
     text = values.get(key, "" if default is None else str(default))
-    if not text.isdigit():
+    found = number(text)
+    if found is None:
         raise InputError(f"{key} is {text!r}, not a number", where=str(path))
-    return int(text)
+    return found

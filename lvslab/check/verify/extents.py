@@ -20,8 +20,8 @@ from lvslab.export.vmdk.reader import DESCRIPTOR_MAGIC, Descriptor
 SPLIT: RuleSet[Split] = RuleSet()
 
 _EXTENT = re.compile(
-    r"^(?:RW|RDONLY|NOACCESS) (?P<sectors>\d+) (?P<kind>[A-Z]+)"
-    r'(?: "(?P<name>[^"]+)"(?: (?P<offset>\d+))?)?\s*$'
+    r"^(?:RW|RDONLY|NOACCESS) (?P<sectors>[0-9]{1,18}) (?P<kind>[A-Z]+)"
+    r'(?: "(?P<name>[^"]+)"(?: (?P<offset>[0-9]{1,18}))?)?\s*$'
 )
 _SPARSE, _FLAT, _EMPTY = "SPARSE", ("FLAT", "VMFS"), ("ZERO",)
 _MAX_TEXT = 64 << 10

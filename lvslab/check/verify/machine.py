@@ -9,7 +9,7 @@ from pathlib import Path, PureWindowsPath
 from lvslab.check.verify.extents import Split, is_descriptor
 from lvslab.check.verify.rules import Absent, Refused, RuleSet, Unreadable, demand
 from lvslab.core.errors import InputError
-from lvslab.core.text import lines
+from lvslab.core.text import lines, number
 from lvslab.export.vmdk import Reader
 from lvslab.export.vmdk.layout import MONOLITHIC_SPARSE, NO_PARENT
 from lvslab.model.lab import Lab
@@ -103,14 +103,14 @@ def _encrypted(machine: Machine) -> str:
 )
 def _form(machine: Machine) -> str:
     seen: set[str] = set()
-    for number, line in enumerate(lines(machine.text), 1):
+    for place, line in enumerate(lines(machine.text), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         match = vmx.LINE.match(line.rstrip("\r\n"))
         if match is None:
-            raise Refused(f'line {number} is not key = "value": {line.rstrip()}')
+            raise Refused(f'line {place} is not key = "value": {line.rstrip()}')
         key = match["key"].lower()
-        demand(key not in seen, f"line {number} sets {key} a second time")
+        demand(key not in seen, f"line {place} sets {key} a second time")
         seen.add(key)
     demand(machine.get("config.version") == "8", "config.version is not 8")
     return f"{len(seen)} settings"
@@ -122,12 +122,12 @@ def _form(machine: Machine) -> str:
     "none refuses it: VMware writes all values in quotes, and other programs may read no others",
 )
 def _plain(machine: Machine) -> str:
-    for number, line in enumerate(lines(machine.text), 1):
+    for place, line in enumerate(lines(machine.text), 1):
         match = vmx.LINE.match(line.rstrip("\r\n"))
         if match:
-            demand(match["quote"], f"line {number} has a value without quotes: {line.rstrip()}")
-        starts = number == 1 and line.startswith("#!")
-        demand("#" not in line or match or starts, f"line {number} is a comment: {line.rstrip()}")
+            demand(match["quote"], f"line {place} has a value without quotes: {line.rstrip()}")
+        starts = place == 1 and line.startswith("#!")
+        demand("#" not in line or match or starts, f"line {place} is a comment: {line.rstrip()}")
     return "values in quotes, no comment"
 
 
@@ -152,8 +152,9 @@ def _encoding(machine: Machine) -> str:
 )
 def _hardware_version(machine: Machine) -> str:
     version = machine.get("virtualHW.version")
-    demand(version.isdigit(), f"virtualHW.version is {version!r}")
-    known = _OLDEST <= int(version) <= _NEWEST
+    found = number(version)
+    demand(found is not None, f"virtualHW.version is {version!r}")
+    known = _OLDEST <= (found or 0) <= _NEWEST
     demand(known, f"hardware version {version} is not between {_OLDEST} and {_NEWEST}")
     return f"hardware version {version}"
 
@@ -165,9 +166,9 @@ def _hardware_version(machine: Machine) -> str:
 )
 def _memory(machine: Machine) -> str:
     memory, processors = machine.get("memsize"), machine.get("numvcpus") or "1"
-    right = memory.isdigit() and int(memory) and int(memory) % 4 == 0
-    demand(right, f"memsize is {memory!r}")
-    demand(processors.isdigit() and int(processors), f"numvcpus is {processors!r}")
+    mib = number(memory)
+    demand(mib and mib % 4 == 0, f"memsize is {memory!r}")
+    demand(number(processors), f"numvcpus is {processors!r}")
     return f"{memory} MiB, {processors} processors"
 
 
@@ -249,10 +250,10 @@ def _lab(machine: Machine) -> str:
     "none refuses it: the guest names its interfaces by slot, eth0 becomes another network",
 )
 def _slots(machine: Machine) -> str:
-    for number, card in enumerate(machine.cards):
+    for place, card in enumerate(machine.cards):
         demand(machine.get(f"{card}.virtualDev") == "e1000", f"{card} is not e1000")
         slot = machine.get(f"{card}.pciSlotNumber")
-        demand(slot == str(_FIRST_SLOT + number), f"{card} is in slot {slot or 'none'}")
+        demand(slot == str(_FIRST_SLOT + place), f"{card} is in slot {slot or 'none'}")
     bridged = machine.on("pciBridge0.present") or not machine.cards
     demand(bridged, "pciBridge0 is not present, and the slots from 32 on are behind it")
     return "cards are in order"
