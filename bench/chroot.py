@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,6 +55,7 @@ def place(keep: Path | None = None) -> Iterator[Path]:
     """A folder for chroots: `keep`, which stays, or a new one that is removed at the end."""
     if os.geteuid() != 0:
         raise Failed("only root may make the chroots")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and so clean up
     if keep:
         keep.mkdir(parents=True, exist_ok=True)
         yield keep.resolve()
