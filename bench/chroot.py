@@ -170,7 +170,7 @@ def _enter(root: Path, shared: Sequence[Path], words: Sequence[str]) -> int:
     if _LIBC.syscall(_PIVOT_ROOT, b".", b".") or _LIBC.umount2(b".", _DETACH):
         raise OSError(ctypes.get_errno(), "pivot_root")
     os.chdir("/root")
-    child = os.posix_spawnp(words[0], words, os.environ)
+    child = os.posix_spawnp(words[0], [*words], os.environ)
     while True:  # the first process takes in those whose parent is gone
         ended, status = os.wait()
         if ended == child:
