@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import socket
@@ -18,6 +19,7 @@ from typing import Protocol
 from lvslab.build.lock import Package
 from lvslab.build.mirror import Mirrors
 from lvslab.core.errors import LabError, StageError
+from lvslab.core.events import Listener, Note, silent
 from lvslab.core.files import atomic, link, sha256_file
 from lvslab.core.procs import stop_if_asked
 
@@ -42,7 +44,7 @@ class Download(Protocol):
 
 @dataclass(frozen=True)
 class Pool:
-    """Verified files under `folder`; `offline` forbids the network.
+    """Verified files under `folder`; `offline` forbids the network; `listener` hears of damage.
 
     `ahead` gives what the whole run takes, not one call alone: an archive that cannot be had
     is found before the first download, not after minutes of work.
@@ -52,6 +54,7 @@ class Pool:
     mirrors: Mirrors
     offline: bool = False
     ahead: Callable[[], Iterable[Download]] = tuple
+    listener: Listener = silent
     _turn: threading.Lock = field(default_factory=threading.Lock)
     _looked: list[LabError | None] = field(default_factory=list)
 
@@ -75,7 +78,7 @@ class Pool:
         def one(item: Download) -> Path:
             nonlocal done
             target = self.path(item)
-            if not (target.is_file() and sha256_file(target) == item.sha256):
+            if not self._sound(item):
                 self._fetch(item, target)
             with guard:
                 done += item.size
@@ -91,6 +94,35 @@ class Pool:
                 raise
             finally:
                 self._forget_abandoned()
+
+    def check(self, items: Sequence[Download]) -> int:
+        """Read the kept files of `items`; how many are sound. Damaged ones are told and go.
+
+        They are fetched again when they are needed.
+        """
+        kept = [item for item in items if self.path(item).exists()]
+        with ThreadPoolExecutor(os.cpu_count()) as executor:
+            sound = list(executor.map(self._sound, kept))
+        for item, right in zip(kept, sound, strict=True):
+            if not right:
+                with contextlib.suppress(OSError):  # a cache that cannot be written
+                    self.path(item).unlink()
+        return sum(sound)
+
+    def _sound(self, item: Download) -> bool:
+        """Whether a file is kept with the right sum; a wrong one is told."""
+        target = self.path(item)
+        try:
+            if sha256_file(target) == item.sha256:
+                return True
+            fault = "has another content"
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            fault = f"cannot be read ({error.strerror})"
+        text = f"the cache is damaged: {Path(item.path).name} {fault}; it is fetched when needed"
+        self.listener(Note(f"{text} ({target})", "warning"))
+        return False
 
     def _forget_abandoned(self) -> None:
         """Remove what downloads that were left behind have begun to write."""
@@ -124,8 +156,9 @@ class Pool:
 
     def _fetch(self, item: Download, target: Path) -> None:
         if self.offline:
+            state = "is damaged" if target.exists() else "is not"
             raise StageError(
-                f"{Path(item.path).name} is not in the cache and --offline forbids fetching it",
+                f"{Path(item.path).name} {state} in the cache and --offline forbids fetching it",
                 where=str(self.folder),
                 hint="run once without --offline",
             )

@@ -44,7 +44,8 @@ class Options:
     """How this run works: nothing here changes a byte of the result.
 
     `cache` and `out` are folders; `jobs` bounds the stages that run side by side;
-    `circumstances` is what a bake may differ in; `per_node` makes an OVA of each node, too.
+    `circumstances` is what a bake may differ in; `per_node` makes an OVA of each node, too;
+    `check_cache` reads all that the cache holds, not only what is due.
     """
 
     cache: Path
@@ -57,6 +58,7 @@ class Options:
     circumstances: bake.Circumstances = bake.Circumstances()
     dry: bool = False
     per_node: bool = False
+    check_cache: bool = False
 
 
 @dataclass
@@ -73,15 +75,16 @@ class Trees:
     acceleration_used: accel.Accelerator | None = None
 
     def __post_init__(self) -> None:
-        self.stages = Stages(self.options.cache, self.listener, self.options.dry)
+        options = self.options
+        self.stages = Stages(options.cache, self.listener, options.dry, options.check_cache)
         self.lock = locks.load(LOCK)
         locks.check(self.lock, self.lab, dict(self.roles), LOCK)
-        mirrors = mirror.find(self.options.mirror)
         self.pool = pool.Pool(
-            self.options.cache / "pool",
-            mirrors.with_snapshot(self.lock.epoch),
-            self.options.offline,
+            options.cache / "pool",
+            mirror.find(options.mirror).with_snapshot(self.lock.epoch),
+            options.offline,
             self._still_to_fetch,
+            self.listener,
         )
 
     def _still_to_fetch(self) -> Iterator[Download]:
