@@ -240,7 +240,7 @@ def test_keepalived_refuses_mistakes(
     ("role", "units"),
     [
         (Role.DIRECTOR, ["keepalived.service", "lvslab-sync.service", "lvslab-track.service"]),
-        (Role.REAL_SERVER, ["apache2.service"]),
+        (Role.REAL_SERVER, ["apache2.service", "php8.4-fpm.service"]),
     ],
 )
 def test_systemd_takes_the_units(
@@ -288,9 +288,10 @@ def test_the_page_names_the_node_on_every_port(
 ) -> None:
     """Apache itself serves the page, on a host whose name no file of the role has."""
     script = (
-        "ip link set lo up; mkdir -p /var/log/apache2 /run/apache2 /run/lock; "
-        "unshare --uts sh -c 'hostname rs77; apache2ctl start; sleep 1; "
-        "for port in 80 81 8080; do curl -sSi http://127.0.0.1:$port/; done; apache2ctl stop'"
+        "ip link set lo up; mkdir -p /var/log/apache2 /run/apache2 /run/lock /run/php; "
+        "unshare --uts sh -c 'hostname rs77; php-fpm8.4; apache2ctl start; sleep 1; "
+        "for port in 80 81 8080; do curl -sSi http://127.0.0.1:$port/; done; apache2ctl stop; "
+        "kill $(cat /run/php/php8.4-fpm.pid)'"
     )
     for this, ports in ((lab, [80]), (wide_lab, [80, 8080])):
         assert this.service_ports == ports
