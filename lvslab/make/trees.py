@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tarfile
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -23,9 +24,10 @@ from lvslab.build import (
     tree,
 )
 from lvslab.build import lock as locks
+from lvslab.build.pool import Download
 from lvslab.core.events import Listener, silent
 from lvslab.core.files import sha256_file
-from lvslab.core.stages import Stages, once
+from lvslab.core.stages import NotYetMade, Stages, once
 from lvslab.export import seed
 from lvslab.model.lab import Lab, Role
 from lvslab.model.role import RoleSpec
@@ -77,8 +79,29 @@ class Trees:
         self.stages = Stages(options.cache, self.listener, options.dry, options.check_cache)
         self.lock = locks.load(LOCK)
         locks.check(self.lock, self.lab, dict(self.roles), LOCK)
-        mirrors = mirror.find(options.mirror).with_snapshot(self.lock.epoch)
-        self.pool = pool.Pool(options.cache / "pool", mirrors, options.offline, self.listener)
+        self.pool = pool.Pool(
+            options.cache / "pool",
+            mirror.find(options.mirror).with_snapshot(self.lock.epoch),
+            options.offline,
+            self._still_to_fetch,
+            self.listener,
+        )
+
+    def _still_to_fetch(self) -> Iterator[Download]:
+        """The packages of all stages that are not made yet."""
+        dry = Trees(self.lab, self.roles, replace(self.options, dry=True, check_cache=False))
+        groups = self.lock.groups
+        taken: list[tuple[Callable[[], object], Sequence[Download]]] = [
+            (dry.tools, groups["tools"]),
+            (dry.packer, [packer.PINNED]),
+            (dry.common_tree, groups["base"]),
+            *((partial(dry.base_tree, role), groups[role]) for role in self.roles),
+        ]
+        for make, packages in taken:
+            try:
+                make()
+            except NotYetMade:
+                yield from packages
 
     @once
     def tools(self) -> tools.Tools:

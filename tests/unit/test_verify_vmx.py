@@ -93,7 +93,7 @@ def test_a_right_machine_passes(lab: Lab, folder: Path) -> None:
 
 CASES: list[tuple[str, str, str, set[str]]] = [
     ("comment", "config.version", "# the version\nconfig.version", {"vmx-form"}),
-    ("not quoted", 'memsize = "512"', "memsize = 512", {"vmx-form", "vmx-memory"}),
+    ("a quote that is not closed", 'memsize = "512"', 'memsize = "512', {"vmx-form", "vmx-memory"}),
     ("a comment, and more", "config.version", "#!/bin/sh\nconfig.version", {"vmx-form"}),
     ("no memory", 'memsize = "512"\n', "", {"vmx-memory"}),
     ("memory in words", '"512"', '"half a gigabyte"', {"vmx-memory"}),

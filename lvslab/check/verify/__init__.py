@@ -23,6 +23,7 @@ from lvslab.check.verify.image import SPARSE, STREAM, Image
 from lvslab.check.verify.machine import VMX, Machine
 from lvslab.check.verify.rules import RULES, Finding, Outcome, Rule, Unreadable, settled
 from lvslab.check.verify.seed import SEED, SeedIso
+from lvslab.check.verify.tools import GUEST_TOOLS, Promise
 from lvslab.core.errors import InputError
 from lvslab.export import sums
 from lvslab.export.vmdk import Reader, VmdkError
@@ -195,7 +196,8 @@ def _on_disk(
         return SEED.run(SeedIso(image, Path(artifact.partition("/")[0]).stem, lab), artifact)
     if inside and not inside.first and disk.bare:
         return DATA.run(disk, artifact)
-    return DISK.run(disk, artifact)
+    promise = Promise(reader.descriptor, disk)
+    return [*DISK.run(disk, artifact), *GUEST_TOOLS.run(promise, artifact)]
 
 
 def _is_gzip(path: Path, start: int) -> bool:
