@@ -115,7 +115,7 @@ _LINE = 100  # characters
 
 
 def _lines(value: Any, indent: str) -> str:
-    """A value as JSON: on one line if it fits, else a line for each entry, a list's entries whole."""
+    """A value as JSON: on one line if it fits, else a line for each entry; a list's are whole."""
     line = json.dumps(value, separators=(",", ":"))
     deeper = indent + " "
     if len(line) > _LINE and isinstance(value, dict):
