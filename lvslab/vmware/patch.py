@@ -67,8 +67,8 @@ def patch(
     changed. A machine that is connected already is not touched. Raises InputError, and
     CheckFailed if the machine is open, runs or is suspended.
     """
-    real = path.resolve()
     text = vmx.read_text(path)
+    real = path.resolve()
     for name in dict.fromkeys((path, real)):
         _demand_off(name)
     cards = vmx.slots(vmx.settings(text))
