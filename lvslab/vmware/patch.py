@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lvslab.core import text as texts
 from lvslab.core.errors import CheckFailed, InputError
 from lvslab.core.files import atomic
 from lvslab.model.lab import Lab, Role
@@ -144,7 +145,7 @@ def _edited(text: str, wanted: dict[str, str | None]) -> tuple[str, list[Change]
     left = dict(wanted)
     changes, lines = [], []
     end = "\r\n" if "\r\n" in text else "\n"
-    for line in vmx.lines(text):
+    for line in texts.lines(text):
         match = vmx.LINE.match(line.rstrip("\r\n"))
         name = names.get(match["key"].lower()) if match else None
         if match is None or name is None:
