@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The command line of lvslab: prepares the Python packages, then hands over to lvslab.cli.
 
-Needs Python 3.11 to 3.13 and its standard library. `python3 build.py --help` lists the verbs.
+Needs Python 3.11 to 3.14 and its standard library. `python3 build.py --help` lists the verbs.
 """
 
 import os
@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 
-VERSIONS = ((3, 13), (3, 12), (3, 11))
+VERSIONS = ((3, 14), (3, 13), (3, 12), (3, 11))
 
 
 def other_python() -> "str | None":
@@ -28,7 +28,7 @@ def main() -> int:
         if found:
             os.execv(found, [found] + sys.argv)
         this = ".".join(map(str, sys.version_info[:2]))
-        sys.stderr.write(f"error: Python 3.11, 3.12 or 3.13 is needed, this is {this}\n")
+        sys.stderr.write(f"error: Python 3.11 to 3.14 is needed, this is {this}\n")
         return 3
 
     from pathlib import Path

@@ -50,6 +50,8 @@ GOOD_TREE = {
     "etc/cloud/cloud.cfg": b"users: [default]\nsystem_info: {default_user: {lock_passwd: true}}\n",
     "etc/cloud/cloud.cfg.d/README": b"# password: in a comment\n",
     "etc/ssl/certs/ca.pem": b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    "usr/bin/vmtoolsd": b"\x7fELF tools",
+    "etc/systemd/system/multi-user.target.wants/open-vm-tools.service": b"[Unit]\n",
     # Grains that do not compress, so that markers and sizes of all kinds occur.
     "usr/noise": b"".join(hashlib.sha256(bytes([i // 256, i % 256])).digest() for i in range(9999)),
 }

@@ -104,7 +104,7 @@ def _node(
     if addressed:
         node["addresses"] = {i: pools[n].take() for i, n in interfaces.items() if n in pools}
     if draw(st.booleans()):
-        node["memory_mib"] = draw(st.integers(256, 2048))
+        node["memory_mib"] = draw(st.integers(64, 512).map(lambda n: 4 * n))
     return node
 
 

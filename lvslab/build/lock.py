@@ -152,7 +152,13 @@ class _Apt:
     listener: Listener
 
     def prepare(self, suite: str, mirrors: Mirrors) -> None:
-        for folder in ("lists/partial", "cache/archives/partial", "etc/preferences.d", "log"):
+        for folder in (
+            "lists/partial",
+            "cache/archives/partial",
+            "etc/apt.conf.d",
+            "etc/preferences.d",
+            "log",
+        ):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
         (self.root / "status").touch()
         suites = {
@@ -217,10 +223,11 @@ def resolve(
     try:
         apt("apt-get", "update", "--error-on=any", *options)
     except LabError as error:
-        if "Valid-Until" in error.message or "expired" in error.message:
-            error.hint = "the mirror lags; try another --mirror, or --ignore-valid-until"
-        elif "is not signed" in error.message:
+        # The signature first: what a stranger has signed is no lagging mirror.
+        if "is not signed" in error.message:
             error.hint = f"what it has is not signed by Debian ({KEYRING}): name another --mirror"
+        elif re.search(r"Valid-Until|is expired", error.message):
+            error.hint = "the mirror lags; try another --mirror, or --ignore-valid-until"
         else:
             error.hint = "check the network, or name another --mirror"
         raise

@@ -2,6 +2,8 @@
 
 An archive has a name (`debian`, `debian-security`) and one or more base addresses. Lock
 and images know the names only, so no mirror of the building host leaks into either.
+Source of the formats: sources.list(5), "One-line-style format" and "deb822-style format";
+apt-transport-mirror(1), "Mirrorlist format".
 """
 
 from __future__ import annotations
@@ -9,23 +11,32 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from lvslab.core.errors import InputError
 
-ARCHIVES = ("debian", "debian-security")
-PUBLIC = "http://ftp.debian.org"
+# Where Debian documents each archive: the two are not on the same host everywhere.
+PUBLIC = {
+    "debian": "http://ftp.debian.org/debian",
+    "debian-security": "http://ftp.debian.org/debian-security",
+}
+ARCHIVES = tuple(PUBLIC)
 SNAPSHOT = "http://snapshot.debian.org/archive"
 
 
 @dataclass(frozen=True)
 class Mirrors:
-    """Base addresses of each archive in the order they are tried."""
+    """Base addresses of each archive in the order they are tried.
+
+    `lacking` are the archives that the host's own sources do not have: for them there is the
+    public default alone.
+    """
 
     bases: dict[str, tuple[str, ...]]
+    lacking: tuple[str, ...] = ()
 
     def urls(self, archive: str, path: str) -> list[str]:
         """Every address that a file of an archive may be had from."""
@@ -39,17 +50,16 @@ class Mirrors:
         was removed within that day.
         """
         stamps = [time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at)) for at in (epoch + 86400, epoch)]
-        return Mirrors(
-            {
-                archive: (*bases, *(f"{SNAPSHOT}/{archive}/{stamp}" for stamp in stamps))
-                for archive, bases in self.bases.items()
-            }
-        )
+        bases = {
+            archive: (*bases, *(f"{SNAPSHOT}/{archive}/{stamp}" for stamp in stamps))
+            for archive, bases in self.bases.items()
+        }
+        return replace(self, bases=bases)
 
 
 def find(option: str | None, apt_etc: Path = Path("/etc/apt")) -> Mirrors:
-    """The mirrors to use: `option`, else `$LVSLAB_MIRROR`, else the host's Debian sources, else
-    a public default.
+    """The mirrors to use: `option`, else `$LVSLAB_MIRROR`, else the host's Debian sources, and
+    after them the address where Debian documents each archive.
 
     `option` is the address above the archives (`http://host` for `http://host/debian`), or
     that of `debian` itself; several, with blanks between them, are tried in that order.
@@ -59,15 +69,9 @@ def find(option: str | None, apt_etc: Path = Path("/etc/apt")) -> Mirrors:
     if chosen:
         above = [_above(address) for address in chosen]
         return Mirrors({name: tuple(f"{base}/{name}" for base in above) for name in ARCHIVES})
-    own = list(_host_uris(apt_etc))
-    return Mirrors(
-        {
-            name: tuple(
-                dict.fromkeys([u for u in own if u.endswith(f"/{name}")] + [f"{PUBLIC}/{name}"])
-            )
-            for name in ARCHIVES
-        }
-    )
+    own = _of_host(apt_etc)
+    bases = {name: tuple(dict.fromkeys((*own[name], PUBLIC[name]))) for name in ARCHIVES}
+    return Mirrors(bases, tuple(name for name in ARCHIVES if not own[name]))
 
 
 def _above(address: str) -> str:
@@ -89,12 +93,64 @@ def _is_url(address: str) -> bool:
         return False
 
 
-def _host_uris(apt_etc: Path) -> Iterator[str]:
-    """The addresses in sources.list, *.list (one-line style) and *.sources (deb822 style)."""
+@dataclass(frozen=True)
+class _Source:
+    """An entry of the host's apt: who signs it (`keys`), what it has, and where it is."""
+
+    uris: Sequence[str]
+    suites: Sequence[str]
+    components: Sequence[str]
+    keys: str
+
+    def may_be_debian(self) -> bool:
+        """Whether suites and components can be Debian's; a Docker's `/debian` has no `main`."""
+        return "main" in self.components and not any("/" in suite for suite in self.suites)
+
+    def foreign(self) -> bool:
+        """Whether a keyring of somebody else signs it: a company's mirror, or another archive."""
+        return self.keys.startswith("/") and "debian-archive" not in self.keys
+
+
+def _of_host(apt_etc: Path) -> dict[str, list[str]]:
+    """The base addresses of each archive in the host's sources, those of Debian's key first."""
+    sources = sorted(filter(_Source.may_be_debian, _sources(apt_etc)), key=_Source.foreign)
+    uris = [uri.rstrip("/") for source in sources for uri in _listed(source.uris)]
+    usable = [uri for uri in uris if re.match(r"^(https?|file):", uri)]
+    found = {name: [uri for uri in usable if uri.endswith(f"/{name}")] for name in ARCHIVES}
+    found["debian-security"] += [uri for uri in usable if uri.endswith("//ftp.debian.org")]
+    return found
+
+
+def _sources(apt_etc: Path) -> Iterator[_Source]:
+    """What sources.list, *.list (one-line style) and *.sources (deb822 style) have enabled."""
     lists = [apt_etc / "sources.list", *sorted(apt_etc.glob("sources.list.d/*.list"))]
     for path in filter(Path.is_file, lists):
-        for match in re.finditer(r"^deb\s+(?:\[[^]]*\]\s+)?(\S+)", path.read_text(), re.M):
-            yield match[1].rstrip("/")
+        for options, words in re.findall(
+            r"^deb\s+(?:\[(.*?)\])?(.*)$", path.read_text(errors="replace"), re.M
+        ):
+            entry = words.partition("#")[0].split()
+            keys = re.search(r"signed-by=(\S+)", options, re.I)
+            yield _Source(entry[:1], entry[1:2], entry[2:], keys[1] if keys else "")
     for path in sorted(apt_etc.glob("sources.list.d/*.sources")):
-        for match in re.finditer(r"^URIs:\s*(.+)$", path.read_text(), re.M):
-            yield from (uri.rstrip("/") for uri in match[1].split())
+        text = re.sub(r"^#.*\n?", "", path.read_text(errors="replace"), flags=re.M)
+        for stanza in re.split(r"\n\s*\n", text):
+            pairs = re.findall(r"^([\w-]+):((?:.*)(?:\n[ \t].*)*)", stanza, re.M)
+            fields = {name.lower(): value.split() for name, value in pairs}
+            if "deb" in fields.get("types", ()) and fields.get("enabled") != ["no"]:
+                yield _Source(
+                    fields.get("uris", []),
+                    fields.get("suites", []),
+                    fields.get("components", []),
+                    " ".join(fields.get("signed-by", [])),
+                )
+
+
+def _listed(uris: Sequence[str]) -> Iterator[str]:
+    """Addresses, with those in a file in the place of `mirror+file:` (Debian's cloud images)."""
+    for uri in uris:
+        path = Path(uri.removeprefix("mirror+file:").replace("//", "/", 1))
+        if uri.startswith("mirror+file:") and path.is_file():
+            lines = path.read_text(errors="replace").splitlines()
+            yield from (line.split()[0] for line in lines if line.strip() and line[0] != "#")
+        else:
+            yield uri

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
+import socket
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -17,11 +19,14 @@ from typing import Protocol
 from lvslab.build.lock import Package
 from lvslab.build.mirror import Mirrors
 from lvslab.core.errors import LabError, StageError
+from lvslab.core.events import Listener, Note, silent
 from lvslab.core.files import atomic, link, sha256_file
 from lvslab.core.procs import stop_if_asked
 
 _TIMEOUT = 20  # seconds without a byte
 _STREAMS = 8
+# Nobody is there: to ask at once again is a waste of time.
+_UNREACHABLE = (socket.gaierror, ConnectionRefusedError, TimeoutError)
 
 
 class Download(Protocol):
@@ -39,11 +44,19 @@ class Download(Protocol):
 
 @dataclass(frozen=True)
 class Pool:
-    """Verified files under `folder`; `offline` forbids the network."""
+    """Verified files under `folder`; `offline` forbids the network; `listener` hears of damage.
+
+    `ahead` gives what the whole run takes, not one call alone: an archive that cannot be had
+    is found before the first download, not after minutes of work.
+    """
 
     folder: Path
     mirrors: Mirrors
     offline: bool = False
+    ahead: Callable[[], Iterable[Download]] = tuple
+    listener: Listener = silent
+    _turn: threading.Lock = field(default_factory=threading.Lock)
+    _looked: list[LabError | None] = field(default_factory=list)
 
     def path(self, item: Download) -> Path:
         """Where the file of an item is kept."""
@@ -58,12 +71,14 @@ class Pool:
         what the whole build trusts. A kept file that fails is fetched again. Raises
         StageError that names the package when no mirror has the bytes of the lock.
         """
+        if not self.offline and not all(self.path(item).is_file() for item in items):
+            self._look_ahead()
         total, done, guard = sum(item.size for item in items), 0, threading.Lock()
 
         def one(item: Download) -> Path:
             nonlocal done
             target = self.path(item)
-            if not (target.is_file() and sha256_file(target) == item.sha256):
+            if not self._sound(item):
                 self._fetch(item, target)
             with guard:
                 done += item.size
@@ -80,15 +95,70 @@ class Pool:
             finally:
                 self._forget_abandoned()
 
+    def check(self, items: Sequence[Download]) -> int:
+        """Read the kept files of `items`; how many are sound. Damaged ones are told and go.
+
+        They are fetched again when they are needed.
+        """
+        kept = [item for item in items if self.path(item).exists()]
+        with ThreadPoolExecutor(os.cpu_count()) as executor:
+            sound = list(executor.map(self._sound, kept))
+        for item, right in zip(kept, sound, strict=True):
+            if not right:
+                with contextlib.suppress(OSError):  # a cache that cannot be written
+                    self.path(item).unlink()
+        return sum(sound)
+
+    def _sound(self, item: Download) -> bool:
+        """Whether a file is kept with the right sum; a wrong one is told."""
+        target = self.path(item)
+        try:
+            if sha256_file(target) == item.sha256:
+                return True
+            fault = "has another content"
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            fault = f"cannot be read ({error.strerror})"
+        text = f"the cache is damaged: {Path(item.path).name} {fault}; it is fetched when needed"
+        self.listener(Note(f"{text} ({target})", "warning"))
+        return False
+
     def _forget_abandoned(self) -> None:
         """Remove what downloads that were left behind have begun to write."""
         for part in self.folder.glob(f"*/.*.{os.getpid()}-*.part"):
             part.unlink(missing_ok=True)
 
+    def _look_ahead(self) -> None:
+        """Once, before the first download: fetch the smallest missing file of each archive."""
+        with self._turn:
+            if not self._looked:
+                self._looked.append(self._trouble())
+        if trouble := self._looked[0]:
+            raise trouble
+
+    def _trouble(self) -> LabError | None:
+        """What stands in the way of the archives that are needed; None if nothing does."""
+        missing = (item for item in self.ahead() if not self.path(item).is_file())
+        smallest: dict[str, Download] = {}
+        for item in sorted(missing, key=lambda item: (item.size, item.path)):
+            smallest.setdefault(item.archive, item)
+        with ThreadPoolExecutor(max(1, len(smallest))) as executor:
+            asked = [executor.submit(self._fetch, i, self.path(i)) for i in smallest.values()]
+        errors = [error for future in asked if (error := future.exception())]
+        for error in errors:
+            if not isinstance(error, LabError):
+                raise error
+        found = [error for error in errors if isinstance(error, LabError)]
+        if len(found) < 2:
+            return found[0] if found else None
+        return StageError("\n".join(f"{e.where}: {e.message}" for e in found), hint=found[0].hint)
+
     def _fetch(self, item: Download, target: Path) -> None:
         if self.offline:
+            state = "is damaged" if target.exists() else "is not"
             raise StageError(
-                f"{Path(item.path).name} is not in the cache and --offline forbids fetching it",
+                f"{Path(item.path).name} {state} in the cache and --offline forbids fetching it",
                 where=str(self.folder),
                 hint="run once without --offline",
             )
@@ -103,13 +173,28 @@ class Pool:
                     if isinstance(error, urllib.error.HTTPError):
                         error.close()  # it holds the connection
                         break
-        raise StageError(
-            f"{Path(item.path).name} cannot be had with the bytes that the lock names"
-            + "".join(f"\n    {reason}" for reason in dict.fromkeys(reasons)),
-            where=item.archive,
-            hint="what was fetched so far is kept: try again, name another --mirror, or take "
-            "today's packages: python3 build.py lock --update",
+                    if isinstance(getattr(error, "reason", None), _UNREACHABLE):
+                        break
+        raise self._nowhere(item, list(dict.fromkeys(reasons)))
+
+    def _nowhere(self, item: Download, reasons: Sequence[str]) -> StageError:
+        """The error of an item that no address has, each with its reason."""
+        said = [f"{Path(item.path).name} cannot be had with the bytes that the lock names"]
+        hint = (
+            "what was fetched so far is kept: try again, name another --mirror, or take "
+            "today's packages: python3 build.py lock --update"
         )
+        if item.archive in self.mirrors.lacking:
+            said.append(
+                f"    the package sources of this host (/etc/apt) have no archive {item.archive}, "
+                "so only public addresses were asked"
+            )
+            hint = (
+                f"add {item.archive} to the package sources of this host, or name a --mirror that "
+                "has it; what was fetched so far is kept"
+            )
+        said += [f"    {reason}" for reason in reasons]
+        return StageError("\n".join(said), where=item.archive, hint=hint)
 
 
 def _reason(error: Exception) -> str:

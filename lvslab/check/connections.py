@@ -6,14 +6,19 @@ connection by itself, so it cannot tell).
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import threading
 import time
+from collections.abc import Iterator
+from itertools import cycle, islice
 from types import TracebackType
 
 from lvslab.model.lab import Lab
 from lvslab.run.namespace import Namespace
 
 _CONNECT_SECONDS = 20.0
+_BYTE_SECONDS = 1.0
 
 ECHO_SERVER = """\
 import asyncio, sys
@@ -77,3 +82,95 @@ def _echoes(wire: socket.socket, word: bytes, deadline: float) -> bool:
             return False
         received += chunk
     return True
+
+
+def _targets(lab: Lab, count: int) -> Iterator[tuple[str, int]]:
+    """`count` times where to connect to, over all virtual servers in turn."""
+    addresses = [
+        (str(lab.vrrp_instances[this.instance].address), this.port)
+        for this in lab.virtual_servers.values()
+    ]
+    return islice(cycle(addresses), count)
+
+
+class HalfRequests:
+    """`count` HTTP requests over all virtual servers that stop before their last line.
+
+    The web server waits for it as long as its own time-out for headers lasts. Raises
+    StageError if one cannot be opened.
+    """
+
+    def __init__(self, lab: Lab, namespace: Namespace, count: int) -> None:
+        self._sockets: list[socket.socket] = []
+        with namespace.inside():
+            for target in _targets(lab, count):
+                wire = socket.create_connection(target, _CONNECT_SECONDS)
+                self._sockets.append(wire)
+                wire.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n")
+
+    def close(self) -> None:
+        """Close them all."""
+        for wire in self._sockets:
+            wire.close()
+
+    def finish(self, seconds: float = 20) -> int:
+        """Send the last line of each; how many get a page within `seconds` in all."""
+        deadline = time.monotonic() + seconds
+        for wire in self._sockets:
+            wire.settimeout(1)
+            with contextlib.suppress(OSError):
+                wire.sendall(b"Host: lab\r\n\r\n")
+        return sum(_starts_with(wire, b"HTTP/1.1 200 ", deadline) for wire in self._sockets)
+
+
+def _starts_with(wire: socket.socket, word: bytes, deadline: float) -> bool:
+    received = b""
+    while len(received) < len(word):
+        wire.settimeout(max(deadline - time.monotonic(), 0.001))
+        try:
+            chunk = wire.recv(4096)
+        except OSError:
+            return False
+        if not chunk:
+            return False
+        received += chunk
+    return received.startswith(word)
+
+
+class SlowRequests:
+    """`count` HTTP requests over all virtual servers, each sent at one byte a second.
+
+    A thread inside the namespace sends until `end`.
+    """
+
+    def __init__(self, lab: Lab, namespace: Namespace, count: int) -> None:
+        self._missing = count
+        self._ended = threading.Event()
+        words = (lab, namespace, count)
+        self._thread = threading.Thread(target=self._run, args=words, daemon=True)
+        self._thread.start()
+
+    def end(self) -> int:
+        """Stop and close them all; how many never had a connection or lost it."""
+        self._ended.set()
+        self._thread.join()
+        return self._missing
+
+    def _run(self, lab: Lab, namespace: Namespace, count: int) -> None:
+        with namespace.inside(), contextlib.ExitStack() as stack:
+            wires = []
+            for target in _targets(lab, count):
+                wire = stack.enter_context(socket.socket())
+                wire.setblocking(False)
+                wire.connect_ex(target)
+                wires.append(wire)
+            first = b"GET / HTTP/1.1\r\nX-Slow: "
+            started = [False] * count
+            while not self._ended.wait(_BYTE_SECONDS):
+                alive = 0
+                for number, wire in enumerate(wires):
+                    with contextlib.suppress(OSError):
+                        wire.send(b"a" if started[number] else first)
+                        started[number] = True
+                        alive += 1
+                self._missing = count - alive

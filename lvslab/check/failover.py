@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from statistics import median
 
 from lvslab.check import checklist, wire
 from lvslab.check.experiments import Experiment
 from lvslab.check.probe import BEAT_SECONDS, Probe, Request, View, view
+from lvslab.check.watchers import Established, Watcher
 from lvslab.core.errors import StageError
 from lvslab.core.events import Listener, StageDone, StageFailed, StageStarted, silent
 from lvslab.model.lab import Lab, Role
@@ -21,6 +22,8 @@ CHECKPOINT = "failover"
 _BEFORE = 1.0  # seconds of calm that are probed before the fault
 _CALM_LIMIT = 30.0
 _MEDIAN_RUNS = 10  # the median of a few runs says nothing that their maximum does not
+_STOPPED_SECONDS = 0.5  # without an advert: more than two intervals of the default lab
+_NEVER = float("inf")
 _LAST = 1.0  # the owners at the end are those heard in the last second
 _SETTLE_SECONDS = 60.0
 # All runs start from one checkpoint, where every timer of the guests stands at one place: without a
@@ -30,7 +33,10 @@ _GOLDEN = 0.618  # its multiples spread evenly over 0 to 1
 _WORDS = {
     "gap": "longest gap",
     "settled": "requests were lost for",
+    "healed": "the last lost request after",
     "back": "the server answers after",
+    "told": "the longest wait in vain",
+    "slowest": "slowest page over twice the quiet median",
 }
 
 
@@ -40,11 +46,11 @@ class Run:
 
     experiment: str
     views: dict[str, View]
-    settled: dict[str, float]
     owners: dict[str, list[str]]
     moves: dict[str, int]
     takeover: float | None
     announced: float | None
+    seen: list[str]
     problems: list[str]
     requests: dict[str, list[Request]] = field(repr=False)
     adverts: list[tuple[float, str, str]] = field(repr=False)
@@ -59,11 +65,11 @@ class Run:
         """The figure that the experiment's limit bounds."""
         if experiment.measure == "back":
             return max(_first_answer(found, experiment) for found in self.requests.values())
-        found = self.settled if experiment.measure == "settled" else None
-        values = [
-            found[name] if found is not None else self.views[name].gap for name in experiment.hits
-        ]
-        return max(values, default=0.0)
+        if experiment.measure == "gap":
+            return max((self.views[name].gap for name in experiment.hits), default=0.0)
+        measure = _MEASURES[experiment.measure]
+        hit = [self.requests[name] for name in experiment.hits]
+        return max((measure(found, experiment.seconds) for found in hit), default=0.0)
 
 
 @dataclass
@@ -171,16 +177,35 @@ def once(
     """One run from the checkpoint `start`: calm, `phase` seconds more, fault, watch, judge."""
     lab = cluster.lab
     checkpoint.restore(cluster, start)
-    if experiment.prepare:
-        experiment.prepare(cluster)
+    prepare = experiment.prepare
+    if prepare and not experiment.lasts:
+        prepare(cluster)
+    watchers = _watchers(cluster, experiment)
     with wire.listening(lab, cluster.namespace) as tap, Probe(lab, cluster.namespace) as probe:
         _wait_for_calm(probe, experiment)
+        for watcher in watchers:
+            watcher.before()
         time.sleep(phase)
-        fault = time.monotonic()
+        if prepare and experiment.lasts:
+            prepare(cluster)
+            time.sleep(experiment.lasts)
+        zero = time.monotonic()
         experiment.fault(cluster)
-        time.sleep(max(0.0, fault + experiment.seconds - time.monotonic()))
+        if experiment.zero == "end":
+            zero = time.monotonic()
+        for watcher in watchers:
+            watcher.struck(zero)
+        time.sleep(max(0.0, zero + experiment.seconds - time.monotonic()))
         end = time.monotonic()
-    return _judge(cluster, experiment, probe.requests, tap, fault, end)
+    seen = [problem for watcher in watchers for problem in watcher.after()]
+    return _judge(cluster, experiment, probe.requests, tap, zero, end, seen)
+
+
+def _watchers(cluster: Cluster, experiment: Experiment) -> list[Watcher]:
+    watchers = [watcher(cluster) for watcher in experiment.watchers]
+    if experiment.breaks is not None:
+        watchers.append(Established(cluster, experiment.breaks))
+    return watchers
 
 
 def _wait_for_calm(probe: Probe, experiment: Experiment) -> None:
@@ -213,6 +238,7 @@ def _judge(
     tap: wire.Tap,
     fault: float,
     end: float,
+    seen: list[str],
 ) -> Run:
     """All times become seconds after the fault."""
     lab = cluster.lab
@@ -220,14 +246,15 @@ def _judge(
     timeline = [(at - fault, name, node) for at, name, node in wire.timeline(lab, tap.adverts())]
     announced = [(a.seconds - fault, str(a.address), a.mac) for a in tap.announcements()]
     seconds = end - fault
+    start = 0.0 if experiment.lasts else -_BEFORE / 2
     run = Run(
         experiment.name,
-        {name: view(found, -_BEFORE / 2, seconds) for name, found in asked.items()},
-        {name: _settled(found, seconds) for name, found in asked.items()},
+        {name: view(found, start, seconds) for name, found in asked.items()},
         wire.owners(lab, tap.adverts(), end - _LAST),
         {name: _moves(timeline, name) for name in lab.vrrp_instances},
         _first_new(timeline),
         _first_announced(lab, experiment, announced),
+        seen,
         [],
         asked,
         timeline,
@@ -253,9 +280,9 @@ def judge(experiment: Experiment, run: Run) -> list[str]:
             found.append(
                 f"{instance} is advertised by {' and '.join(heard) or 'nobody'}, not {owner}"
             )
-        if run.moves[instance] > 1:
+        if run.moves[instance] > experiment.moves:
             found.append(f"{instance} moved {run.moves[instance]} times")
-    return found
+    return found + run.seen
 
 
 def _after(fault: float, request: Request) -> Request:
@@ -270,18 +297,61 @@ def _first_answer(requests: list[Request], experiment: Experiment) -> float:
     return min(mine, default=experiment.seconds)
 
 
+def _lost(requests: list[Request], seconds: float) -> list[Request]:
+    return [r for r in requests if not r.answered and 0 <= r.started <= seconds]
+
+
 def _settled(requests: list[Request], seconds: float) -> float:
     """From the first lost request after the fault to the last; 0 if none was lost."""
-    lost = [r.started for r in requests if not r.answered and 0 <= r.started <= seconds]
+    lost = [request.started for request in _lost(requests, seconds)]
     return max(lost) - min(lost) + BEAT_SECONDS if lost else 0.0
 
 
+def _healed(requests: list[Request], seconds: float) -> float:
+    """From time 0 to the last lost request; 0 if none was lost."""
+    return max((r.started + BEAT_SECONDS for r in _lost(requests, seconds)), default=0.0)
+
+
+def _told(requests: list[Request], seconds: float) -> float:
+    """How long a client in vain waited for the bad news, at most."""
+    return max((r.ended - r.started for r in _lost(requests, seconds)), default=0.0)
+
+
+def _slowest(requests: list[Request], seconds: float) -> float:
+    """The slowest page after time 0 less twice the median of the pages before; 0 at least.
+
+    A lost page counts as long as it was waited for.
+    """
+    pages = [(r.started, r.ended - r.started) for r in requests if r.page]
+    quiet = [taken for started, taken in pages if started < 0]
+    later = [taken for started, taken in pages if 0 <= started <= seconds]
+    return max(0.0, max(later, default=0.0) - 2 * median(quiet or [0.0]))
+
+
+_MEASURES: dict[str, Callable[[list[Request], float], float]] = {
+    "settled": _settled,
+    "healed": _healed,
+    "told": _told,
+    "slowest": _slowest,
+}
+
+
 def _moves(timeline: list[tuple[float, str, str]], instance: str) -> int:
-    """How often the advertiser of an instance changed after the fault."""
-    before = [node for at, name, node in timeline if name == instance and at <= 0]
-    after = [node for at, name, node in timeline if name == instance and at > 0]
-    sequence = before[-1:] + after
-    return sum(1 for old, new in zip(sequence, sequence[1:], strict=False) if old != new)
+    """How often a director began to advertise an instance after the fault.
+
+    One that was heard within the time that a backup waits has not stopped: two that
+    advertise side by side, as after a split brain, are no moves.
+    """
+    heard: dict[str, float] = {}
+    last, moves = "", 0
+    for at, name, node in timeline:
+        if name != instance:
+            continue
+        stopped = at - heard.get(node, -_NEVER) > _STOPPED_SECONDS
+        if at > 0 and node != last and stopped:
+            moves += 1
+        heard[node], last = at, node
+    return moves
 
 
 def _first_announced(

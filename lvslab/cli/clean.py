@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import click
@@ -11,7 +11,7 @@ import click
 from lvslab.cli.base import session, verb
 from lvslab.core.errors import InputError
 from lvslab.core.files import only_one, remove
-from lvslab.core.stages import leftovers
+from lvslab.core.stages import leftovers, record_of
 
 # What lvslab puts into its cache; nothing else there is ever touched.
 PARTS = {
@@ -38,7 +38,12 @@ PARTS = {
 )
 @click.option("--all", "everything", is_flag=True, help="Remove the whole cache.")
 def clean(stale: bool, everything: bool) -> None:
-    """Show the size of the cache, or empty it. Artifacts and the packages' lock stay."""
+    """Show the size of the cache, or empty it. Artifacts and the packages' lock stay.
+
+    What a lab runs on stays, too.
+    """
+    from lvslab.run.usage import in_use
+
     this = session()
     if stale and everything:
         raise InputError("--stale and --all were given", hint="choose one of them")
@@ -49,8 +54,13 @@ def clean(stale: bool, everything: bool) -> None:
         this.out(f"{'all':12} {_megabytes(sum(before.values()))}  {this.cache}")
         return
     with only_one(this.cache / "lock", "build"):
-        for path in stale_parts(this.cache) if stale else [this.cache / part for part in PARTS]:
+        used = in_use(this.cache)
+        for path in stale_parts(this.cache) if stale else all_parts(this.cache, used):
+            if path in used or path.with_suffix("") in used:  # a stage, or the record of its sums
+                continue
             remove(path)
+    for folder, who in sorted(used.items()):
+        this.out(f"kept: {folder.parent.name}, which {who} uses")
     after = sum(size(this.cache / part) for part in PARTS)
     this.out(f"{_megabytes(sum(before.values()) - after).strip()} freed in {this.cache}")
 
@@ -70,14 +80,28 @@ def size(folder: Path) -> int:
     return total
 
 
+def all_parts(cache: Path, used: Collection[Path]) -> Iterator[Path]:
+    """Everything in the cache that is ours; stages one by one if some of them are in use."""
+    for part in PARTS:
+        if part == "stages" and used:
+            yield from sorted((cache / part).glob("*/*"))
+        else:
+            yield cache / part
+
+
 def stale_parts(cache: Path) -> Iterator[Path]:
     """All stages but the newest of each name, half-made things, and the other environments.
+
+    With a stage goes the record of its sums.
 
     What a process that lives is making is not stale.
     """
     yield from leftovers(cache / "tmp")
     for stage in (cache / "stages").glob("*"):
-        yield from sorted(stage.iterdir(), key=lambda path: path.stat().st_mtime)[:-1]
+        folders = [path for path in stage.iterdir() if path.is_dir()]
+        *stale, newest = sorted(folders, key=lambda path: path.stat().st_mtime) or [stage]
+        yield from stale
+        yield from set(stage.glob("*.sums")) - {record_of(newest)}
     environments = [path for path in (cache / "venv").glob("*") if path.is_dir()]
     yield from sorted(environments, key=lambda path: path.stat().st_mtime)[:-2]
 

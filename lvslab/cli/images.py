@@ -11,6 +11,7 @@ import click
 
 from lvslab.cli.base import ROOT, Session, as_json, lab_file, out_folder, session, verb
 from lvslab.cli.clean import size, stale_parts
+from lvslab.core.events import Event, Listener, Note
 
 if TYPE_CHECKING:
     from lvslab.build.accel import Accelerator
@@ -29,6 +30,7 @@ _MUCH = 5 * 10**9  # bytes of earlier builds in the cache that are worth a line
     images --sign ~/.ssh/id_ed25519
     images --dry-run
     images --per-node
+    images --check-cache
     images --lab my-lab.yaml --out /srv/lab
     """,
 )
@@ -64,6 +66,11 @@ _MUCH = 5 * 10**9  # bytes of earlier builds in the cache that are worth a line
     is_flag=True,
     help="An OVA of each node, too: its seed is a second disk, for importers that drop CD-ROMs.",
 )
+@click.option(
+    "--check-cache",
+    is_flag=True,
+    help="Read all that the cache and the artifacts hold; what is damaged is made anew.",
+)
 @click.option("--dry-run", is_flag=True, help="Show which stages would run; make nothing.")
 @lab_file
 @out_folder("artifacts")
@@ -77,6 +84,7 @@ def images(
     packer: Path | None,
     key: str | None,
     per_node: bool,
+    check_cache: bool,
     dry_run: bool,
     lab_path: Path,
     out: Path,
@@ -102,9 +110,10 @@ def images(
         acceleration=acceleration,
         packer=packer,
         per_node=per_node,
+        check_cache=check_cache,
     )
     if dry_run:
-        _show_plan(make.plan(lab, roles, options), this)
+        _show_plan(make.plan(lab, roles, options, _warnings(this)), this)
         return
     with this.reporting("images", out.absolute() / "log") as listener:
         this.ensure("build")
@@ -115,6 +124,16 @@ def images(
             ),
         )  # fmt: skip
     _show(built, this)
+
+
+def _warnings(this: Session) -> Listener:
+    """A listener that shows what a dry run warns of."""
+
+    def listener(event: Event) -> None:
+        if isinstance(event, Note):
+            this.tell(f"{event.level}: {event.text}")
+
+    return listener
 
 
 def _show_plan(stages: Iterable[tuple[str, bool]], this: Session) -> None:

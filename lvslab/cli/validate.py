@@ -16,10 +16,15 @@ from lvslab.cli.base import ROOT, lab_file, session, verb
 )
 @lab_file
 def validate(lab_path: Path) -> None:
-    """Check lab.yaml and the roles: all errors at once, and how to mend each."""
+    """Check lab.yaml and the roles: all errors at once, and how to mend each.
+
+    A warning is about a lab that can be built and may give trouble on some hosts.
+    """
     from lvslab.model import load
 
     lab, roles = load.load_all(lab_path, ROOT / "roles")
     for role in roles:
         session().out(f"{role}: {', '.join(lab.nodes_of(role))}")
+    for warning in load.warnings(lab_path):
+        session().tell(f"warning: {warning}")
     session().out(f"{lab_path.name}: no error")

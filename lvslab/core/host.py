@@ -43,7 +43,7 @@ class Need:
 
 _ALL = ("build", "lab", "test")
 
-# The package names are the same in Debian 12, Debian 13 and Ubuntu 24.04.
+# The package names are the same in Debian 12, 13 and forky, and in Ubuntu 24.04.
 NEEDS = (
     Need("dpkg-deb", "dpkg", ("build", "test")),
     Need("mmdebstrap", "mmdebstrap", ("build", "test")),
@@ -67,6 +67,8 @@ NEEDS = (
     Need("7z", "p7zip-full", ("test",)),
     Need("virt-v2v", "virt-v2v", ("test",)),
     Need("gpg", "gnupg", ("test",)),
+    # Debian 13's apt and gnupg do without it.
+    Need("gpgv", "gpgv", ("test",)),
     Need("shellcheck", "shellcheck", ("test",)),
     Need("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "fonts-dejavu-core", ("test",)),
     # what the tests make small disks with, that are then broken

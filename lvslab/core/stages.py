@@ -2,7 +2,8 @@
 
 A stage is made in a temporary folder and renamed when it is whole, so what stands under
 its final name is complete, a killed build resumes at the first stage that is missing,
-and an unchanged stage is not run again.
+and an unchanged stage is not run again. Beside the folder is a record of its files' sums: what
+is used again is held against it, and what differs is made anew.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import wraps
@@ -23,19 +24,23 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from lvslab.core.contents import Contents
+from lvslab.core.digests import load_sealed, save_sealed
 from lvslab.core.errors import LabError, StageError
 from lvslab.core.events import (
     Listener,
+    Note,
     StageDone,
     StageFailed,
     StageProgress,
     StageStarted,
     silent,
 )
-from lvslab.core.files import SCRATCH, remove, sync, write_atomic
+from lvslab.core.files import SCRATCH, remove, sync
 from lvslab.core.procs import stop_if_asked
 
 Make = Callable[[Path, Callable[..., None]], None]
+_SHOWN = 3  # damaged files that are named
 
 
 R = TypeVar("R")
@@ -75,9 +80,36 @@ def leftovers(folder: Path, beginning: str = "") -> list[Path]:
     return found
 
 
+def record_of(folder: Path) -> Path:
+    """Where the sums of a finished stage's files are kept."""
+    return folder.with_name(f"{folder.name}.sums")
+
+
+def finished(cache: Path) -> Iterator[Path]:
+    """The folders of all finished stages in a cache."""
+    for path in sorted((cache / "stages").glob("*/*")):
+        if path.is_dir():
+            yield path
+
+
+_SHORT = 80  # characters
+
+
+def short(value: object) -> object:
+    """A value as it stands in build.json: itself if it is one short word or number, else its sum.
+
+    The sum is `digest`'s: that of the value as JSON.
+    """
+    if value is None or isinstance(value, int | float):
+        return value
+    if isinstance(value, str) and len(value) <= _SHORT and "\n" not in value:
+        return value
+    return f"sha256:{digest(value)}"
+
+
 @dataclass
 class StageRecord:
-    """What build.json says of one stage: id, seconds, whether it was cached, inputs."""
+    """What build.json says of one stage: id, seconds, whether it was cached, inputs (`short`)."""
 
     name: str
     id: str
@@ -94,12 +126,14 @@ class NotYetMade(LabError):
 class Stages:
     """Runs stages into `cache`; `listener` is told; `records` gathers what build.json needs.
 
-    In a `dry` run nothing is made: the first stage that is missing raises NotYetMade.
+    In a `dry` run nothing is made: the first stage that is missing raises NotYetMade. With
+    `whole` every file of what is used again is read, not only what looks changed or is due.
     """
 
     cache: Path
     listener: Listener = silent
     dry: bool = False
+    whole: bool = False
     records: list[StageRecord] = field(default_factory=list)
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _locks: dict[object, threading.Lock] = field(default_factory=dict)
@@ -122,7 +156,7 @@ class Stages:
             if any(record.id == identity for record in self.records):
                 return final
             start = time.monotonic()
-            cached = final.is_dir()
+            cached = final.is_dir() and self._sound(name, final)
             if not cached and self.dry:
                 raise NotYetMade(name)
             if not cached:
@@ -134,8 +168,58 @@ class Stages:
             seconds = time.monotonic() - start
             self.listener(StageDone(name, seconds, cached))
             with self._guard:
-                self.records.append(StageRecord(name, identity, seconds, cached, inputs))
+                brief = {key: short(value) for key, value in inputs.items()}
+                self.records.append(StageRecord(name, identity, seconds, cached, brief))
         return final
+
+    def _sound(self, name: str, final: Path) -> bool:
+        """Whether a finished stage is what was made; if not, the user is told."""
+        faults = self._faults(final)
+        if faults:
+            more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+            self.listener(
+                Note(
+                    f"the cache is damaged: {name}: {', '.join(faults[:_SHOWN])}{more}; "
+                    f"this stage {'would be' if self.dry else 'is'} made anew",
+                    "warning",
+                )
+            )
+        return not faults
+
+    def _faults(self, final: Path) -> list[str]:
+        """How a finished stage differs from the record of its sums, a line for each file."""
+        record = Contents.load(record_of(final))
+        if record is None:
+            return ["the record of its sums is missing or damaged"]
+        whole = self.whole or record.due
+        try:
+            if faults := record.faults(final, whole):
+                return faults
+            seen = record.seen(final, whole)
+        except OSError as error:
+            return [f"{error.filename} cannot be read ({error.strerror})"]
+        if seen != record and not self.dry:
+            with suppress(OSError):  # a cache that cannot be written: read again the next time
+                seen.save(record_of(final))
+        return []
+
+    def check_others(self) -> int:
+        """Read the stages that this run has not used; how many are sound.
+
+        A damaged one is told, and loses its record: so it is made anew when it is used.
+        """
+        used, sound = {record.id for record in self.records}, 0
+        for folder in finished(self.cache):
+            if folder.name in used:
+                continue
+            faults = self._faults(folder)
+            sound += not faults
+            if faults:
+                text = f"the cache is damaged: {folder.parent.name}: {', '.join(faults[:_SHOWN])}"
+                self.listener(Note(f"{text}; it is made anew when it is used", "warning"))
+                with suppress(OSError):
+                    record_of(folder).unlink(missing_ok=True)
+        return sound
 
     def _make(self, name: str, final: Path, make: Make, start: float) -> None:
         def progress(done: int, total: int, unit: str = "", note: str = "") -> None:
@@ -148,12 +232,13 @@ class Stages:
             for leftover in leftovers(temporary.parent, beginning):
                 remove(leftover)
             remove(temporary)
+            remove(final)  # damaged, if it is there
             temporary.mkdir(parents=True)
             make(temporary, progress)
             temporary.chmod(0o755)
             final.parent.mkdir(parents=True, exist_ok=True)
             sync(temporary)  # or a power cut could leave the name with files that are empty
-            os.replace(temporary, final)
+            _settle(temporary, final)
         except LabError as error:
             error.where = error.where or name
             if os.strerror(errno.ENOSPC) in error.message:
@@ -173,6 +258,11 @@ class Stages:
                 remove(temporary)
 
     def _hint(self) -> str:
+        if not os.access(self.cache, os.W_OK):
+            return (
+                f"the cache ({self.cache}) cannot be written: set LVSLAB_CACHE to a folder that "
+                "you may write"
+            )
         free, temporary = (shutil.disk_usage(p).free >> 20 for p in (self.cache, gettempdir()))
         return (
             f"{free} MiB are free where the cache is ({self.cache}), {temporary} MiB where "
@@ -199,18 +289,29 @@ class Stages:
             *leftovers(self.cache / "tmp"),
             *leftovers(Path(gettempdir()), SCRATCH),
         ):
-            with suppress(FileNotFoundError):  # another cache's build may sweep the same
+            with suppress(OSError):  # another cache's build may sweep the same; or it is read-only
                 if leftover.lstat().st_uid == os.geteuid():
                     remove(leftover)
 
     def note(self, name: str, value: object) -> None:
         """Keep a JSON-able measurement beside the stages, for instance a cached probe."""
-        write_atomic(self.cache / "notes" / f"{name}.json", json.dumps(value))
+        save_sealed(self.cache / "notes" / f"{name}.json", value)
 
     def noted(self, name: str) -> Any:
         """What `note` kept under `name`, or None."""
-        path = self.cache / "notes" / f"{name}.json"
-        return json.loads(path.read_text()) if path.is_file() else None
+        return load_sealed(self.cache / "notes" / f"{name}.json")
+
+
+def _settle(temporary: Path, final: Path) -> None:
+    """Give a folder its final name, the record of its sums first."""
+    Contents.of(temporary).save(record_of(final))
+    try:
+        os.replace(temporary, final)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        # Another process made it meanwhile, and may use it already: its result counts.
+        Contents.of(final).save(record_of(final))
 
 
 class HasStages(Protocol):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lvslab.core.errors import CheckFailed, InputError, LabError
+from lvslab.core.errors import CheckFailed, InputError, StageError
 from lvslab.core.files import remove
 from lvslab.core.procs import run
 from lvslab.export import sums
@@ -20,7 +20,8 @@ def sign(folder: Path, key: str | None) -> Path | None:
     """Sign `folder`/SHA256SUMS and return the signature; without a key only drop a stale one.
 
     `key` is the file of an SSH key (private, or public with the private one in the agent),
-    or else a key id that gpg knows. Raises InputError if it cannot sign.
+    or else a key id that gpg knows. Raises InputError if it cannot sign, MissingError if the
+    program that signs is not installed.
     """
     for name in (SSH, GPG):
         remove(folder / name)
@@ -36,7 +37,7 @@ def sign(folder: Path, key: str | None) -> Path | None:
         signed: list[str | Path] = ["--output", folder / GPG, "--detach-sign", folder / sums.NAME]
         run(["gpg", "--batch", "--armor", "--local-user", key, *signed], what="signing")
         return folder / GPG
-    except LabError as error:
+    except StageError as error:
         raise InputError(
             error.message,
             where=f"--sign {key}",
@@ -49,7 +50,8 @@ def signer(folder: Path, signers: Path) -> str:
     """Who signed `folder`/SHA256SUMS, by the file `signers`.
 
     `signers` is an allowed_signers file of OpenSSH for an SSH signature, and a keyring for
-    gpg's. Raises CheckFailed: no signature, an unknown key, or other sums than were signed.
+    gpg's. Raises CheckFailed: no signature, an unknown key, or other sums than were signed;
+    MissingError: no ssh-keygen or gpgv here, so nothing is known of the signature.
     """
     if (folder / SSH).is_file():
         return _ssh(folder, signers.absolute())
@@ -63,7 +65,7 @@ def _ssh(folder: Path, signers: Path) -> str:
     signature = ["-f", str(signers), "-s", str(folder / SSH)]
     try:
         found = run([*words, "find-principals", *signature], what="finding the signer")
-    except LabError:
+    except StageError:
         raise CheckFailed("it is signed by nobody in the list of signers", where=SSH) from None
     name = found.splitlines()[0].strip()
     try:
@@ -72,7 +74,7 @@ def _ssh(folder: Path, signers: Path) -> str:
             what="checking the signature",
             stdin=(folder / sums.NAME).read_bytes(),
         )
-    except LabError:
+    except StageError:
         raise CheckFailed(f"these are not the sums that {name} signed", where=SSH) from None
     return name
 
@@ -83,7 +85,7 @@ def _gpg(folder: Path, keyring: Path) -> str:
             ["gpgv", "--status-fd", "1", "--keyring", keyring, folder / GPG, folder / sums.NAME],
             what="checking the signature",
         )
-    except LabError:
+    except StageError:
         raise CheckFailed("no key of the keyring signed these sums", where=GPG) from None
     good = next(line for line in said.splitlines() if line.startswith("[GNUPG:] GOODSIG "))
     return good.split(" ", 3)[3]

@@ -1,7 +1,8 @@
 """The pipeline and what comes of it: `images` makes everything."""
 
-from lvslab.make.images import Artifact, Built, images, plan
+from lvslab.make.images import Built, images, plan
 from lvslab.make.pipeline import Pipeline
+from lvslab.make.report import Artifact
 from lvslab.make.trees import Options
 
 __all__ = ["Artifact", "Built", "Options", "Pipeline", "images", "plan"]

@@ -2,57 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import os
-import platform
-import resource
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-from lvslab import __version__
 from lvslab.build import packer
 from lvslab.core.digests import Digests
 from lvslab.core.errors import CheckFailed, StageError
-from lvslab.core.events import Listener
+from lvslab.core.events import Listener, Note, silent
 from lvslab.core.files import atomic, only_one, sha256_file, usual_umask, write_atomic
-from lvslab.core.procs import run
 from lvslab.core.stages import NotYetMade
 from lvslab.export import sign, sums
-from lvslab.make import provenance
 from lvslab.make.pipeline import Pipeline
-from lvslab.make.trees import LOCK, ROOT, Options
+from lvslab.make.report import NAME as REPORT
+from lvslab.make.report import Artifact, report, text
+from lvslab.make.trees import Options
 from lvslab.model.lab import Lab, Role
 from lvslab.model.role import RoleSpec
-
-REPORT = "build.json"
-_LIBRARIES = (
-    "cyclonedx-python-lib",
-    "deflate",
-    "dissect.extfs",
-    "jinja2",
-    "packageurl-python",
-    "pycdlib",
-    "pydantic",
-    "python-packer",
-    "pyyaml",
-)
-_PROGRAMS = ("mmdebstrap", "apt-get", "dpkg", "tar", "qemu-system-x86_64")
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """A file that was made: where it is, its size in bytes and its sha256."""
-
-    path: Path
-    size: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -78,23 +49,24 @@ def images(
     was finished before stays in the cache and is not made again.
     """
     start = time.monotonic()
-    doing = "build"
-    with (
-        only_one(options.cache / "lock", doing),
-        only_one(options.out / ".lock", doing),
-    ):
+    with _alone(options.cache, listener), only_one(options.out / ".lock", "build"):
         pipeline = Pipeline(lab, roles, options, listener)
         pipeline.stages.sweep()
         with usual_umask():
             made = pipeline.all()
-        digests = Digests(options.cache / "digests.json")
+        if options.check_cache:
+            _check_rest(pipeline)
+        digests = Digests(options.cache / "digests.json", options.check_cache)
         _demand_unused(made, options.out, digests)
-        placed = [_placed(path, options.out / name, digests) for name, path in sorted(made.items())]
-        seconds = time.monotonic() - start
-        report = options.out / REPORT
-        write_atomic(report, json.dumps(_report(pipeline, placed, seconds), indent=1) + "\n")
+        promised = _earlier(options.out)
+        placed = [
+            _placed(path, options.out / name, digests, promised.get(name), listener)
+            for name, path in sorted(made.items())
+        ]
+        written = options.out / REPORT
+        write_atomic(written, text(report(pipeline, placed, time.monotonic() - start)))
         listed = {str(a.path.relative_to(options.out)): a.sha256 for a in placed}
-        listed[REPORT] = sha256_file(report)
+        listed[REPORT] = sha256_file(written)
         if _whole(lab, roles):
             _forget(options.out, listed)
         else:
@@ -104,15 +76,38 @@ def images(
         sign.sign(options.out, None)  # an earlier signature is of other sums
         examine(placed)
         sign.sign(options.out, key)
-    return Built(placed, report)
+    return Built(placed, written)
 
 
-def plan(lab: Lab, roles: Mapping[Role, RoleSpec], options: Options) -> Iterator[tuple[str, bool]]:
+def _alone(cache: Path, listener: Listener) -> AbstractContextManager[None]:
+    """The lock of a cache; nobody needs one that cannot be written, since nothing is made in it."""
+    if os.access(cache, os.W_OK) or not cache.exists():
+        return only_one(cache / "lock", "build")
+    text = f"the cache ({cache}) cannot be written: what it has is used, nothing is kept in it"
+    listener(Note(text, "warning"))
+    return nullcontext()
+
+
+def _check_rest(pipeline: Pipeline) -> None:
+    """Read what of the cache this build had no need of, too, and say how much is sound."""
+    packages = pipeline.pool.check([*pipeline.lock.packages, packer.PINNED])
+    others = pipeline.stages.check_others()
+    stages = others + sum(record.cached for record in pipeline.stages.records)
+    text = f"the whole cache was read: {stages} finished stages and {packages} packages are sound"
+    pipeline.listener(Note(text))
+
+
+def plan(
+    lab: Lab,
+    roles: Mapping[Role, RoleSpec],
+    options: Options,
+    listener: Listener = silent,
+) -> Iterator[tuple[str, bool]]:
     """A dry run: the stages that are in the cache (True), and those that would run next (False).
 
     What comes after a stage that is not cached cannot be known: its id depends on it.
     """
-    pipeline = Pipeline(lab, roles, replace(options, dry=True))
+    pipeline = Pipeline(lab, roles, replace(options, dry=True), listener)
     missing = {}
     wanted: list[Callable[[], object]] = [pipeline.seeds]
     for role in roles:
@@ -137,22 +132,23 @@ def _whole(lab: Lab, roles: Mapping[Role, RoleSpec]) -> bool:
 
 def _forget(out: Path, listed: Mapping[str, str]) -> None:
     """Remove what an earlier build made (its SHA256SUMS says so) and this one did not."""
-    try:
-        earlier = sums.read(out)
-    except CheckFailed:  # the first build here, or sums that are not ours
-        return
-    for name in earlier.keys() - listed.keys():
+    for name in _earlier(out).keys() - listed.keys():
         path = out / name
         if path.resolve().is_relative_to(out.resolve()):
             path.unlink(missing_ok=True)
 
 
+def _earlier(out: Path) -> dict[str, str]:
+    """The sums of the last build in a folder; none if it is the first, or they are not ours."""
+    try:
+        return sums.read(out)
+    except (CheckFailed, UnicodeDecodeError):
+        return {}
+
+
 def _kept(out: Path, listed: Mapping[str, str]) -> dict[str, str]:
     """The sums of what an earlier build made and the build of one role leaves as it is."""
-    try:
-        earlier = sums.read(out)
-    except CheckFailed:
-        return {}
+    earlier = _earlier(out)
     others = earlier.keys() - listed.keys()
     return {name: earlier[name] for name in others if (out / name).is_file()}
 
@@ -166,10 +162,7 @@ def _demand_unused(made: Mapping[str, Path], out: Path, digests: Digests) -> Non
     folder = out / "vmware"
     if not any(name.startswith("vmware/") for name in made) or not folder.is_dir():
         return
-    try:
-        earlier = sums.read(out)
-    except CheckFailed:  # nothing was ever finished here
-        earlier = {}
+    earlier = _earlier(out)
     for path in sorted(folder.glob("*/*")):
         name = path.relative_to(out).as_posix()
         if path.suffix == ".lck":
@@ -190,10 +183,23 @@ def _demand_unused(made: Mapping[str, Path], out: Path, digests: Digests) -> Non
         )
 
 
-def _placed(source: Path, target: Path, digests: Digests) -> Artifact:
-    """Copy an artifact out of the cache unless it is there already, byte for byte."""
+def _placed(
+    source: Path,
+    target: Path,
+    digests: Digests,
+    promised: str | None = None,
+    listener: Listener = silent,
+) -> Artifact:
+    """Copy an artifact out of the cache unless it is there already, byte for byte.
+
+    `promised` is its sum after the last build here: if it should be there already and is not,
+    the user is told.
+    """
     digest, size = digests.sha256(source), source.stat().st_size
-    if not (target.is_file() and digests.sha256(target) == digest):
+    fault = _fault(target, digest, digests)
+    if fault:
+        if promised == digest:
+            listener(Note(f"{target} {fault}; it is placed anew", "warning"))
         try:
             with atomic(target) as temporary:
                 shutil.copy(source, temporary)  # a script stays executable, a base disk read-only
@@ -207,78 +213,11 @@ def _placed(source: Path, target: Path, digests: Digests) -> Artifact:
     return Artifact(target, size, digest)
 
 
-def _report(pipeline: Pipeline, artifacts: list[Artifact], seconds: float) -> dict[str, Any]:
-    """What was built from what: for people, for `reproduce --from`, and for the benchmark."""
-    out = pipeline.options.out
-    own, tools = pipeline.options.packer, _tools(pipeline)
-    lab, roles = _described(pipeline)
-    sha256 = {str(a.path.relative_to(out)): a.sha256 for a in artifacts}
-    inputs = provenance.Inputs(
-        lab=lab,
-        roles=roles,
-        lock=pipeline.lock,
-        lock_sha256=sha256_file(LOCK),
-        source=provenance.source(ROOT),
-        libraries=_libraries(),
-        packer=tools["packer"],
-        packer_sha256=sha256_file(own) if own else packer.PINNED.sha256,
-        packer_pinned=own is None,
-        per_node=pipeline.options.per_node,
-    )
-    kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {
-        "lvslab": __version__,
-        "source": asdict(inputs.source),
-        "lab": lab,
-        "roles": roles,
-        "lock": {"sha256": inputs.lock_sha256, **json.loads(LOCK.read_text())},
-        "artifacts": {
-            str(a.path.relative_to(out)): {"size": a.size, "sha256": a.sha256} for a in artifacts
-        },
-        "stages": [
-            asdict(record) | {"seconds": round(record.seconds, 3)}
-            for record in pipeline.stages.records
-        ],
-        "tools": tools,
-        "host": {
-            "machine": platform.machine(),
-            "cores": os.cpu_count(),
-            "kernel": platform.release(),
-            "python": platform.python_version(),
-            "acceleration": pipeline.acceleration_used,
-            "programs": _programs(),
-        },
-        "seconds": round(seconds, 3),
-        "peak_memory_mib": kib >> 10,
-        "provenance": provenance.statement(sha256, inputs, __version__),
-    }
-
-
-def _described(pipeline: Pipeline) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Lab and roles as JSON-able values, from which they can be made again."""
-    lab: dict[str, Any] = json.loads(pipeline.lab.model_dump_json())
-    roles = {role.value: spec.model_dump(mode="json") for role, spec in pipeline.roles.items()}
-    return lab, roles
-
-
-def _libraries() -> dict[str, str]:
-    return {name: metadata.version(name) for name in _LIBRARIES}
-
-
-def _tools(pipeline: Pipeline) -> dict[str, str]:
-    """The versions of everything that shapes bytes."""
-    versions = {package.name: package.version for package in pipeline.lock.groups["tools"]}
-    own = pipeline.options.packer
-    versions["packer"] = ".".join(map(str, packer.version(own))) if own else packer.PINNED.version
-    versions |= _libraries()
-    return versions
-
-
-def _programs() -> dict[str, str]:
-    """The host's programs that took part, as they name themselves; none may shape a byte."""
-
-    def version(name: str) -> str:
-        return run([name, "--version"], what=f"asking {name}").partition("\n")[0]
-
-    with ThreadPoolExecutor(len(_PROGRAMS)) as executor:
-        return dict(zip(_PROGRAMS, executor.map(version, _PROGRAMS), strict=True))
+def _fault(target: Path, digest: str, digests: Digests) -> str:
+    """Why a placed artifact is not the file with this sum; empty if it is."""
+    if not target.is_file():
+        return "is gone"
+    try:
+        return "" if digests.sha256(target) == digest else "is not what was built"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"

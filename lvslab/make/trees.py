@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tarfile
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -23,9 +24,10 @@ from lvslab.build import (
     tree,
 )
 from lvslab.build import lock as locks
+from lvslab.build.pool import Download
 from lvslab.core.events import Listener, silent
 from lvslab.core.files import sha256_file
-from lvslab.core.stages import Stages, once
+from lvslab.core.stages import NotYetMade, Stages, once
 from lvslab.export import seed
 from lvslab.model.lab import Lab, Role
 from lvslab.model.role import RoleSpec
@@ -42,7 +44,8 @@ class Options:
     """How this run works: nothing here changes a byte of the result.
 
     `cache` and `out` are folders; `jobs` bounds the stages that run side by side;
-    `circumstances` is what a bake may differ in; `per_node` makes an OVA of each node, too.
+    `circumstances` is what a bake may differ in; `per_node` makes an OVA of each node, too;
+    `check_cache` reads all that the cache holds, not only what is due.
     """
 
     cache: Path
@@ -55,6 +58,7 @@ class Options:
     circumstances: bake.Circumstances = bake.Circumstances()
     dry: bool = False
     per_node: bool = False
+    check_cache: bool = False
 
 
 @dataclass
@@ -71,15 +75,33 @@ class Trees:
     acceleration_used: accel.Accelerator | None = None
 
     def __post_init__(self) -> None:
-        self.stages = Stages(self.options.cache, self.listener, self.options.dry)
+        options = self.options
+        self.stages = Stages(options.cache, self.listener, options.dry, options.check_cache)
         self.lock = locks.load(LOCK)
         locks.check(self.lock, self.lab, dict(self.roles), LOCK)
-        mirrors = mirror.find(self.options.mirror)
         self.pool = pool.Pool(
-            self.options.cache / "pool",
-            mirrors.with_snapshot(self.lock.epoch),
-            self.options.offline,
+            options.cache / "pool",
+            mirror.find(options.mirror).with_snapshot(self.lock.epoch),
+            options.offline,
+            self._still_to_fetch,
+            self.listener,
         )
+
+    def _still_to_fetch(self) -> Iterator[Download]:
+        """The packages of all stages that are not made yet."""
+        dry = Trees(self.lab, self.roles, replace(self.options, dry=True, check_cache=False))
+        groups = self.lock.groups
+        taken: list[tuple[Callable[[], object], Sequence[Download]]] = [
+            (dry.tools, groups["tools"]),
+            (dry.packer, [packer.PINNED]),
+            (dry.common_tree, groups["base"]),
+            *((partial(dry.base_tree, role), groups[role]) for role in self.roles),
+        ]
+        for make, packages in taken:
+            try:
+                make()
+            except NotYetMade:
+                yield from packages
 
     @once
     def tools(self) -> tools.Tools:

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from lvslab.core.words import decimal
 from lvslab.model.lab import SHAPES, Strict
 from lvslab.model.problems import Finding, Path, dotted, listed
 from lvslab.model.schema import Schema, schema_of
@@ -179,11 +180,9 @@ def _expected_one(schema: Schema) -> str:
 def _expected_number(schema: Schema) -> str:
     noun = "a whole number" if schema["type"] == "integer" else "a number"
     if "multipleOf" in schema:
-        noun += f" divisible by {schema['multipleOf']:g}"
-    if "exclusiveMinimum" in schema:
-        return f"{noun} above {schema['exclusiveMinimum']:g}, at most {schema['maximum']:g}"
+        noun += f" divisible by {decimal(schema['multipleOf'])}"
     if "minimum" in schema:
-        return f"{noun} from {schema['minimum']:g} to {schema['maximum']:g}"
+        return f"{noun} from {decimal(schema['minimum'])} to {decimal(schema['maximum'])}"
     return noun
 
 

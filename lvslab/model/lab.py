@@ -49,6 +49,9 @@ InterfaceName = Annotated[
 ]
 Port = Annotated[int, Field(ge=1, le=65535, description="TCP port")]
 
+NAT_NETWORK = "VMnet8"
+"""The network that VMware itself means by `nat`."""
+
 MAX_NODES = 210
 """So that a node's number fits in one byte of its MAC addresses, with room to spare."""
 
@@ -91,8 +94,10 @@ class Node(Strict):
         default_factory=dict,
         description="real server: static addresses; director: keepalived's source addresses",
     )
-    memory_mib: int = Field(512, ge=256, le=65536, description="memory in MiB")
-    cpus: int = Field(1, ge=1, le=32, description="virtual CPUs")
+    memory_mib: int = Field(
+        512, ge=256, le=65536, multiple_of=4, description="memory in MiB; VMware counts in fours"
+    )
+    cpus: int = Field(1, ge=1, le=16, description="virtual CPUs; hardware version 14 has 16")
 
     def address_on(self, network: str) -> IPv4Address | None:
         """The machine's own address on a network; None if it has none there."""
@@ -171,10 +176,10 @@ class RoutingTable(Strict):
 class HealthCheck(Strict):
     """How a director checks a real server (TCP_CHECK of keepalived.conf(5))."""
 
-    connect_timeout_seconds: float = Field(0.5, gt=0, le=60, description="to open a connection")
-    delay_loop_seconds: float = Field(0.5, gt=0, le=3600, description="between two checks")
+    connect_timeout_seconds: float = Field(0.5, ge=0.01, le=60, description="to open a connection")
+    delay_loop_seconds: float = Field(0.5, ge=0.01, le=3600, description="between two checks")
     retry: int = Field(1, ge=0, le=20, description="further tries before a server is down")
-    delay_before_retry_seconds: float = Field(0.2, gt=0, le=60, description="between two tries")
+    delay_before_retry_seconds: float = Field(0.2, ge=0.01, le=60, description="between two tries")
 
 
 class VirtualServer(Strict):

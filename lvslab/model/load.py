@@ -24,7 +24,7 @@ from lvslab.model.problems import Path as Place
 from lvslab.model.role import Handled, RoleSpec
 from lvslab.model.source import Source, read_source, shown
 
-__all__ = ["BadInput", "Problem", "load_all", "load_lab", "load_role", "load_roles"]
+__all__ = ["BadInput", "Problem", "load_all", "load_lab", "load_role", "load_roles", "warnings"]
 
 COMMON = "common"
 _T = TypeVar("_T")
@@ -37,6 +37,12 @@ def load_lab(path: Path) -> Lab:
     if findings or source.problems:
         raise BadInput([*source.problems, *_placed(source, findings)])
     return Lab.model_validate_json(json.dumps(source.data), strict=True)
+
+
+def warnings(path: Path) -> list[Problem]:
+    """What `validate` warns of in a lab.yaml that loads. Raises BadInput if it does not."""
+    found = rules.warning_findings(load_lab(path))
+    return sorted(_placed(read_source(path), found)) if found else []
 
 
 def load_role(roles_dir: Path, name: str) -> RoleSpec:

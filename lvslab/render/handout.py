@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lvslab.model.lab import Lab, Network, Role
+from lvslab.model.lab import NAT_NETWORK, Lab, Network, Role
 from lvslab.render.diagram import svg
-from lvslab.render.vmx import NAT_NETWORK, TEMPLATES, connection, vmx
+from lvslab.render.vmx import TEMPLATES, connection, vmx
 
 NETWORKS_SH = "networks.sh"
 NETWORKS_PS1 = "networks.ps1"

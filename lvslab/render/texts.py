@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from lvslab.core.words import decimal
+
 ROOT = Path(__file__).resolve().parents[2]
 """The folder with `roles/`, `cloud-init/` and `packer/`."""
 
@@ -65,6 +67,7 @@ def _environment() -> Environment:
         autoescape=False,
     )
     environment.filters["yaml"] = to_yaml
+    environment.filters["decimal"] = decimal
     return environment
 
 

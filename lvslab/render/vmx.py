@@ -12,16 +12,13 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from lvslab.model.lab import Lab
+from lvslab.model.lab import NAT_NETWORK, Lab
 
 HARDWARE_VERSION = 14
 """Workstation 14: old enough for every host that is still in use."""
 
 FIRST_NIC_SLOT = 32
 """The first slot behind VMware's PCI bridge: the guest names its interfaces in slot order."""
-
-NAT_NETWORK = "VMnet8"
-"""The network that VMware itself means by `nat`."""
 
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates" / "vmware"),

@@ -7,11 +7,12 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
-from lvslab.core.errors import InputError
+from lvslab.core.errors import CheckFailed, InputError
 from lvslab.core.events import Listener, silent
 from lvslab.core.files import sha256_file
 from lvslab.core.procs import run
 from lvslab.core.stages import Stages
+from lvslab.export import sums
 
 _BUILD = "make it: python3 build.py images"
 
@@ -20,10 +21,13 @@ def base_disk(ova: Path, cache: Path, listener: Listener = silent) -> Path:
     """The disk inside an OVA as a sparse raw file in the cache, kept by the OVA's sha256.
 
     Nodes boot from overlays over it: reading compressed grains at each start would cost
-    more than this one conversion. Raises InputError if there is no such OVA, or no disk in it.
+    more than this one conversion. Raises InputError if there is no such OVA, or no disk in it;
+    CheckFailed if it is not the one that was built.
     """
     if not ova.is_file():
         raise InputError("there is no such image", where=str(ova), hint=_BUILD)
+    digest = sha256_file(ova)
+    _demand_as_built(ova, digest)
 
     def convert(folder: Path, progress: Callable[..., None]) -> None:
         vmdk = folder / "disk.vmdk"
@@ -40,9 +44,7 @@ def base_disk(ova: Path, cache: Path, listener: Listener = silent) -> Path:
         vmdk.unlink()
 
     stages = Stages(cache, listener)
-    folder = stages.run(
-        f"lab disk {ova.stem}", {"ova": sha256_file(ova)}, convert, code=(__name__,)
-    )
+    folder = stages.run(f"lab disk {ova.stem}", {"ova": digest}, convert, code=(__name__,))
     return folder / "disk.raw"
 
 
@@ -50,19 +52,39 @@ def flat_disk(vmdk: Path, node: str, cache: Path, listener: Listener = silent) -
     """A VMDK and its parents as one sparse raw file in the cache, kept by the sums of all of them.
 
     A machine that runs on a VMDK cannot be saved: QEMU's driver of that format forbids it.
-    Raises StageError if a parent is not where the VMDK says.
+    Raises StageError if a parent is not where the VMDK says, CheckFailed if it is not the one that
+    was built; the VMDK itself may have been run.
     """
     asked = run(
         ["qemu-img", "info", "--backing-chain", "--output=json", vmdk],
         what=f"looking for the parents of {vmdk.name}",
     )
-    chain = [sha256_file(Path(part["filename"])) for part in json.loads(asked)]
+    files = [Path(part["filename"]) for part in json.loads(asked)]
+    chain = [sha256_file(file) for file in files]
+    for parent, digest in zip(files[1:], chain[1:], strict=True):
+        _demand_as_built(parent, digest)
 
     def convert(folder: Path, progress: Callable[..., None]) -> None:
         _to_raw(vmdk, folder / "disk.raw", f"reading {vmdk.name}", listener)
 
     stages = Stages(cache, listener)
     return stages.run(f"lab disk {node}", {"chain": chain}, convert, code=(__name__,)) / "disk.raw"
+
+
+def _demand_as_built(path: Path, digest: str) -> None:
+    """Raise CheckFailed if the nearest SHA256SUMS above a file has another sum for it."""
+    folders = path.absolute().parents
+    folder = next((folder for folder in folders if (folder / sums.NAME).is_file()), None)
+    if folder is None:
+        return
+    wanted = sums.read(folder).get(path.absolute().relative_to(folder).as_posix(), digest)
+    if wanted != digest:
+        raise CheckFailed(
+            f"this file is not the one that was built: it has sha256 {digest}, {sums.NAME} says "
+            f"{wanted}",
+            where=str(path),
+            hint="python3 build.py images puts the right one there",
+        )
 
 
 def _to_raw(vmdk: Path, raw: Path, what: str, listener: Listener) -> None:

@@ -7,6 +7,7 @@ somebody stopped it: those two are kept in the lab's state.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,8 +55,11 @@ def cut(cluster: Cluster, node: str, interface: str, silent: bool = False) -> No
         _keep(cluster, [*_kept(cluster), Fault("carrier", node, interface)])
 
 
-def split(cluster: Cluster, nodes: tuple[str, str]) -> None:
-    """Keep two directors from hearing each other's adverts on every network; unicast goes on."""
+def deafen(cluster: Cluster, nodes: Sequence[str]) -> None:
+    """Keep nodes from hearing others' adverts on every network; unicast goes on.
+
+    Two directors that are both deaf are a split brain.
+    """
     for node in nodes:
         for interface in network.wired_interfaces(cluster.lab, node):
             tap = _tap(cluster, node, interface)

@@ -25,6 +25,11 @@ def runtime_root() -> Path:
     """
     if chosen := os.environ.get(STATE_VARIABLE):
         return Path(chosen)
+    return default_root()
+
+
+def default_root() -> Path:
+    """Where labs of this user keep their state if no other folder is chosen."""
     return Path("/var/tmp") / f"lvslab-{os.getuid()}"
 
 

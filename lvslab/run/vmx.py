@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from lvslab.core.errors import InputError
@@ -17,14 +18,19 @@ from lvslab.core.text import decode, lines, number
 
 LINE = re.compile(
     r'^[ \t]*(?P<key>[^=#"\s]+)[ \t]*=[ \t]*'
-    r'(?P<quote>")?(?P<value>(?(quote)[^"]*|[^"# \t\r\n]*))(?(quote)")[ \t]*(?:#.*)?$'
+    r'(?P<quote>")?(?P<value>(?(quote)[^"]*|[^ \t"#]*))(?(quote)")[ \t]*(?:\#.*)?$'
 )
-"""A setting; without quotes the value has no blank in it."""
+"""A setting without its line end: VMware takes a value with or without quotes, and a comment
+behind it (`DictLL_UnmarshalLine` in open-vm-tools, lib/dict/dictll.c)."""
+
 _ESCAPED = re.compile(r"\|([0-7][0-9A-Fa-f])")
+_TRUE = {"true", "t", "yes", "y", "on", "1"}
+_FALSE = {"false", "f", "no", "n", "off", "0"}
 _VNET = re.compile(r"^(?:/dev/)?vmnet(\d{1,3})$", re.IGNORECASE)
 _OF_CONNECTION = {"nat": "VMnet8", "hostonly": "VMnet1", "bridged": "VMnet0", "": "VMnet0"}
 _DISK = re.compile(r"^((?:scsi|sata|ide|nvme)\d+):\d+\.filename$")
 _NICS = 10
+_FIRST_SLOT = 32
 
 
 @dataclass(frozen=True)
@@ -95,19 +101,43 @@ def demand_readable(values: Mapping[str, str], path: Path) -> None:
         )
 
 
-def is_on(values: Mapping[str, str], key: str) -> bool:
-    """Whether a setting is TRUE."""
-    return values.get(key.lower(), "").upper() == "TRUE"
+def is_on(values: Mapping[str, str], key: str, default: bool = False) -> bool:
+    """Whether a setting is TRUE, in any of VMware's spellings; `default` if it says neither."""
+    word = values.get(key.lower(), "").lower()
+    return default if word not in _TRUE | _FALSE else word in _TRUE
 
 
 def starts_connected(values: Mapping[str, str], device: str) -> bool:
     """Whether a device is connected when the machine is powered on; VMware's default is yes."""
-    return values.get(f"{device}.startconnected", "TRUE").upper() != "FALSE"
+    return is_on(values, f"{device}.startconnected", default=True)
 
 
 def cards(values: Mapping[str, str]) -> list[str]:
     """The network cards that are present: ethernet0 … ethernet9."""
     return [f"ethernet{n}" for n in range(_NICS) if is_on(values, f"ethernet{n}.present")]
+
+
+def slots(values: Mapping[str, str]) -> dict[str, int]:
+    """The PCI slot of each card that is present, in the guest's order: eth0, eth1, …
+
+    A card without a slot (or with -1: VMware chooses at power-on) gets the next free one.
+    """
+    written = {card: values.get(f"{card}.pcislotnumber", "") for card in cards(values)}
+    found = {card: int(slot) for card, slot in written.items() if number(slot) is not None}
+    free = (slot for slot in count(_FIRST_SLOT) if slot not in found.values())
+    for card in written:
+        if card not in found:
+            found[card] = next(free)
+    return dict(sorted(found.items(), key=lambda entry: (_place(entry[1]), entry[0])))
+
+
+def _place(slot: int) -> tuple[int, int, int]:
+    """Where Linux finds a slot when it looks through the buses: bridge, its function, device.
+
+    VMware's number is function * 1024 + (bridge + 1) * 32 + device; below 32 there is no
+    bridge. So 1184 (pciBridge4, function 1) comes before 192 (pciBridge5).
+    """
+    return slot >> 5 & 31, slot >> 10, slot & 31
 
 
 def read_text(path: Path) -> str:
@@ -157,20 +187,19 @@ def read(path: Path) -> VmxMachine:
 
 def _nics(path: Path, values: Mapping[str, str]) -> tuple[VmxNic, ...]:
     """The cards in the order of their PCI slots: so the guest counts eth0, eth1, …"""
-    slots = {
-        card: _number(path, values, f"{card}.pcislotnumber", 32 + int(card[-1]))
-        for card in cards(values)
-    }
+    for card in cards(values):
+        if values.get(key := f"{card}.pcislotnumber", "") not in ("", "-1"):
+            _number(path, values, key)
     return tuple(
         VmxNic(
             interface=f"eth{number}",
             vnet=_vnet(path, values, card),
             mac=values.get(f"{card}.address", "").lower(),
-            slot=slots[card],
+            slot=slot,
             model=values.get(f"{card}.virtualdev", "e1000").lower(),
             connected=starts_connected(values, card),
         )
-        for number, card in enumerate(sorted(slots, key=lambda card: slots[card]))
+        for number, (card, slot) in enumerate(slots(values).items())
     )
 
 

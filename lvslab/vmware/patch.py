@@ -5,16 +5,20 @@ Only lines about the cards' networks change; all other bytes of the .vmx stay.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import platform
 import re
 import shutil
+import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lvslab.core import text as texts
 from lvslab.core.errors import CheckFailed, InputError
-from lvslab.core.files import write_atomic
+from lvslab.core.files import atomic
 from lvslab.model.lab import Lab, Role
 from lvslab.render.handout import wiring
 from lvslab.run import vmx
@@ -57,13 +61,17 @@ def patch(
 ) -> Patched:
     """Connect the machine's cards as its role is wired; with `dry` only say what would change.
 
-    The role is told by the number of cards unless it is given. The old file is kept beside
-    the new one; a machine that is connected already is not touched. Raises InputError, and
+    The guest counts its interfaces by PCI slot, so that is how cards are matched with the
+    role's. The role is told by the number of cards unless it is given. The old file is kept
+    beside the new one, which has its owner, group and mode; of a symbolic link the target is
+    changed. A machine that is connected already is not touched. Raises InputError, and
     CheckFailed if the machine is open, runs or is suspended.
     """
+    real = path.resolve()
     text = vmx.read_text(path)
-    _demand_off(path)
-    cards = vmx.cards(vmx.settings(text))
+    for name in dict.fromkeys((path, real)):
+        _demand_off(name)
+    cards = vmx.slots(vmx.settings(text))
     chosen = role or _role(path, lab, len(cards))
     wires = wiring(lab, chosen) if lab.nodes_of(chosen) else []
     if len(wires) != len(cards):
@@ -77,10 +85,11 @@ def patch(
     new, changes = _edited(text, wanted)
     backup = None
     if changes and not dry:
-        backup = _free_name(path)
-        shutil.copy2(path, backup)
-        write_atomic(path, new.encode("latin-1"))
-        shutil.copymode(backup, path)
+        backup = _free_name(real)
+        shutil.copy2(real, backup)
+        with contextlib.suppress(PermissionError):
+            os.chown(backup, real.stat().st_uid, real.stat().st_gid)
+        _rewrite(real, new.encode("latin-1"))
     return Patched(chosen, tuple(changes), backup)
 
 
@@ -102,6 +111,21 @@ def _demand_off(path: Path) -> None:
                 )
 
 
+def _rewrite(path: Path, content: bytes) -> None:
+    """New content for a file that stays its owner's, its group's and of the same mode.
+
+    A new file takes its place, so that nothing is written into a copy that it is linked with;
+    only who may not make one like it writes into the old one.
+    """
+    like = path.stat()
+    with contextlib.suppress(PermissionError), atomic(path) as new:
+        new.write_bytes(content)
+        os.chown(new, like.st_uid, like.st_gid)
+        new.chmod(stat.S_IMODE(like.st_mode))
+        return
+    path.write_bytes(content)
+
+
 def _role(path: Path, lab: Lab, cards: int) -> Role:
     fitting = [r for r in Role if lab.nodes_of(r) and len(wiring(lab, r)) == cards]
     if not fitting:
@@ -121,7 +145,7 @@ def _edited(text: str, wanted: dict[str, str | None]) -> tuple[str, list[Change]
     left = dict(wanted)
     changes, lines = [], []
     end = "\r\n" if "\r\n" in text else "\n"
-    for line in text.splitlines(keepends=True):
+    for line in texts.lines(text):
         match = vmx.LINE.match(line.rstrip("\r\n"))
         name = names.get(match["key"].lower()) if match else None
         if match is None or name is None:
@@ -134,7 +158,7 @@ def _edited(text: str, wanted: dict[str, str | None]) -> tuple[str, list[Change]
             changes.append(Change(name, match["value"], new))
             if new is not None:
                 lines.append(f'{name} = "{new}"{end}')
-    if lines and not lines[-1].endswith("\n"):
+    if lines and not lines[-1].endswith(("\n", "\r")):
         lines[-1] += end
     for name, new in left.items():
         if new is not None:

@@ -12,15 +12,31 @@ from tests.conftest import ROOT
 from tests.programs import loaded
 
 PROGRAM = ROOT / "roles/director/files/usr/local/lib/lvslab/arp-watch"
-FALL, RISE, SETTLE = 3, 2, 5.0
+FALL, RISE, SETTLE, INTERVAL = 3, 2, 5.0, 0.4
+SETTLED = 14  # rounds: the first of them is where the time of SETTLE begins
+
+
+class Clock:
+    """A clock that goes only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 @pytest.fixture
-def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The program, its files in a folder of the test's, its clock at 100 s."""
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def watch(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The program, its files in a folder of the test's."""
     module = loaded(PROGRAM)
     monkeypatch.setattr(module, "STATE", f"{tmp_path}/")
-    monkeypatch.setattr(module.time, "monotonic", lambda: 100.0)
+    monkeypatch.setattr(module.time, "monotonic", clock)
     return module
 
 
@@ -33,69 +49,87 @@ def says(tmp_path: Path) -> str:
     return (tmp_path / "arp_VMnet12").read_text()
 
 
-def rounds(this: Any, *heard: bool) -> None:
+def rounds(clock: Clock, this: Any, *heard: bool) -> None:
     for answer in heard:
+        clock.now += INTERVAL
         this.judge(answer, FALL, RISE)
 
 
-def settled(watch: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
+@pytest.fixture
+def settled(watch: ModuleType, clock: Clock) -> Any:
     """A network that is alive, long after the boot."""
     this = network(watch)
-    monkeypatch.setattr(watch.time, "monotonic", lambda: 200.0)
-    rounds(this, True, True)
+    rounds(clock, this, *[True] * SETTLED)
     return this
 
 
 def test_a_network_is_silent_until_the_boot_has_settled(
-    watch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    watch: ModuleType, clock: Clock, tmp_path: Path
 ) -> None:
     this = network(watch)
-    rounds(this, *[True] * 9)
+    rounds(clock, this, *[True] * (SETTLED - 1))
     assert says(tmp_path) == "1\n"
-    monkeypatch.setattr(watch.time, "monotonic", lambda: 100.0 + SETTLE)
-    rounds(this, True)
+    rounds(clock, this, True)
     assert says(tmp_path) == "0\n"
 
 
 def test_only_three_silent_rounds_in_a_row_count(
-    watch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settled: Any, clock: Clock, tmp_path: Path
 ) -> None:
-    this = settled(watch, monkeypatch)
-    rounds(this, False, False, True, False, False)
+    rounds(clock, settled, False, False, True, False, False)
     assert says(tmp_path) == "0\n"
-    rounds(this, False)
+    rounds(clock, settled, False)
     assert says(tmp_path) == "1\n"
+
+
+def test_a_network_that_comes_and_goes_stays_silent_until_it_has_settled(
+    settled: Any, clock: Clock, tmp_path: Path
+) -> None:
+    """Or a loose cable would move the addresses again and again."""
+    rounds(clock, settled, *[False] * FALL)
+    for _ in range(5):
+        rounds(clock, settled, *[True] * (SETTLED - 1), False)
+    assert says(tmp_path) == "1\n"
+    rounds(clock, settled, *[True] * SETTLED)
+    assert says(tmp_path) == "0\n"
 
 
 def test_one_answer_is_not_enough_to_be_back(
-    watch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    watch: ModuleType, clock: Clock, tmp_path: Path
 ) -> None:
-    this = settled(watch, monkeypatch)
-    rounds(this, False, False, False, True, False)
+    """Not even where nothing has to settle."""
+    this = watch.Network(0.0, "arp_VMnet12", "eth2", "192.168.100.10")
+    rounds(clock, this, True, False, True)
     assert says(tmp_path) == "1\n"
-    rounds(this, True, True)
+    rounds(clock, this, True)
     assert says(tmp_path) == "0\n"
 
 
 def test_without_a_link_it_is_silent_at_once(
-    watch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    watch: ModuleType, settled: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    this = settled(watch, monkeypatch)
     monkeypatch.setattr(watch, "linked", lambda wire, interface: True)
-    this.look(None)
+    settled.look(None)
     assert says(tmp_path) == "0\n"
     monkeypatch.setattr(watch, "linked", lambda wire, interface: False)
-    this.look(None)
+    settled.look(None)
     assert says(tmp_path) == "1\n"
 
 
 def test_a_watch_that_is_started_again_keeps_what_it_knew(
-    watch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    watch: ModuleType, settled: Any, tmp_path: Path
 ) -> None:
     """Or a restart of the watch alone would move the addresses."""
-    settled(watch, monkeypatch)
     network(watch)
     assert says(tmp_path) == "0\n"
+
+
+def test_the_adverts_group_is_joined_and_not_left(watch: ModuleType) -> None:
+    """On the loopback, whose groups the kernel shows as it shows a card's."""
+    member = watch.join("lo")
+    assert "120000E0" in Path("/proc/net/igmp").read_text()  # 224.0.0.18 in this host's order
+    member.close()
+    assert watch.join("none-such") is None
 
 
 def test_a_director_s_own_answer_and_a_stranger_s_count_for_nothing(watch: ModuleType) -> None:

@@ -171,7 +171,7 @@ def test_a_user_without_a_home(for_everybody: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("version", [(3, 10, 9), (3, 14, 0)])
+@pytest.mark.parametrize("version", [(3, 10, 9), (3, 15, 0)])
 def test_a_python_that_will_not_do(version: tuple[int, ...], tmp_path: Path) -> None:
     """The version is the only thing that is made up: not every host has such a Python."""
     code = (
@@ -187,7 +187,7 @@ def test_a_python_that_will_not_do(version: tuple[int, ...], tmp_path: Path) -> 
         env={**os.environ, "PATH": str(tmp_path)},
     )
     assert done.returncode == 3
-    wanted = f"error: Python 3.11, 3.12 or 3.13 is needed, this is {version[0]}.{version[1]}\n"
+    wanted = f"error: Python 3.11 to 3.14 is needed, this is {version[0]}.{version[1]}\n"
     assert done.stderr == wanted
 
 

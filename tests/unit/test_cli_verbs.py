@@ -16,6 +16,7 @@ from lvslab.cli import clean, main
 from lvslab.cli.base import Session
 from lvslab.core import host
 from lvslab.core.files import only_one
+from lvslab.core.stages import record_of
 from lvslab.export.seed import write_iso
 from lvslab.model.load import load_lab
 from lvslab.render import node_seed
@@ -216,3 +217,56 @@ def test_size_counts_a_file_with_two_names_once(tmp_path: Path) -> None:
     assert clean.size(tmp_path) == one
     shutil.copy(tmp_path / "a", tmp_path / "c")
     assert clean.size(tmp_path) == 2 * one
+
+
+@pytest.fixture
+def lab_state(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The state of a lab that runs on the older of two raw disks; the folder of that disk."""
+    fill(cache)
+    used = cache / "stages/bake-director/old"
+    record_of(used).touch()
+    record_of(cache / "stages/bake-director/new").touch()
+    state = tmp_path / "state"
+    monkeypatch.setenv("LVSLAB_STATE", str(state))
+    (state / "class/lvs1").mkdir(parents=True)
+    (state / "class/lvs1/base.json").write_text(json.dumps(str(used / "disk.raw")))
+    return used
+
+
+@pytest.mark.parametrize("choice", ["--all", "--stale"])
+def test_clean_keeps_the_disks_of_a_lab(
+    cache: Path, lab_state: Path, capsys: pytest.CaptureFixture[str], choice: str
+) -> None:
+    assert main.main(["clean", choice]) == 0
+    assert "kept: bake-director, which the lab class uses\n" in capsys.readouterr().out
+    assert (lab_state / "disk.raw").stat().st_size == 1_000_000
+    assert record_of(lab_state).exists()
+    new = cache / "stages/bake-director/new"
+    assert new.exists() == record_of(new).exists() == (choice == "--stale")
+    assert (cache / "pool").exists() == (choice == "--stale")
+    shutil.rmtree(lab_state.parents[3] / "state")  # as `lab down` does
+    assert main.main(["clean", choice]) == 0
+    assert not lab_state.exists()
+    assert not record_of(lab_state).exists()
+
+
+def test_clean_keeps_what_a_program_reads(
+    cache: Path,
+    lab_state: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A lab whose LVSLAB_STATE is unknown here."""
+    monkeypatch.setenv("LVSLAB_STATE", str(cache / "elsewhere"))
+    with (lab_state / "disk.raw").open():
+        assert main.main(["clean", "--all"]) == 0
+        assert f"kept: bake-director, which process {os.getpid()} uses\n" in capsys.readouterr().out
+        assert lab_state.exists()
+    assert main.main(["clean", "--all"]) == 0
+    assert not lab_state.exists()
+
+
+def test_a_state_that_is_damaged_stops_no_clean(cache: Path, lab_state: Path) -> None:
+    for kept in (cache.parent / "state").rglob("base.json"):
+        kept.write_text("{")
+    assert main.main(["clean", "--all"]) == 0

@@ -103,7 +103,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         return {name: tmp_path / "made" / name for name in names}
 
     monkeypatch.setattr(Pipeline, "all", all_of)
-    monkeypatch.setattr(sys.modules["lvslab.make.images"], "_programs", dict)
+    monkeypatch.setattr(sys.modules["lvslab.make.report"], "_programs", dict)
     return tmp_path / "out"
 
 

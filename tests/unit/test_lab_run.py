@@ -677,8 +677,7 @@ def judged(lab: Lab, lost: int, owner: str = "lvs2") -> failover.Run:
     views = {name: view(found, -0.5, 5) for name, found in requests.items()}
     moves = dict.fromkeys(owners, 0)
     return failover.Run(
-        "crash", views, {"web1": 0.5, "web2": 0.0}, owners, moves, 0.7, 0.7,
-        [], requests, adverts, [],
+        "crash", views, owners, moves, 0.7, 0.7, [], [], requests, adverts, [],
     )  # fmt: skip
 
 

@@ -45,13 +45,12 @@ def test_a_package_that_nobody_asks_for_any_more_stops_the_build(
 ) -> None:
     """It would ship unseen: all that is locked for a role is installed."""
     server = specs[Role.REAL_SERVER]
-    fewer = [name for name in server.packages if name not in ("libapache2-mod-php", "nano")]
+    fewer = [name for name in server.packages if name not in ("php8.4-fpm", "nano")]
     narrower = server.model_copy(update={"packages": tuple(fewer)})
     with pytest.raises(InputError) as caught:
         locks.check(locks.load(LOCK), lab, {Role.REAL_SERVER: narrower}, LOCK)
     assert caught.value.message == (
-        "the lock is older than what it locks: "
-        "role real-server no longer asks for libapache2-mod-php, nano"
+        "the lock is older than what it locks: role real-server no longer asks for nano, php8.4-fpm"
     )
 
 
@@ -120,10 +119,92 @@ def test_an_apt_source_of_the_host_is_found_in_both_styles(tmp_path: Path) -> No
     (tmp_path / "sources.list").write_text("deb [arch=amd64] http://one.example/debian/ sid main\n")
     (tmp_path / "sources.list.d/x.sources").write_text(
         "Types: deb\nURIs: http://two.example/debian-security http://two.example/other\n"
+        "Suites: trixie-security\nComponents: main\n"
     )
     found = mirror.find(None, tmp_path)
-    assert found.bases["debian"] == ("http://one.example/debian", f"{mirror.PUBLIC}/debian")
-    assert found.bases["debian-security"][0] == "http://two.example/debian-security"
+    assert found.bases["debian"] == ("http://one.example/debian", DEBIAN)
+    assert found.bases["debian-security"] == ("http://two.example/debian-security", SECURITY)
+    assert found.lacking == ()
+
+
+UBUNTU = """Types: deb
+URIs: http://archive.ubuntu.com/ubuntu/
+Suites: noble noble-updates noble-security
+Components: main universe
+Signed-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg
+"""
+ONE = UBUNTU.replace("archive.ubuntu.com/ubuntu", "one.example/debian").replace(
+    "ubuntu-", "debian-"
+)
+DEBIAN, SECURITY = (
+    "http://ftp.debian.org/debian",
+    "http://ftp.debian.org/debian-security",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "debian", "security"),
+    [
+        ("a.sources", UBUNTU, [], []),
+        ("a.sources", ONE, ["http://one.example/debian"], []),
+        ("a.sources", f"Enabled: no\n{ONE}", [], []),
+        ("a.sources", ONE.replace("Types: deb", "Types: deb-src"), [], []),
+        ("a.sources", f"# Types: deb\n#\n{UBUNTU}\n{ONE}", ["http://one.example/debian"], []),
+        (
+            "a.sources",
+            ONE.replace("URIs:", "URIs:\n http://two.example/debian-security\n"),
+            ["http://one.example/debian"],
+            ["http://two.example/debian-security"],
+        ),
+        ("a.list", "deb https://docker.example/linux/debian trixie stable\n", [], []),
+        ("a.list", "deb https://mongo.example/debian trixie/org/8 main\n", [], []),
+        ("a.list", "# deb http://one.example/debian trixie main\n", [], []),
+        ("a.list", "deb cdrom:[Debian 13]/debian trixie main\n", [], []),
+        (
+            "a.list",
+            "deb [ arch=amd64 signed-by=/k/us.gpg ] http://us.example/debian trixie main\n"
+            "deb http://one.example/debian trixie main contrib # what it is\n",
+            ["http://one.example/debian", "http://us.example/debian"],
+            [],
+        ),
+        (
+            "a.list",
+            "deb http://ftp.debian.org/ trixie-security main\n",
+            [],
+            ["http://ftp.debian.org"],
+        ),
+    ],
+)
+def test_the_archives_of_a_host(
+    tmp_path: Path, name: str, text: str, debian: list[str], security: list[str]
+) -> None:
+    (tmp_path / "sources.list.d").mkdir()
+    (tmp_path / "sources.list.d" / name).write_text(text)
+    found = mirror.find(None, tmp_path)
+    assert found.bases == {
+        "debian": (*debian, DEBIAN),
+        "debian-security": (*security, SECURITY),
+    }
+    lacking = {"debian": not debian, "debian-security": not security}
+    assert found.lacking == tuple(name for name, lacks in lacking.items() if lacks)
+    assert found.with_snapshot(1).lacking == found.lacking
+
+
+def test_a_host_whose_sources_are_a_list_of_mirrors(tmp_path: Path) -> None:
+    (tmp_path / "debian.list").write_text("# ours\nhttp://one.example/debian\tpriority:1\n\n")
+    (tmp_path / "sources.list").write_text(
+        f"deb mirror+file:{tmp_path}/debian.list trixie main\n"
+        "deb mirror+file:/nonexistent/list trixie-security main\n"
+    )
+    found = mirror.find(None, tmp_path)
+    assert found.bases["debian"] == ("http://one.example/debian", DEBIAN)
+    assert found.lacking == ("debian-security",)
+
+
+def test_the_image_asks_each_archive_where_debian_documents_it() -> None:
+    text = (ROOT / "roles/common/base/etc/apt/sources.list.d/debian.sources").read_text()
+    uris = [line.split()[1] for line in text.splitlines() if line.startswith("URIs:")]
+    assert uris == list(mirror.PUBLIC.values())
 
 
 def test_the_option_goes_first_then_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

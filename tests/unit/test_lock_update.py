@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import email.utils
 import hashlib
+import re
 import shutil
 import subprocess
 import time
@@ -27,6 +28,9 @@ from lvslab.model.role import RoleSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 DATE = 1_790_000_000
+# What apt says of a signature: up to 2 in gpgv's words, from 3 on in sqv's.
+UNKNOWN_KEY = re.compile("NO_PUBKEY|Missing key [0-9A-F]{40}, which is needed")
+CHANGED = re.compile("BADSIG|Message has been manipulated")
 SUITES = (
     ("debian", "trixie"),
     ("debian", "trixie-updates"),
@@ -151,7 +155,7 @@ def test_another_s_key_is_refused(archive: Archive, lab: Lab, specs: Roles, work
     archive.key("stranger")
     archive.publish(signed="stranger")
     error = refused(archive, lab, specs, work)
-    assert "NO_PUBKEY" in error.message
+    assert UNKNOWN_KEY.search(error.message)
     assert "not signed by Debian" in error.hint
 
 
@@ -169,7 +173,7 @@ def test_a_signed_release_that_was_changed_is_refused(
     path = archive.suite("debian", "trixie") / "InRelease"
     path.write_text(path.read_text().replace("Origin: test", "Origin: evil"))
     error = refused(archive, lab, specs, work)
-    assert "BADSIG" in error.message
+    assert CHANGED.search(error.message)
     assert "not signed by Debian" in error.hint
 
 
@@ -198,8 +202,9 @@ def test_an_expired_release_of_a_stranger_is_refused_all_the_same(
 ) -> None:
     archive.key("stranger")
     archive.publish(valid=-86400, signed="stranger")
-    with pytest.raises(StageError, match="NO_PUBKEY"):
+    with pytest.raises(StageError, match=UNKNOWN_KEY) as caught:
         resolve(archive, lab, specs, work, ignore=True)
+    assert "not signed by Debian" in caught.value.hint
 
 
 # --- the verb, with a lock of its own
@@ -277,7 +282,7 @@ def test_what_is_refused_leaves_the_lock_as_it_was(
     archive.key("stranger")
     archive.publish(fixed="keepalived", signed="stranger")
     assert update(archive) == 4
-    assert "NO_PUBKEY" in capsys.readouterr().err
+    assert UNKNOWN_KEY.search(capsys.readouterr().err)
     assert lock.read_bytes() == before
 
 

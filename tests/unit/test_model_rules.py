@@ -17,6 +17,8 @@ from pydantic import ValidationError
 from lvslab.model import load, rules
 from lvslab.model.lab import Lab, Role, Vrrp
 from lvslab.model.names import name_findings
+from lvslab.model.rules.nodes import reserved_on_windows
+from lvslab.render.handout import handout
 from tests.strategies import labs
 
 ROOT = Path(__file__).parents[2]
@@ -168,3 +170,61 @@ def test_a_node_without_interfaces_is_told_so(lab: Lab) -> None:
     bare = lab.nodes["rs1"].model_copy(update={"interfaces": {}})
     told = said(lab.model_copy(update={"nodes": lab.nodes | {"rs1": bare}}))
     assert "rs1 has no interface eth1; it has no interface at all" in told
+
+
+DEVICES = ["con", "prn", "aux", "nul", *(f"{d}{n}" for d in ("com", "lpt") for n in range(10))]
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_no_node_is_called_as_a_device_of_windows(lab: Lab, name: str) -> None:
+    """With any extension, too: a node's files are NAME.vmx, NAME.iso and NAME.ova."""
+    told = said(lab.model_copy(update={"nodes": lab.nodes | {name: lab.nodes["rs1"]}}))
+    assert any(f"{name} cannot be the name of a node, Windows has a device" in t for t in told)
+    for spelt in (name, name.upper(), f"{name}.iso", f"{name.title()}.tar.gz", f"{name} .vmx"):
+        assert reserved_on_windows(spelt)
+
+
+@pytest.mark.parametrize(
+    "name", ["com10", "com", "lpt", "console", "auxi", "xcon", "nul2", "con-1", "rs1.con", "a.b c"]
+)
+def test_other_names_are_no_devices(lab: Lab, name: str) -> None:
+    assert not reserved_on_windows(name)
+    told = said(lab.model_copy(update={"nodes": lab.nodes | {name: lab.nodes["rs1"]}}))
+    assert not any("cannot be the name of a node" in t for t in told)
+
+
+@pytest.mark.parametrize("name", ["rs1.", "rs1 ", "rs1. .", "COM\u00b9", "lpt\u00b3.iso", "CONIN$"])
+def test_what_windows_drops_or_has_since_long(name: str) -> None:
+    assert reserved_on_windows(name)
+
+
+@SLOWLY
+@given(labs(max_real_servers=5))
+def test_windows_can_unpack_what_is_handed_out(lab: Lab) -> None:
+    """No part of a path is a device's name, and no two paths are one there."""
+    paths = [*handout(lab), *(f"{n}/{n}.{e}" for n in lab.nodes for e in ("vmdk", "iso"))]
+    paths += ["SHA256SUMS", "base/director.vmdk", "base/real-server.vmdk"]
+    assert not any(reserved_on_windows(part) for path in paths for part in path.split("/"))
+    folders = {path.lower() for path in paths} | {f"{node}" for node in lab.nodes} | {"base"}
+    assert len(folders) == len(set(paths)) + len(lab.nodes) + 1
+
+
+def test_a_warning_is_for_a_lab_that_is_right(lab: Lab, tmp_path: Path) -> None:
+    """VMnet8 as a host-only network: most hosts have VMware's NAT there."""
+    assert rules.warning_findings(lab) == []
+    assert load.warnings(ROOT / "lab.yaml") == []
+    text = (ROOT / "lab.yaml").read_text().replace("{kind: nat}", "{cidr: 192.168.8.0/24}")
+    path = tmp_path / "lab.yaml"
+    path.write_text(text)
+    [problem] = load.warnings(path)
+    line = text.splitlines().index(next(t for t in text.splitlines() if "VMnet8: {" in t)) + 1
+    assert (problem.line, problem.column) == (line, 3)
+    assert "VMnet8 is host-only here, and VMware's own NAT network on most hosts" in str(problem)
+    assert "use another such as VMnet2" in str(problem)
+
+
+def test_every_warning_is_made_by_some_lab(lab: Lab) -> None:
+    network = lab.networks["VMnet13"]
+    changed = lab.model_copy(update={"networks": {**lab.networks, "VMnet8": network}})
+    assert all(list(each(changed)) for each in rules.WARNINGS)
+    assert rules.WARNINGS and not set(rules.WARNINGS) & set(rules.RULES)

@@ -15,18 +15,21 @@ from pathlib import Path
 
 import pytest
 
+from lvslab.build import pool as pool_module
 from lvslab.build.lock import Package
 from lvslab.build.mirror import Mirrors
-from lvslab.build.pool import Pool
+from lvslab.build.pool import Download, Pool
 from lvslab.core.errors import StageError
 
 ROOT = Path(__file__).resolve().parents[2]
 GOOD = b"the package" * 1000
 
 
-def package(content: bytes = GOOD, path: str = "pool/main/a/a_1_amd64.deb") -> Package:
+def package(
+    content: bytes = GOOD, path: str = "pool/main/a/a_1_amd64.deb", archive: str = "debian"
+) -> Package:
     digest = hashlib.sha256(content).hexdigest()
-    return Package("a", "1", "amd64", digest, len(content), "debian", path)
+    return Package("a", "1", "amd64", digest, len(content), archive, path)
 
 
 class Mirror(http.server.ThreadingHTTPServer):
@@ -183,3 +186,88 @@ def test_an_address_that_cannot_be_asked_is_named(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="cannot be had") as caught:
         pool(tmp_path, "http://127.0.0.1:9/gr\u00fcn").get([package()])
     assert "http://127.0.0.1:9/gr\u00fcn/pool" in caught.value.message
+
+
+SMALL, LARGE = b"a fix", b"a large fix" * 1000
+SECURITY = (
+    package(LARGE, "pool/updates/main/l_1_amd64.deb", "debian-security"),
+    package(SMALL, "pool/updates/main/s_1_amd64.deb", "debian-security"),
+)
+
+
+def looking_ahead(folder: Path, mirror: Mirror, *, offline: bool = False) -> Pool:
+    """A pool of a run that needs `SECURITY`, too, on a host without that archive."""
+    mirrors = Mirrors(
+        {"debian": (mirror.url,), "debian-security": (f"{mirror.url}/sec",)}, ("debian-security",)
+    )
+    return Pool(folder, mirrors, offline, lambda: (package(), *SECURITY))
+
+
+def test_an_archive_that_cannot_be_had_is_found_before_the_first_download(
+    tmp_path: Path, mirror: Mirror
+) -> None:
+    others = [package(b"%d" % n, f"pool/main/{n}.deb") for n in range(20)]
+    for item, body in ((package(), GOOD), *((o, b"%d" % n) for n, o in enumerate(others))):
+        mirror.answers[f"/{item.path}"] = (body, len(body))
+    ours = looking_ahead(tmp_path, mirror)
+    for _ in range(2):  # the second stage is told the same, and nobody is asked again
+        with pytest.raises(StageError) as caught:
+            ours.get(others)
+    assert caught.value.message == (
+        "s_1_amd64.deb cannot be had with the bytes that the lock names\n"
+        "    the package sources of this host (/etc/apt) have no archive debian-security, "
+        "so only public addresses were asked\n"
+        f"    {mirror.url}/sec/pool/updates/main/s_1_amd64.deb: the mirror answers 404 Not Found"
+    )
+    assert caught.value.where == "debian-security"
+    assert "add debian-security to the package sources of this host" in caught.value.hint
+    assert sorted(mirror.asked) == [f"/{package().path}", "/sec/pool/updates/main/s_1_amd64.deb"]
+
+
+def test_archives_that_answer_are_asked_once_for_their_smallest_file(
+    tmp_path: Path, mirror: Mirror
+) -> None:
+    for item, body in zip((package(), *SECURITY), (GOOD, LARGE, SMALL), strict=True):
+        place = "/sec" if item.archive == "debian-security" else ""
+        mirror.answers[f"{place}/{item.path}"] = (body, len(body))
+    ours = looking_ahead(tmp_path, mirror)
+    ours.get([package()])
+    assert "/sec/pool/updates/main/s_1_amd64.deb" in mirror.asked
+    assert len(mirror.asked) == 2
+    ours.get([package(), *SECURITY])
+    assert len(mirror.asked) == 3
+
+
+def test_what_is_kept_and_what_is_offline_asks_no_archive(tmp_path: Path, mirror: Mirror) -> None:
+    mirror.answers[f"/{package().path}"] = (GOOD, len(GOOD))
+    pool(tmp_path, mirror.url).get([package()])
+    looking_ahead(tmp_path, mirror).get([package()])
+    with pytest.raises(StageError, match="--offline forbids"):
+        looking_ahead(tmp_path, mirror, offline=True).get([package(), *SECURITY])
+    assert mirror.asked == [f"/{package().path}"]
+
+
+def test_no_archive_answers_and_all_are_named(tmp_path: Path, mirror: Mirror) -> None:
+    with pytest.raises(StageError) as caught:
+        looking_ahead(tmp_path, mirror).get([package()])
+    lines = caught.value.message.splitlines()
+    assert [line.partition(":")[0] for line in lines if line[0] != " "] == [
+        "debian-security",
+        "debian",
+    ]
+
+
+def test_an_address_where_nobody_listens_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    real = pool_module._download
+
+    def counted(url: str, item: Download, target: Path) -> None:
+        asked.append(url)
+        real(url, item, target)
+
+    monkeypatch.setattr(pool_module, "_download", counted)
+    with pytest.raises(StageError, match="Connection refused"):
+        pool(tmp_path, "http://127.0.0.1:9").get([package()])
+    assert len(asked) == 1

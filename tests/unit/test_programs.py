@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import yaml
@@ -151,6 +152,67 @@ def test_every_text_of_every_lab(program_tree: Tree, specs: Specs, lab: Lab) -> 
     assert [int(n) for n in re.findall(r"^Listen (\d+)$", ports, re.M)] == lab.service_ports
 
 
+# Every number of keepalived.conf at the least and at the most that lab.yaml may say.
+LEAST: dict[str, Any] = {
+    "vrrp": {"advert_seconds": 0.01, "preempt_delay_seconds": 0.001, "garp_repeat": 1},
+    "garp_refresh_seconds": 0,
+    "check": {"connect_timeout_seconds": 0.01, "delay_loop_seconds": 0.01, "retry": 0}
+    | {"delay_before_retry_seconds": 0.01},
+    "instance": {"router_id": 1, "priorities": {"lvs1": 2, "lvs2": 1}},
+    "weight": 0,
+    "track": -1,
+}
+MOST: dict[str, Any] = {
+    "vrrp": {"advert_seconds": 40.95, "preempt_delay_seconds": 1000, "garp_repeat": 20},
+    "garp_refresh_seconds": 3600,
+    "check": {"connect_timeout_seconds": 60, "delay_loop_seconds": 3600, "retry": 20}
+    | {"delay_before_retry_seconds": 60},
+    "instance": {"router_id": 255, "priorities": {"lvs1": 254, "lvs2": 253}},
+    "weight": 65535,
+    "track": -253,
+}
+
+
+def _at_bounds(lab: Lab, bounds: dict[str, Any], *, tracked: bool, version: int = 3) -> Lab:
+    data = lab.model_dump(mode="json")
+    data["directors"]["vrrp"] |= bounds["vrrp"] | {"version": version}
+    data["directors"]["vrrp"]["garp_refresh_seconds"] = bounds["garp_refresh_seconds"]
+    if version == 2:
+        data["directors"]["vrrp"]["advert_seconds"] = 1 if bounds is LEAST else 255
+    data["directors"]["track"] |= {"enabled": tracked, "weight": bounds["track"]}
+    for instance in data["vrrp_instances"].values():
+        instance |= bounds["instance"] | {"router_id": instance["router_id"]}
+    data["vrrp_instances"]["VI_1"] |= bounds["instance"]
+    for server in data["virtual_servers"].values():
+        server["check"] |= bounds["check"]
+        server["weights"] = {"rs1": bounds["weight"], "rs2": 1}
+    return Lab.model_validate(data)
+
+
+@pytest.mark.parametrize("bounds", [LEAST, MOST], ids=["least", "most"])
+@pytest.mark.parametrize("tracked", [True, False])
+@pytest.mark.parametrize("version", [2, 3])
+def test_keepalived_takes_every_number_that_lab_yaml_may_have(
+    lab: Lab, program_tree: Tree, bounds: dict[str, Any], tracked: bool, version: int
+) -> None:
+    this = _at_bounds(lab, bounds, tracked=tracked, version=version)
+    _keepalived_takes(program_tree(Role.DIRECTOR), this, render.keepalived_conf(this))
+
+
+@pytest.mark.parametrize("number", ["1e-05", "1e+22", "1e3"])
+def test_keepalived_refuses_an_exponent(lab: Lab, program_tree: Tree, number: str) -> None:
+    conf = render.keepalived_conf(lab)
+    assert "delay_loop 0.5\n" in conf
+    ended = _keepalived(
+        program_tree(Role.DIRECTOR),
+        lab,
+        "lvs1",
+        conf.replace("delay_loop 0.5", f"delay_loop {number}"),
+    )
+    assert ended.status != 0 or ended.text
+    assert number in ended.text
+
+
 @pytest.mark.parametrize(
     ("right", "wrong", "message"),
     [
@@ -178,7 +240,7 @@ def test_keepalived_refuses_mistakes(
     ("role", "units"),
     [
         (Role.DIRECTOR, ["keepalived.service", "lvslab-sync.service", "lvslab-track.service"]),
-        (Role.REAL_SERVER, ["apache2.service"]),
+        (Role.REAL_SERVER, ["apache2.service", "php8.4-fpm.service"]),
     ],
 )
 def test_systemd_takes_the_units(
@@ -226,9 +288,10 @@ def test_the_page_names_the_node_on_every_port(
 ) -> None:
     """Apache itself serves the page, on a host whose name no file of the role has."""
     script = (
-        "ip link set lo up; mkdir -p /var/log/apache2 /run/apache2 /run/lock; "
-        "unshare --uts sh -c 'hostname rs77; apache2ctl start; sleep 1; "
-        "for port in 80 81 8080; do curl -sSi http://127.0.0.1:$port/; done; apache2ctl stop'"
+        "ip link set lo up; mkdir -p /var/log/apache2 /run/apache2 /run/lock /run/php; "
+        "unshare --uts sh -c 'hostname rs77; php-fpm8.4; apache2ctl start; sleep 1; "
+        "for port in 80 81 8080; do curl -sSi http://127.0.0.1:$port/; done; apache2ctl stop; "
+        "kill $(cat /run/php/php8.4-fpm.pid)'"
     )
     for this, ports in ((lab, [80]), (wide_lab, [80, 8080])):
         assert this.service_ports == ports

@@ -148,6 +148,7 @@ def test_issue_names_the_seeds(lab: Lab, specs: Specs) -> None:
         (Role.DIRECTOR, "lvslab-sync.service"),
         (Role.DIRECTOR, "lvslab-track.service"),
         (Role.REAL_SERVER, "apache2.service.d/10-lvslab.conf"),
+        (Role.REAL_SERVER, "php8.4-fpm.service.d/10-lvslab.conf"),
     ],
 )
 def test_nothing_of_the_cluster_starts_without_a_seed(

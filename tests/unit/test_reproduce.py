@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from lvslab.build import lock as locks
 from lvslab.build.bake import Circumstances
 from lvslab.build.disk import SECTOR, layout
 from lvslab.check import reproduce as check
@@ -35,6 +36,7 @@ from lvslab.core.errors import InputError, StageError
 from lvslab.core.events import Event, StageDone, silent
 from lvslab.export import ova, seed, vmdk
 from lvslab.make import Built, Options, provenance
+from lvslab.make.report import FORM, lock_table
 from lvslab.make.trees import LOCK, ROOT
 from lvslab.model.lab import Lab, Role
 from lvslab.render import node_seed
@@ -136,8 +138,9 @@ def report(folder: Path, **more: Any) -> None:
     made = folder / "stages/ova-director" / f"id-{folder.name}" / "director.ova"
     sum_ = hashlib.sha256(made.read_bytes()).hexdigest()
     data = {
+        "form": FORM,
         "lab": {},
-        "roles": {"director": {}},
+        "roles": {"director": "5"},
         "lock": {"sha256": "1"},
         "source": {"sha256": "2", "commit": ""},
         "tools": {"deflate": "0.8"},
@@ -498,7 +501,7 @@ def test_what_was_asked_for_is_asked_for_again(
     first = Build(
         {
             "lab": {}, "roles": {}, "artifacts": {}, "stages": [],
-            "lock": json.loads(LOCK.read_text()), "provenance": {"predicate": parameters},
+            "lock": lock_table(locks.load(LOCK)), "provenance": {"predicate": parameters},
         }
     )  # fmt: skip
     monkeypatch.setattr(again, "_follow", lambda *_: None)

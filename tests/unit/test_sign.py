@@ -10,7 +10,8 @@ import pytest
 
 from lvslab.check.verify import Outcome, verify
 from lvslab.cli.main import main
-from lvslab.core.errors import CheckFailed, InputError
+from lvslab.core import procs
+from lvslab.core.errors import CheckFailed, InputError, MissingError
 from lvslab.export import sign, sums
 from lvslab.export.seed import write_iso
 from lvslab.model.lab import Lab
@@ -191,6 +192,22 @@ def test_gpg_signs_too(folder: Path, gpg_home: Path) -> None:
         sign.signer(folder, ring)
     with pytest.raises(InputError, match="signing"):
         sign.sign(folder, "stranger@example.org")
+
+
+def test_a_program_that_is_not_installed_is_no_bad_signature(
+    folder: Path, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debian 13 has gpg without gpgv: then nothing is known of the signature."""
+    signers = allow(tmp_path / "who", key)
+    sign.sign(folder, str(key))
+    monkeypatch.setattr(procs, "search_path", lambda: str(tmp_path / "empty"))
+    with pytest.raises(MissingError, match="ssh-keygen is not installed"):
+        sign.signer(folder, signers)
+    (folder / sign.SSH).rename(folder / sign.GPG)
+    with pytest.raises(MissingError, match="gpgv is not installed"):
+        sign.signer(folder, signers)
+    with pytest.raises(MissingError, match="gpg is not installed"):
+        sign.sign(folder, "teacher@example.org")
 
 
 def test_a_list_of_signers_that_is_not_there(folder: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from lvslab.build.packer import PINNED
 from lvslab.build.tree import Recipe
 from lvslab.core.stages import Make, Stages
 from lvslab.make import Options, Pipeline
@@ -197,3 +198,26 @@ def test_another_version_makes_another_bundle(
     assert after.name == "lvslab-9.9.9.zip"
     assert after.is_file()
     assert after.parent != before.parent
+
+
+def test_what_is_still_to_fetch_belongs_to_stages_that_are_not_made(
+    lab: Lab, specs: dict[Role, RoleSpec], tmp_path: Path
+) -> None:
+    def missing() -> set[str]:
+        pipeline = Pipeline(lab, specs, Options(tmp_path / "cache", tmp_path / "out"))
+        return {item.path for item in pipeline.pool.ahead()}
+
+    pipeline = Pipeline(lab, specs, Options(tmp_path / "cache", tmp_path / "out"))
+    pipeline.stages = recorder = Recorder(tmp_path / "cache")
+    recorder.seen = {}
+    groups = {
+        name: {package.path for package in group} for name, group in pipeline.lock.groups.items()
+    }
+    everything = set().union(*groups.values()) | {PINNED.path}
+    assert missing() == everything
+    pipeline.packer()
+    pipeline.base_tree(Role.REAL_SERVER)
+    assert missing() == groups["tools"] | groups["director"]
+    pipeline.tools()
+    pipeline.base_tree(Role.DIRECTOR)
+    assert missing() == set()

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from lvslab.check.verify import RULES, Finding, Outcome, verify
+from lvslab.check.verify.machine import VMX, Machine
 from lvslab.core.errors import InputError
 from lvslab.export import vmdk
-from lvslab.model.lab import Lab
+from lvslab.model.lab import Lab, Node
+from lvslab.render.vmx import vmx as rendered
 from lvslab.run import vmx
 from tests.appliance import make_disk
+from tests.strategies import labs
 
 GOOD = """.encoding = "UTF-8"
 config.version = "8"
@@ -164,6 +170,25 @@ CASES: list[tuple[str, str, str, set[str]]] = [
 def test_a_broken_machine_is_refused(folder: Path, old: str, new: str, expected: set[str]) -> None:
     assert old in GOOD
     assert failing(folder, GOOD.replace(old, new, 1)) == expected
+
+
+OWN = ("vmx-form", "vmx-memory", "vmx-mac", "vmx-lab", "vmx-slots", "vmx-network")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(labs(max_real_servers=5), st.sampled_from([(256, 1), (260, 3), (65536, 16)]))
+def test_what_a_lab_may_say_is_a_machine_that_passes(lab: Lab, size: tuple[int, int]) -> None:
+    """What `validate` takes, and what comes of it: no rule of a .vmx's own refuses it."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, node in lab.nodes.items():
+            values = node.model_dump() | {"memory_mib": size[0], "cpus": size[1]}
+            this = lab.model_copy(update={"nodes": {**lab.nodes, name: Node(**values)}})
+            path = Path(folder) / f"{name}.vmx"
+            path.write_text(rendered(this, name))
+            found = {f.rule.id: f for f in VMX.run(Machine(path, this), name)}
+            assert [found[rule] for rule in OWN if found[rule].outcome is not Outcome.PASS] == []
+            path.write_text(rendered(this, name).replace(f'"{size[0]}"', f'"{size[0] - 2}"'))
+            assert "vmx-memory" in failed(VMX.run(Machine(path, this), name))
 
 
 def test_a_stream_optimized_disk_is_refused(raw: Path, folder: Path) -> None:

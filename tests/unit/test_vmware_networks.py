@@ -126,6 +126,8 @@ def host(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Host:
     assert shell
     programs = {"vmware-networks": FAKE_VMWARE_NETWORKS, "ip": FAKE_IP, "ps": FAKE_PS}
     (tmp_path / "bin").mkdir()
+    if awk := shutil.which({"dash": "mawk", "bash": "gawk"}[request.param]):
+        (tmp_path / "bin" / "awk").symlink_to(awk)
     for name, text in programs.items():
         (tmp_path / "bin" / name).write_text(text)
         (tmp_path / "bin" / name).chmod(0o755)
@@ -450,7 +452,7 @@ def test_powershell_is_well_formed(lab: Lab, wide_lab: Lab, name: str) -> None:
 CMDLETS = {
     *("Copy-Item", "New-Item", "Join-Path", "Split-Path", "Test-Path", "Resolve-Path"),
     *("ForEach-Object", "Where-Object", "Select-Object", "New-Object", "Select-String"),
-    "Sort-Object",
+    *("Sort-Object", "Get-Item", "Remove-Item"),
     *("Get-ChildItem", "Get-Date", "Get-ItemProperty", "Get-Process", "Start-Process"),
     "Stop-Process",
     *("Get-NetAdapter", "Get-NetIPAddress", "New-NetIPAddress", "Remove-NetIPAddress"),
@@ -474,7 +476,7 @@ def test_the_windows_script_looks_for_clashes_before_it_changes_anything(lab: La
     assert "which overlaps $($net.Name)" in text
     before, found, after = text.partition('if ($clashes) { Stop-With 1 ($clashes -join "`n") }')
     assert found
-    assert "$clashes = @(Get-Clash)" in before
+    assert "$clashes = @(Get-Taken) + @(Get-Clash)" in before
     assert not re.search(r"^Save-Backup|^Invoke-Vnetlib|^Set-HostAddress", before, re.M)
     assert re.search(r"^Save-Backup$", after, re.M)
     report = text.partition("function Show-Report {")[2].partition("\n}\n")[0]
@@ -521,3 +523,278 @@ def test_the_windows_script_wants_what_the_linux_one_wants(lab: Lab) -> None:
         ("VMnet12", "192.168.100.0", "255.255.255.0", "24", ""),
         ("VMnet13", "192.168.200.0", "255.255.255.0", "24", ""),
     ]
+
+
+# --- networks that somebody uses for something else
+
+NAT = "has VMware's NAT now, and a network that has is not changed"
+BRIDGED = "a real network, where VRRP must not get"
+
+
+def wanted(lab: Lab) -> str:
+    """The file as the script leaves it on a host that has nothing else."""
+    return "VERSION=1,0\n" + "".join(f"answer {k} {v}\n" for k, v in answers(lab).items())
+
+
+def up(host: Host) -> None:
+    (host.folder / "up-vmnet1").write_text("192.168.50.100/24\n")
+
+
+@pytest.mark.parametrize(
+    ("lines", "card"),
+    [
+        ("add_bridge_mapping eth0 12", "eth0"),
+        ("add_bridge_mapping\twlan0\t12  ", "wlan0"),
+        ("  Add_Bridge_Mapping enp0s31f6 vmnet12", "enp0s31f6"),
+        ('add_bridge_mapping "br0" "/dev/vmnet12"', "br0"),
+        ("add_bridge_mapping eth0 12 # the office", "eth0"),
+        ("answer VNET_12_INTERFACE eth3", "eth3"),
+        ("answer VNL_DEFAULT_BRIDGE_VNET 12", "whatever card there is"),
+        ("remove_bridge_mapping eth0\nadd_bridge_mapping eth0 12", "eth0"),
+        ("add_bridge_mapping eth0 0\nadd_bridge_mapping eth1 12", "eth1"),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_bridged_network_is_told_and_left_alone(
+    host: Host, lab: Lab, lines: str, card: str, end: str
+) -> None:
+    text = (wanted(lab) + lines + "\n").replace("\n", end)
+    host.file.write_bytes(text.encode())
+    up(host)
+    for words in (["--check"], []):
+        status, said = host.run(*words)
+        assert status == 1
+        assert f"VMnet12: is bridged to {card}, {BRIDGED}" in said
+        assert "VMnet13" not in said and "VMnet1:" not in said
+    assert host.file.read_bytes() == text.encode()
+    assert host.calls() == [] and host.backups() == []
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "add_bridge_mapping eth0 0",
+        "add_bridge_mapping eth0 2\nadd_bridge_mapping eth1 112",
+        "add_bridge_mapping eth0 12\nremove_bridge_mapping eth0",
+        "add_bridge_mapping eth0 12\nadd_bridge_mapping eth0 0",
+        "# add_bridge_mapping eth0 12",
+        "answer VNL_DEFAULT_BRIDGE_VNET -1",
+        "answer VNL_DEFAULT_BRIDGE_VNET 0",
+        "answer VNET_12_INTERFACE eth0\nremove_answer VNET_12_INTERFACE",
+        "answer VNET_2_INTERFACE eth0",
+        "answer VNET_8_NAT yes\nadd_nat_portfwd 8 tcp 12 172.16.88.128 12",
+        "answer VNET_12_NAT no\nanswer VNET_2_NAT yes",
+        "answer VNET_12_NAT yes\nremove_answer VNET_12_NAT",
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_others_networks_are_no_matter(host: Host, lab: Lab, lines: str, end: str) -> None:
+    """The control: a bridge, a NAT or a remark that is not about the lab's networks."""
+    host.file.write_bytes((wanted(lab) + lines + "\n").replace("\n", end).encode())
+    up(host)
+    assert host.run("--check") in [
+        (0, "all networks of the lab are there\n"),
+        (
+            1,
+            "\n".join(f"{v}: names VMnet..., on Linux it must be /dev/vmnet..." for v in vmx(host))
+            + "\n",
+        ),
+    ]
+
+
+def vmx(host: Host) -> list[Path]:
+    return sorted((host.folder / "lab").glob("*/*.vmx"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "answer VNET_12_NAT yes",
+        "answer\tVNET_12_NAT\tYES",
+        "  ANSWER vnet_12_nat True  ",
+        'answer VNET_12_NAT "yes" # mine',
+        "answer VNET_12_NAT no\nanswer VNET_12_NAT yes",
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_network_with_nat_is_told_and_left_alone(host: Host, line: str, end: str) -> None:
+    text = (AS_INSTALLED + line + "\n").replace("\n", end)
+    host.file.write_bytes(text.encode())
+    for words in (["--check"], []):
+        status, said = host.run(*words)
+        assert status == 1
+        assert f"VMnet12: {NAT}" in said
+        assert "VMnet12: VNET" not in said
+    assert host.file.read_bytes() == text.encode()
+    assert host.calls() == [] and host.backups() == []
+
+
+def host_only_vmnet8(lab: Lab) -> Lab:
+    """The lab with VMnet8 as one more host-only network."""
+    data = lab.model_dump(mode="json")
+    data["networks"]["VMnet8"] = {"cidr": "192.168.8.0/24"}
+    return Lab.model_validate(data)
+
+
+def test_vmware_s_own_nat_stays(host: Host, lab: Lab) -> None:
+    """On every fresh host VMnet8 has it, and the other machines go out through it."""
+    (host.folder / "lab" / NETWORKS_SH).write_text(handout(host_only_vmnet8(lab))[NETWORKS_SH])
+    for words in (["--check"], []):
+        status, said = host.run(*words)
+        assert status == 1
+        assert f"VMnet8: {NAT}" in said
+    assert host.file.read_text() == AS_INSTALLED
+    assert host.calls() == []
+    host.file.write_text(AS_INSTALLED.replace("VNET_8_NAT yes", "VNET_8_NAT no"))
+    assert host.run()[0] == 0  # the control: without NAT it is a network as any other
+    assert "answer VNET_8_HOSTONLY_SUBNET 192.168.8.0\n" in host.file.read_text()
+
+
+def test_the_verb_says_the_same(
+    host: Host,
+    lab: Lab,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for key, value in host.environment().items():
+        monkeypatch.setenv(key, value)
+    path = tmp_path / "lab.yaml"
+    text = (ROOT / "lab.yaml").read_text()
+    path.write_text(text.replace("{kind: nat}", "{cidr: 192.168.8.0/24}"))
+    host.file.write_text(AS_INSTALLED + "add_bridge_mapping eth0 12\n")
+    words = ["vmware", "networks", "--file", str(host.file), "--lab", str(path)]
+    words += ["--folder", str(tmp_path)]
+    for more in ([], ["--check"]):
+        assert main.main([*words, *more]) == 1
+        said = capsys.readouterr().err
+        assert f"VMnet8: {NAT}" in said
+        assert f"VMnet12: is bridged to eth0, {BRIDGED}" in said
+        assert "to mend it" not in said  # as root it would change nothing either
+    assert host.file.read_text() == AS_INSTALLED + "add_bridge_mapping eth0 12\n"
+    assert main.main(["validate", "--lab", str(path)]) == 0
+    said = capsys.readouterr()
+    assert re.search(r"^warning: \S*lab\.yaml:\d+:3: VMnet8 is host-only here", said.err, re.M)
+    assert said.out.endswith("lab.yaml: no error\n")
+    assert main.main(["validate", "--lab", str(ROOT / "lab.yaml")]) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+def spelt_otherwise(text: str) -> str:
+    """The same file as a person may have written it, with every kind of blank and quote."""
+    lines = []
+    for number, line in enumerate(text.splitlines()):
+        verb, *rest = line.split()
+        if verb == "answer" and len(rest) == 2:
+            key, value = rest
+            value = {"yes": "YES", "no": "No"}.get(value, value)
+            line = [
+                f"answer\t{key}\t{value}",
+                f"  Answer  {key.lower()}   {value}  ",
+                f'answer "{key}" "{value}"',
+                f"answer {key} {value} # as the lab wants it",
+            ][number % 4]
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_the_file_in_other_words(host: Host, lab: Lab, end: str) -> None:
+    """What is right is right in any spelling, and what is wrong is found and written anew."""
+    text = spelt_otherwise(wanted(lab) + "answer VNET_5_DHCP yes\n").replace("\n", end)
+    host.file.write_bytes(text.encode())
+    up(host)
+    status, said = host.run()
+    assert status == 0 and "backup" not in said, said
+    assert host.file.read_bytes() == text.encode()
+    wrong = text.replace("192.168.200.0", "192.168.201.0")
+    host.file.write_bytes(wrong.encode())
+    status, said = host.run("--check")
+    assert status == 1
+    assert "VNET_13_HOSTONLY_SUBNET is 192.168.201.0, should be 192.168.200.0" in said
+    assert host.run()[0] == 0
+    after = host.file.read_bytes().decode()
+    assert "answer VNET_13_HOSTONLY_SUBNET 192.168.200.0\n" in after
+    others = [line for line in text.split("\n") if "VNET_5" in line.upper()]
+    assert others == [line for line in after.split("\n") if "VNET_5" in line.upper()]
+    assert after.upper().count("VNET_13_HOSTONLY_SUBNET") == 1
+    assert host.run("--check")[0] == 0
+
+
+def test_what_was_taken_back_is_written_again(host: Host, lab: Lab) -> None:
+    """`remove_answer` after an answer: VMware reads the file from top to bottom."""
+    host.file.write_text(wanted(lab) + "remove_answer VNET_12_HOSTONLY_SUBNET\n")
+    up(host)
+    status, said = host.run("--check")
+    assert status == 1
+    assert "VNET_12_HOSTONLY_SUBNET is not set, should be 192.168.100.0" in said
+    assert host.run()[0] == 0
+    assert "remove_answer" not in host.file.read_text()
+    assert host.run("--check")[0] == 0
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_the_file_keeps_its_owner_and_mode_and_a_link_stays_one(host: Host, mode: int) -> None:
+    elsewhere = host.folder / "elsewhere"
+    host.file.rename(elsewhere)
+    host.file.symlink_to(elsewhere)
+    elsewhere.chmod(mode)
+    if os.geteuid() == 0:
+        os.chown(elsewhere, 1234, 2345)
+    before = elsewhere.stat()
+    assert host.run()[0] == 0
+    after = elsewhere.stat()
+    assert host.file.is_symlink()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (
+        before.st_mode,
+        before.st_uid,
+        before.st_gid,
+    )
+    assert "192.168.50.0" in elsewhere.read_text()
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ['ethernet1.vnet = "VMnet12"', 'Ethernet1.VNet="vmnet12"', "\tethernet1.vnet = VMNET12 # x"],
+)
+def test_names_of_windows_in_any_spelling(host: Host, spelling: str) -> None:
+    assert host.run()[0] == 0
+    rs2 = host.folder / "lab" / "rs2" / "rs2.vmx"
+    others = rs2.read_text().replace('ethernet1.vnet = "/dev/vmnet12"\n', "")
+    rs2.write_text(others + spelling + "\n")
+    assert host.run("--check")[0] == 1
+    assert host.run()[0] == 0
+    assert host.run("--check")[0] == 0
+    assert rs2.read_text().startswith(others)
+    changed = rs2.read_text()[len(others) :]
+    assert changed == re.sub("(?i)vmnet12", "/dev/vmnet12", spelling) + "\n"
+
+
+def test_a_machine_that_is_a_link_stays_one(host: Host) -> None:
+    vmx = host.folder / "lab" / "lvs1" / "lvs1.vmx"
+    elsewhere = host.folder / "machine.vmx"
+    vmx.rename(elsewhere)
+    vmx.symlink_to(elsewhere)
+    assert host.run()[0] == 0
+    assert vmx.is_symlink()
+    assert '"/dev/vmnet12"' in elsewhere.read_text()
+
+
+def test_the_windows_script_changes_no_network_in_use(lab: Lab) -> None:
+    """In the same words as the Linux script, before anything is changed, and with -Check."""
+    text = handout(lab)[NETWORKS_PS1]
+    linux = handout(lab)[NETWORKS_SH]
+    for sentence in (
+        "NAT now, and a network that has is not changed: ",
+        "a real network, where VRRP must not get: ",
+        "take the NAT off it in the Virtual Network Editor, or ask for a lab with another number",
+        "make it host-only in the Virtual Network Editor, or ask for a lab with another number",
+    ):
+        assert sentence in text and sentence in linux
+    before, found, after = text.partition('if ($clashes) { Stop-With 1 ($clashes -join "`n") }')
+    assert found and "$clashes = @(Get-Taken) + @(Get-Clash)" in before
+    assert not re.search(r"^Save-Backup|^Invoke-Vnetlib|^Set-HostAddress", before, re.M)
+    report = text.partition("function Show-Report {")[2].partition("\n}\n")[0]
+    assert "@(Get-Taken) + @(Get-Clash) + @(Get-Problem)" in report
+    assert "'remove', 'nat'" not in text
+    assert "Get-Taken" not in after

@@ -17,6 +17,7 @@ from lvslab.cli import main
 from lvslab.core.errors import CheckFailed, InputError
 from lvslab.model.lab import Lab, Role
 from lvslab.render.handout import PATCH_PS1, PATCH_SH, handout
+from lvslab.run import vmx
 from lvslab.vmware.patch import Change, patch
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -235,20 +236,32 @@ def test_the_step_for_fusion_makes_fusion_s_names(lab: Lab, tmp_path: Path, docu
         assert found == [None, *wanted[1:]]
 
 
+SLOTS = (*range(32, 36), 36, 40, 160, 192, 224, 256, 1184, 1216, 17, "-1", "", "x", None)
+
+
 def random_vmx(seed: int) -> str:
-    """Cards in any order, with gaps, spelled in any way, with settings or not, either line end."""
+    """Cards in any order and slot, with gaps, spelled in any way, with settings or not."""
     dice = random.Random(seed)
     cards = dice.sample(range(9), dice.choice([3, 4]))
     lines = ['.encoding = "UTF-8"', "# a comment", "", 'ethernet9.present = "FALSE"']
+    lines += ['displayName = "\xc5 \x85 \xe5\x85\xb1"', 'ethernet9.vnet = "VMnet1" and more']
     lines += [f'ethernet{n}.vnet = "VMnet1"' for n in range(9) if n not in cards]
+
+    def spelt(value: object) -> str:
+        plain = f"{value}" if value != "" else '""'
+        return dice.choice([f'"{value}"', f'"{value}"', plain, f'{plain} # "a remark"'])
+
     for n in cards:
-        lines.append(f'ethernet{n}.present = "TRUE"')
+        true = dice.choice(["TRUE", "TRUE", "True", "yes", "on", "1", "t"])
+        lines.append(f"ethernet{n}.present = {spelt(true)}")
+        if (slot := dice.choice(SLOTS)) is not None:
+            lines.append(f"ethernet{n}.pciSlotNumber = {spelt(slot)}")
         if dice.random() < 0.7:
             key = dice.choice(["connectionType", "connectiontype", "CONNECTIONTYPE"])
-            lines.append(f'{dice.choice(["e", "E"])}thernet{n}.{key}="{dice.choice("abc")}"')
+            lines.append(f"{dice.choice(['e', 'E'])}thernet{n}.{key}={spelt(dice.choice('abc'))}")
         for _ in range(dice.choice([0, 1, 1, 2])):
             vnet = dice.choice(["VMnet1", "/dev/vmnet12", "VMnet13", ""])
-            lines.append(f'  ethernet{n}.vnet = "{vnet}"')
+            lines.append(f"  ethernet{n}.vnet = {spelt(vnet)}")
     dice.shuffle(lines)
     end = dice.choice(["\n", "\r\n"])
     return end.join(lines) + dice.choice([end, ""])
@@ -279,10 +292,10 @@ def test_cards_with_a_gap(lab: Lab, machine: Path) -> None:
 def test_powershell_s_script_goes_by_the_cards_that_are_there(lab: Lab) -> None:
     text = handout(lab)[PATCH_PS1]
     assert '$card = "ethernet$($present[$number])"' in text
-    assert '"ethernet$number' not in text
+    assert '"ethernet$number"' not in text and '"ethernet$number.conn' not in text
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(80))
 def test_script_and_python_agree_on_any_file(lab: Lab, tmp_path: Path, seed: int) -> None:
     text = random_vmx(seed)
     (tmp_path / "a").mkdir()
@@ -292,6 +305,201 @@ def test_script_and_python_agree_on_any_file(lab: Lab, tmp_path: Path, seed: int
     assert script(lab, second)[0] == 0
     same = (first.read_bytes().replace(b"\r", b""), second.read_bytes().replace(b"\r", b""))
     assert same[0] == same[1]
+    wires = [nic.vnet for nic in nics_of(first)]
+    assert wires in (["VMnet8", "VMnet1", "VMnet12", "VMnet13"], ["VMnet8", "VMnet12", "VMnet13"])
+
+
+def nics_of(path: Path) -> list[vmx.VmxNic]:
+    """The cards as the guest counts them, by what `lab up` reads (and QEMU is given)."""
+    text = path.read_text("latin-1") + '\nmemsize = "512"\n'
+    slots = re.compile(r"(?im)^(.*pcislotnumber.*=).*x.*$")
+    disk = 'scsi0.present = "TRUE"\nscsi0:0.present = "TRUE"\nscsi0:0.fileName = "a.vmdk"\n'
+    copy = path.with_name("copy.vmx")
+    copy.write_text(slots.sub("", text) + disk, "latin-1")
+    return list(vmx.read(copy).nics)
+
+
+def with_slots(*slots: object) -> str:
+    text = IMPORTED.replace("Ethernet1.Present", "ethernet1.present")
+    for n, slot in enumerate(slots):
+        line = f'ethernet{n}.present = "TRUE"\n'
+        assert line in text
+        text = text.replace(line, f'{line}ethernet{n}.pciSlotNumber = "{slot}"\n')
+    return text
+
+
+@pytest.mark.parametrize(
+    ("slots", "order"),
+    [
+        ((32, 33, 34, 35), [0, 1, 2, 3]),
+        ((32, 35, 34, 33), [0, 3, 2, 1]),
+        ((35, 34, 33, 32), [3, 2, 1, 0]),
+        ((36, 33, 40, 100), [1, 0, 2, 3]),
+        ((160, 192, 224, 256), [0, 1, 2, 3]),
+        ((192, 224, 256, 1184), [3, 0, 1, 2]),  # the fourth NIC is the first
+        ((1184, 160, 17, 33), [2, 3, 1, 0]),
+        (("-1", "-1", "-1", "-1"), [0, 1, 2, 3]),
+        (("-1", 32, "-1", 34), [1, 0, 3, 2]),
+    ],
+)
+@pytest.mark.parametrize("by", ["python", "script"])
+def test_cards_are_wired_as_the_guest_counts_them(
+    lab: Lab, machine: Path, slots: tuple[object, ...], order: list[int], by: str
+) -> None:
+    write(machine.parent, with_slots(*slots))
+    if by == "python":
+        patch(machine, lab, "linux")
+    else:
+        assert script(lab, machine)[0] == 0
+    wires = [
+        (kind, vnet and vnet.replace("/dev/vmnet", "VMnet")) for kind, vnet in networks(machine)
+    ]
+    assert [wires[card] for card in order] == WANTED
+    assert [nic.vnet for nic in nics_of(machine)] == ["VMnet8", "VMnet1", "VMnet12", "VMnet13"]
+    assert patch(machine, lab, "linux", dry=True).changes == ()
+    assert script(lab, machine, "--check")[0] == 0
+
+
+@pytest.mark.parametrize("by", ["python", "script"])
+def test_a_machine_wired_by_number_is_not_right(lab: Lab, machine: Path, by: str) -> None:
+    """The control: networks in the order of ethernet0 … and slots in another."""
+    write(machine.parent, with_slots(32, 33, 34, 35))
+    patch(machine, lab, "linux")
+    right = machine.read_text("latin-1")
+    machine.write_text(right.replace('"33"', '"x"').replace('"35"', '"33"').replace('"x"', '"35"'))
+    if by == "python":
+        changed = {change.key for change in patch(machine, lab, "linux", dry=True).changes}
+        assert changed == {"ethernet1.vnet", "ethernet3.vnet"}
+    else:
+        status, said = script(lab, machine, "--check")
+        assert status == 1
+        assert '  is now: ethernet1.vnet = "/dev/vmnet13"' in said
+
+
+TRUTHS = ["TRUE", "True", "true", '"yes"', "yes", "on", '"1"', "1", "T", "y", '"TRUE" # a remark']
+LIES = ["FALSE", "false", '"no"', "off", "0", '""', "", "TRUELY", '"TRUE', "# TRUE", '"FALSE"']
+
+
+@pytest.mark.parametrize(("word", "cards"), [*((w, 4) for w in TRUTHS), *((w, 3) for w in LIES)])
+def test_spellings_of_a_boolean(lab: Lab, machine: Path, word: str, cards: int) -> None:
+    """With three cards it is a real server, with four a director: by both tools."""
+    text = IMPORTED.replace('ethernet3.present = "TRUE"', f"ethernet3.present = {word}")
+    write(machine.parent, text)
+    role = Role.DIRECTOR if cards == 4 else Role.REAL_SERVER
+    assert patch(machine, lab, "linux", dry=True).role == role
+    status, said = script(lab, machine, "--check")
+    assert status == 1
+    assert f"director.vmx: a {role}" in said
+
+
+def test_a_huge_slot_is_no_traceback(lab: Lab, machine: Path) -> None:
+    for slot in ("9" * 5000, "\xb2", "1e3", "33.5"):
+        write(machine.parent, with_slots(slot, 33, 34, 35))
+        first = patch(machine, lab, "linux", dry=True)
+        assert first.role == Role.DIRECTOR
+        assert script(lab, machine, "--check")[0] == 1
+
+
+# --- whose file it is
+
+
+@pytest.mark.parametrize("by", ["python", "script"])
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o755])
+def test_the_file_stays_its_owner_s(lab: Lab, machine: Path, by: str, mode: int) -> None:
+    machine.chmod(mode)
+    if os.geteuid() == 0:
+        os.chown(machine, 1234, 2345)
+    before = machine.stat()
+    if by == "python":
+        patch(machine, lab, "linux")
+    else:
+        assert script(lab, machine)[0] == 0
+    backup = machine.with_name("director.vmx.before-lvslab")
+    assert networks(machine) != networks(backup)
+    for path in (machine, backup):
+        after = path.stat()
+        assert (after.st_uid, after.st_gid) == (before.st_uid, before.st_gid)
+        assert after.st_mode == before.st_mode
+    assert len(list(machine.parent.iterdir())) == 2
+
+
+@pytest.mark.parametrize("by", ["python", "script"])
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_symbolic_link_stays_one(
+    lab: Lab, machine: Path, tmp_path: Path, by: str, absolute: bool
+) -> None:
+    (tmp_path / "links").mkdir()
+    middle = tmp_path / "middle.vmx"
+    middle.symlink_to(machine)
+    link = tmp_path / "links" / "link.vmx"
+    link.symlink_to(middle if absolute else "../middle.vmx")
+    if by == "python":
+        done = patch(link, lab, "linux")
+        assert done.backup == machine.with_name("director.vmx.before-lvslab")
+    else:
+        status, said = script(lab, link)
+        assert status == 0
+        assert said.startswith(f"{link}: a director\n")
+    assert link.is_symlink() and middle.is_symlink() and not machine.is_symlink()
+    assert [vnet for _, vnet in networks(machine)][1:] == [
+        "/dev/vmnet1",
+        "/dev/vmnet12",
+        "/dev/vmnet13",
+    ]
+    backup = machine.with_name("director.vmx.before-lvslab")
+    assert backup.read_bytes() == IMPORTED.encode("latin-1")
+    assert [path.name for path in (tmp_path / "links").iterdir()] == ["link.vmx"]
+
+
+@pytest.mark.parametrize("by", ["python", "script"])
+@pytest.mark.parametrize("where", ["link", "target"])
+def test_a_link_s_machine_that_is_open_is_left_alone(
+    lab: Lab, machine: Path, tmp_path: Path, by: str, where: str
+) -> None:
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / "director.vmx"
+    link.symlink_to(machine)
+    open_one = link if where == "link" else machine
+    open_one.with_name("director.vmx.lck").mkdir()
+    if by == "python":
+        with pytest.raises(CheckFailed, match="VMware has it open"):
+            patch(link, lab, "linux")
+    else:
+        assert script(lab, link)[0] == 1
+    assert machine.read_bytes() == IMPORTED.encode("latin-1")
+
+
+@pytest.mark.parametrize("by", ["python", "script"])
+def test_a_file_that_is_linked_elsewhere_stays_as_it_is_there(
+    lab: Lab, machine: Path, tmp_path: Path, by: str
+) -> None:
+    """A build's files are those of its cache: writing into one would change the other."""
+    cached = tmp_path / "cached"
+    os.link(machine, cached)
+    if by == "python":
+        patch(machine, lab, "linux")
+    else:
+        assert script(lab, machine)[0] == 0
+    assert cached.read_bytes() == IMPORTED.encode("latin-1")
+    assert machine.read_bytes() != cached.read_bytes()
+    assert len(list(machine.parent.iterdir())) == 2
+
+
+def test_who_may_not_give_a_file_away_writes_into_it(
+    lab: Lab, machine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another user's file that this one may write: a new one would be this user's."""
+
+    def chown(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    machine.chmod(0o666)
+    before = machine.stat()
+    monkeypatch.setattr(os, "chown", chown)
+    patch(machine, lab, "windows")
+    assert networks(machine) == WANTED
+    assert (machine.stat().st_ino, machine.stat().st_mode) == (before.st_ino, before.st_mode)
+    assert len(list(machine.parent.iterdir())) == 2
 
 
 @pytest.mark.parametrize("name", ["director.vmx.lck", "564d-1.vmem", "director.vmss"])

@@ -232,7 +232,7 @@ def test_every_fault_is_listed_and_mended(cluster: Cluster) -> None:
 
 
 def test_directors_that_do_not_hear_each_other_are_both_master(cluster: Cluster) -> None:
-    faults.split(cluster, ("lvs1", "lvs2"))
+    faults.deafen(cluster, ("lvs1", "lvs2"))
     time.sleep(3)
     found = status.look(cluster)
     assert [sorted(instance.held_by) for instance in found.instances] == [["lvs1", "lvs2"]] * 4

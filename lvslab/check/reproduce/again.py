@@ -29,10 +29,11 @@ from lvslab.core import events
 from lvslab.core.errors import LabError, StageError
 from lvslab.core.events import Event, Listener, LogLine
 from lvslab.core.procs import die_with_parent, kill_group, program, run, stop_if_asked
-from lvslab.make import Options, images
+from lvslab.make import Options, images, report
 from lvslab.make.provenance import SOURCES
+from lvslab.make.trees import ROOT
 from lvslab.model.lab import Lab, Role
-from lvslab.model.role import RoleSpec
+from lvslab.model.load import load_role
 
 _MARK = " (again)"
 
@@ -45,23 +46,22 @@ def rebuild(
     conditions: Conditions,
     listener: Listener,
 ) -> Build:
-    """Build what `first` built, with its lab, roles and lock, in the empty folder `work`.
+    """Build what `first` built, with its lab and lock, in the empty folder `work`.
 
-    `root` is the checkout whose code is copied and run; of `options` the cache's pool,
+    `root` is the checkout whose code and roles are copied and used; of `options` the cache's pool,
     the mirror, `offline` and the acceleration count. Raises LabError as a build does.
     """
     checkout, cache, out = work / "checkout", work / "cache", work / "artifacts"
     _copy_checkout(root, checkout)
     lock = checkout / locks.FILE
-    lock.write_text(json.dumps(first.report["lock"]))
-    locks.save(locks.load(lock), lock)
+    locks.save(report.lock_of(first.report["lock"], "build.json"), lock)
     _share_pool(options.cache / "pool", cache / "pool")
     request = work / "request.json"
     request.write_text(
         json.dumps(
             {
                 "lab": first.report["lab"],
-                "roles": first.report["roles"],
+                "roles": list(first.report["roles"]),
                 "cache": str(cache),
                 "out": str(out),
                 "per_node": first.per_node,
@@ -249,10 +249,7 @@ def _otherwise(cores: int) -> Iterator[None]:
 def _build(request: Mapping[str, Any]) -> None:
     os.umask(request["umask"])
     lab = Lab.model_validate_json(json.dumps(request["lab"]))
-    roles = {
-        Role(name): RoleSpec.model_validate_json(json.dumps(spec))
-        for name, spec in request["roles"].items()
-    }
+    roles = {Role(name): load_role(ROOT / "roles", name) for name in request["roles"]}
     options = Options(
         cache=Path(request["cache"]),
         out=Path(request["out"]),

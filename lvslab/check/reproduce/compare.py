@@ -12,6 +12,7 @@ from typing import Any
 from lvslab.check.reproduce.place import first_difference
 from lvslab.check.reproduce.show import shown
 from lvslab.core.errors import InputError
+from lvslab.make.report import FORM
 
 _BAKE = "bake "
 """A bake may differ in what does not ship; what ships is compared in the final tree."""
@@ -39,12 +40,20 @@ class Build:
             data = json.loads(report.read_text())
             for name in ("artifacts", "stages", "lab", "roles", "lock"):
                 data[name]
+            form, source = data.get("form", 1), data.get("source", {})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"this is no build.json ({error!r})",
                 where=str(report),
                 hint="give the build.json of a build, for instance artifacts/build.json",
             ) from None
+        if form != FORM:
+            commit = source.get("commit") or "that wrote it"
+            raise InputError(
+                f"this build.json has form {form}, and this lvslab reads form {FORM}",
+                where=str(report),
+                hint=f"check out the commit {commit}, then try again",
+            )
         return cls(data, cache, report.parent)
 
     @property
@@ -132,13 +141,16 @@ def compare(first: Build, second: Build) -> Comparison:
 
 
 def _notes(first: Build, second: Build) -> Iterator[str]:
-    """The inputs of the two builds that differ: the code, the lock, the tools."""
+    """The inputs of the two builds that differ: the code, the lock, the roles, the tools."""
     one, two = first.report, second.report
     for what, key in (("source", "sha256"), ("lock", "sha256")):
         a, b = (report.get(what, {}).get(key, "unknown") for report in (one, two))
         if a != b:
             commit = one.get(what, {}).get("commit", "")
             yield f"{what} {a} -> {b}" + (f" (git checkout {commit})" if commit else "")
+    for role in sorted(one["roles"].keys() & two["roles"].keys()):
+        if one["roles"][role] != two["roles"][role]:
+            yield f"role {role} {one['roles'][role]} -> {two['roles'][role]}"
     tools = [{**report.get("tools", {}), "lvslab": report.get("lvslab")} for report in (one, two)]
     for name in sorted({*tools[0], *tools[1]}):
         if tools[0].get(name) != tools[1].get(name):

@@ -27,6 +27,7 @@ from lvslab.check.verify.package import Envelope, attribute
 from lvslab.check.verify.products import PRODUCT
 from lvslab.check.verify.rules import RULES, Finding, Outcome, Rule, Unreadable, settled
 from lvslab.check.verify.seed import SEED, SeedIso
+from lvslab.check.verify.tools import GUEST_TOOLS, Promise
 from lvslab.core.errors import InputError
 from lvslab.export import sums
 from lvslab.export.vmdk import Reader, VmdkError
@@ -226,7 +227,8 @@ def _on_disk(
         return SEED.run(SeedIso(image, node, lab), artifact)
     if inside and not inside.first and disk.bare:
         return DATA.run(disk, artifact)
-    return DISK.run(disk, artifact)
+    promise = Promise(reader.descriptor, disk)
+    return [*DISK.run(disk, artifact), *GUEST_TOOLS.run(promise, artifact)]
 
 
 def _is_gzip(path: Path, start: int) -> bool:

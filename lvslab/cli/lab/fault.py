@@ -87,7 +87,7 @@ def split(lab_path: Path, name: str | None, one: str, other: str) -> None:
                 f"{node} is no director", hint="the directors are: " + ", ".join(directors)
             )
     with cluster.changing():
-        faults.split(cluster, (one, other))
+        faults.deafen(cluster, (one, other))
     session().out(f"{one} and {other} do not hear each other's adverts")
 
 

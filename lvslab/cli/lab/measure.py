@@ -33,6 +33,7 @@ others; advert, ARP: the new owner on the wire, median; pages: who answered"""
 @which_lab
 @click.argument("faults", metavar="[FAULT]...", nargs=-1)
 @click.option("--runs", type=click.IntRange(1, 1000), default=1, show_default=True)
+@click.option("--long", is_flag=True, help="Also the faults that take minutes.")
 @click.option("--list", "only_list", is_flag=True, help="Only name the faults.")
 @click.option(
     "--svg",
@@ -45,12 +46,13 @@ def failover(
     name: str | None,
     faults: tuple[str, ...],
     runs: int,
+    long: bool,
     only_list: bool,
     svg: Path | None,
 ) -> None:
     """Break things one by one and show what a client sees; status 1 if a promise is broken.
 
-    Each fault starts from the same checkpoint. Without FAULT: all of them.
+    Each fault starts from the same checkpoint. Without FAULT: all but the long ones.
     """
     from lvslab.check import experiments, timeline
     from lvslab.check import failover as engine
@@ -61,10 +63,12 @@ def failover(
     known = experiments.everything(cluster.lab if cluster else the_lab(lab_path, None))
     if unknown := [fault for fault in faults if fault not in known]:
         raise InputError(f"there is no fault {unknown[0]}", hint="there are: " + ", ".join(known))
-    chosen = [known[fault] for fault in faults or known]
+    short = [name for name, experiment in known.items() if long or not experiment.long]
+    chosen = [known[fault] for fault in faults or short]
     if cluster is None:
-        for experiment in chosen:
-            this.out(f"{experiment.name:<18} {experiment.summary}")
+        for experiment in known.values():
+            mark = " (long)" if experiment.long else ""
+            this.out(f"{experiment.name:<18} {experiment.summary}{mark}")
         return
     with cluster.changing(), this.reporting("lab-failover") as listener:
         verdicts = engine.perform(cluster, chosen, runs, listener)

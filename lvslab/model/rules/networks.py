@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
 
-from lvslab.model.lab import Lab
+from lvslab.model.lab import NAT_NETWORK, Lab
 from lvslab.model.problems import Finding, Path, dotted, listed
-from lvslab.model.rules.registry import rule, rule_of_a_whole_lab
+from lvslab.model.rules.registry import rule, rule_of_a_whole_lab, warning
 
 PRIVATE = tuple(IPv4Network(n) for n in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
 SMALLEST = 29
@@ -36,6 +36,20 @@ def one_nat_network(lab: Lab) -> Iterator[Finding]:
     for name in others:
         what = f"{name} is a second nat network beside {first}, and VMware has only one"
         yield Finding(("networks", name), what, f"use {first} for both, or make it host-only", True)
+
+
+@warning
+def vmware_s_nat_stays(lab: Lab) -> Iterator[Finding]:
+    """VMnet8 has VMware's NAT on every fresh host, and other machines go out through it."""
+    network = lab.networks.get(NAT_NETWORK)
+    if network and network.kind == "host-only":
+        free = next(f"VMnet{n}" for n in range(2, 20) if f"VMnet{n}" not in lab.networks)
+        what = f"{NAT_NETWORK} is host-only here, and VMware's own NAT network on most hosts"
+        right = (
+            f"use another such as {free}: networks.sh and networks.ps1 change no network that has "
+            "NAT now"
+        )
+        yield Finding(("networks", NAT_NETWORK), what, right, True)
 
 
 @rule

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import product
 
@@ -9,7 +10,20 @@ from lvslab.model.lab import MAX_NODES, Lab, Node, Role
 from lvslab.model.problems import Finding, Path, listed
 from lvslab.model.rules.registry import rule, rule_of_a_whole_lab
 
-RESERVED_HOSTS = {"localhost", "client", "unseeded", "base", *Role}
+RESERVED_HOSTS = {"localhost", "client", "unseeded", "base", "sha256sums", *Role}
+
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|clock\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])")
+""""Naming Files, Paths, and Namespaces" of Windows' documentation; clock$ in older Windows."""
+
+
+def reserved_on_windows(name: str) -> bool:
+    """Whether Windows takes a file's name for a device's or cannot have it.
+
+    A device counts in any case and with any extension (`aux`, `Aux.iso`, `aux .tar.gz`); of
+    a name that ends in dots or blanks Windows drops these.
+    """
+    stem = name.partition(".")[0].rstrip(" ").lower()
+    return bool(_DEVICE.fullmatch(stem)) or name != name.rstrip(". ")
 
 
 @rule
@@ -24,11 +38,22 @@ def not_too_many_nodes(lab: Lab) -> Iterator[Finding]:
 def host_names_are_free(lab: Lab) -> Iterator[Finding]:
     """`localhost` is every machine, `client` the host, `unseeded` a machine without a seed.
 
-    Of the artifacts an OVA is named by a role, and VMware's folder of the base disks is `base`.
+    Of the artifacts an OVA is named by a role, VMware's folder of the base disks is `base`, and
+    beside it is SHA256SUMS, which on Windows is the same as in small letters.
     """
     for name in sorted(RESERVED_HOSTS & set(lab.nodes)):
         what = f"{name} cannot be the name of a node, it has another meaning"
         yield Finding(("nodes", name), what, "choose another name, such as rs3", True)
+
+
+@rule
+def names_are_files_on_windows(lab: Lab) -> Iterator[Finding]:
+    """A node's name is that of its folder and files, and most students unpack these on Windows."""
+    for name in lab.nodes:
+        if reserved_on_windows(name):
+            what = f"{name} cannot be the name of a node, Windows has a device of that name"
+            right = "choose another name, such as rs3, or nobody can unpack the lab there"
+            yield Finding(("nodes", name), what, right, True)
 
 
 @rule_of_a_whole_lab

@@ -17,6 +17,7 @@ Rule = Callable[[Lab], Iterator[Finding]]
 
 RULES: list[Rule] = []
 RULES_OF_A_WHOLE_LAB: list[Rule] = []
+WARNINGS: list[Rule] = []
 
 
 def rule(function: Rule) -> Rule:
@@ -31,6 +32,12 @@ def rule_of_a_whole_lab(function: Rule) -> Rule:
     return function
 
 
+def warning(function: Rule) -> Rule:
+    """Registers what `validate` warns of: a lab that is right, and trouble somewhere."""
+    WARNINGS.append(function)
+    return function
+
+
 def check(lab: Lab) -> list[Finding]:
     """Everything that is wrong with a lab that was not read from a file."""
     return name_findings(lab.model_dump(mode="json")) or rule_findings(lab)
@@ -40,3 +47,8 @@ def rule_findings(lab: Lab, *, whole: bool = True) -> list[Finding]:
     """What the rules say of a lab whose names all point to something."""
     rules = RULES + RULES_OF_A_WHOLE_LAB if whole else RULES
     return [finding for each in rules for finding in each(lab)]
+
+
+def warning_findings(lab: Lab) -> list[Finding]:
+    """What is to be known of a lab that keeps the rules."""
+    return [finding for each in WARNINGS for finding in each(lab)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
+from lvslab.core.words import decimal
 from lvslab.model.lab import Lab, Role
 from lvslab.model.problems import Finding, Path, listed
 from lvslab.model.rules.registry import rule, rule_of_a_whole_lab
@@ -105,7 +106,7 @@ def adverts_fit_the_version(lab: Lab) -> Iterator[Finding]:
     """VRRPv2 counts seconds (RFC 3768, 5.3.7), v3 hundredths in 12 bits (RFC 5798, 5.2.7)."""
     vrrp = lab.directors.vrrp
     path = ("directors", "vrrp", "advert_seconds")
-    written = f"{vrrp.advert_seconds:g}"
+    written = decimal(vrrp.advert_seconds, 9)
     if vrrp.version == 2 and (vrrp.advert_seconds < 1 or vrrp.advert_seconds % 1):
         what = f"VRRP version 2 cannot advertise every {written} s"
         yield Finding(path, what, "write whole seconds from 1 to 255, or `version: 3`")

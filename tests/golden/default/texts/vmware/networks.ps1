@@ -3,6 +3,8 @@
     The VMware networks of the lab "lvslab" on a Windows host.
 .DESCRIPTION
     Makes VMnet1, VMnet12, VMnet13 without DHCP and NAT; other networks stay as they are.
+    A network of the lab that has VMware's NAT now, or is bridged to a real card, is never changed:
+    somebody uses it, and VRRP must not get out. That is said, with status 1.
     Run it in a PowerShell that was started "as administrator":
         powershell -ExecutionPolicy Bypass -File networks.ps1
     With -Check it changes nothing and says what is missing; that needs no administrator.
@@ -20,6 +22,7 @@ $Networks = @(
     @{ Name = 'VMnet13'; Subnet = '192.168.200.0'; Mask = '255.255.255.0'; Prefix = 24; HostAddress = '' }
 )
 $Data = Join-Path $env:ProgramData 'VMware'
+$Seconds = 60 # no program of VMware's is waited for longer
 
 function Stop-With([int]$Status, [string]$Text) {
     [Console]::Error.WriteLine("networks.ps1: $Text")
@@ -62,6 +65,48 @@ function Test-Nat([string]$Name) {
     return Test-Line 'vmnetnat.conf' ("^\s*device\s*=\s*(\\\\\.\\)?$Name\s*$")
 }
 
+# What vmrun says of each network of VMware's: its type, by name ("nat", "bridged", "hostOnly").
+# VMware Player has no vmrun, and old versions do not know the word: then there is nothing.
+$Types = $null
+function Get-Type([string]$Name) {
+    if ($null -eq $script:Types) {
+        $script:Types = @{}
+        foreach ($line in @(Invoke-Vmrun)) {
+            if ($line -match '^\s*\d+\s+(vmnet\d+)\s+(\w+)\s') { $script:Types[$Matches[1]] = $Matches[2] }
+        }
+    }
+    return [string]$script:Types[$Name]
+}
+
+function Invoke-Vmrun {
+    $vmrun = Join-Path (Split-Path -Parent $Program) 'vmrun.exe'
+    if (-not (Test-Path -LiteralPath $vmrun)) { return }
+    $said = [IO.Path]::GetTempFileName()
+    try {
+        $started = Start-Process -FilePath $vmrun -ArgumentList '-T', 'ws', 'listHostNetworks' -PassThru -WindowStyle Hidden -RedirectStandardOutput $said
+        if ($started.WaitForExit(1000 * $Seconds)) { return [IO.File]::ReadAllLines($said) }
+        Stop-Process -Id $started.Id -Force -ErrorAction SilentlyContinue
+    } finally {
+        Remove-Item -LiteralPath $said -Force -ErrorAction SilentlyContinue
+    }
+}
+
+# One sentence for each network of the lab that somebody uses for something else. It is left alone.
+function Get-Taken {
+    foreach ($net in $Networks) {
+        $name = $net.Name
+        $type = Get-Type $name
+        if ((Test-Nat $name) -or $type -eq 'nat') {
+            "${name}: has VMware's NAT now, and a network that has is not changed: " +
+                'take the NAT off it in the Virtual Network Editor, or ask for a lab with another number'
+        }
+        if ($type -eq 'bridged') {
+            "${name}: is bridged to a real card, a real network, where VRRP must not get: " +
+                'make it host-only in the Virtual Network Editor, or ask for a lab with another number'
+        }
+    }
+}
+
 # One sentence for each thing that is not as the lab wants it.
 function Get-Problem {
     foreach ($net in $Networks) {
@@ -78,9 +123,6 @@ function Get-Problem {
         }
         if (Test-Line 'vmnetdhcp.conf' ('^\s*subnet\s+' + [regex]::Escape($net.Subnet) + '\s')) {
             "${name}: VMware's DHCP gives addresses there, should not"
-        }
-        if (Test-Nat $name) {
-            "${name}: VMware's NAT is there, should not be"
         }
         $have = @(Get-HostAddress $name)
         $want = @()
@@ -134,7 +176,7 @@ function Get-Clash {
 }
 
 function Show-Report {
-    $problems = @(Get-Clash) + @(Get-Problem)
+    $problems = @(Get-Taken) + @(Get-Clash) + @(Get-Problem)
     if (-not $problems) {
         Write-Output 'all networks of the lab are there'
         exit 0
@@ -161,7 +203,6 @@ function Get-Program {
 
 # vnetlib's exit status is no guide (some versions do nothing and say 0): the result is read back.
 # One that hangs is stopped; no more is asked of it then but to start VMware's services again.
-$Seconds = 60
 $Hung = $false
 function Invoke-Vnetlib([string[]]$Words) {
     if ($script:Hung -and $Words[0] -ne 'start') { return }
@@ -198,7 +239,6 @@ function Set-Network($Net) {
     Invoke-Vnetlib @('set', 'vnet', $name, 'addr', $Net.Subnet)
     Invoke-Vnetlib @('set', 'vnet', $name, 'mask', $Net.Mask)
     Invoke-Vnetlib @('remove', 'dhcp', $name)
-    Invoke-Vnetlib @('remove', 'nat', $name)
     if ($Net.HostAddress) {
         Invoke-Vnetlib @('add', 'adapter', $name)
         Invoke-Vnetlib @('set', 'adapter', $name, 'addr', $Net.HostAddress)
@@ -206,7 +246,6 @@ function Set-Network($Net) {
         Invoke-Vnetlib @('remove', 'adapter', $name)
     }
     Invoke-Vnetlib @('update', 'dhcp', $name)
-    Invoke-Vnetlib @('update', 'nat', $name)
     Invoke-Vnetlib @('update', 'adapter', $name)
 }
 
@@ -239,7 +278,7 @@ if (Get-Process -Name 'vmware-vmx' -ErrorAction SilentlyContinue) {
     Stop-With 1 'virtual machines are running: power them off first, they would lose their networks'
 }
 
-$clashes = @(Get-Clash)
+$clashes = @(Get-Taken) + @(Get-Clash)
 if ($clashes) { Stop-With 1 ($clashes -join "`n") }
 Get-Problem | Write-Output
 Save-Backup

@@ -4,6 +4,9 @@
 #   sudo sh networks.sh          make them; other networks stay as they are
 #   sh networks.sh --check       change nothing, say what is missing
 #
+# A network of the lab that has VMware's NAT now, or is bridged to a real card, is never changed:
+# somebody uses it, and VRRP must not get out. That is said, and status 1.
+#
 # Status: 0 all is right, 1 something is not, 2 wrong usage, 3 something is missing here.
 # --file FILE names another file than /etc/vmware/networking, --folder FOLDER another folder of
 # machines than the one that this script is in.
@@ -36,6 +39,7 @@ VNET_13_VIRTUAL_ADAPTER no
 HOST_ADDRESS=192.168.50.100/24
 HOST_DEVICE=vmnet1
 NETS="192.168.50.0/24 192.168.100.0/24 192.168.200.0/24"
+NUMBERS="1 12 13"
 DEVICES="vmnet1 vmnet12 vmnet13"
 
 say() { printf '%s\n' "$*"; }
@@ -53,25 +57,79 @@ done
 
 [ -f "$FILE" ] || fail 3 "there is no $FILE: is VMware Workstation installed, and was it started once?"
 
-# What the awk programs below begin with: the wanted answers, in order.
-export WANTED
+# What the awk programs below begin with: the wanted answers, in order; then what the file says,
+# line by line, in have[] and bridged[] (a number of a VMnet to the card). VMware writes
+# `answer KEY VALUE` and `add_bridge_mapping CARD NUMBER`, and takes back by the same with
+# `remove_`; versions before 7 wrote `answer VNET_12_INTERFACE CARD` for a bridge. People who edit
+# the file write tabs, capitals, quotes, remarks and line ends of Windows.
+export WANTED NUMBERS
+# shellcheck disable=SC2016 # awk expands it, not this shell
 PARSE='
+    function plain(word) { gsub(/^["\047]|["\047]$/, "", word); return word }
+    function yes(word) { return tolower(word) ~ /^(yes|y|true|t|on|1)$/ }
+    function vmnet(word) { word = tolower(word); sub(/^(\/dev\/)?vmnet/, "", word); return word + 0 }
+    function same(key, value) {
+        # VMware leaves out an answer that is no
+        if (want[key] == "no") return !yes(value)
+        return want[key] == "yes" ? yes(value) : value == want[key]
+    }
+    function show(number) { return "VMnet" number }
     BEGIN {
         lines = split(ENVIRON["WANTED"], line, "\n")
         for (i = 1; i <= lines; i++)
             if (split(line[i], word, " ") == 2) { order[++count] = word[1]; want[word[1]] = word[2] }
-    }'
+        numbers = split(ENVIRON["NUMBERS"], number, " ")
+    }
+    {
+        end = sub(/\r$/, "") ? "\r" : ""
+        text = $0
+        sub(/[ \t]#.*$/, "", text)
+        fields = split(text, field, /[ \t]+/)
+        first = fields && field[1] == "" ? 2 : 1
+        verb = tolower(field[first])
+        key = toupper(plain(field[first + 1]))
+        value = plain(field[first + 2])
+        if (verb == "answer") have[key] = value
+        if (verb == "remove_answer") delete have[key]
+        if (verb == "add_bridge_mapping") mapped[plain(field[first + 1])] = value
+        if (verb == "remove_bridge_mapping") delete mapped[plain(field[first + 1])]
+    }
+    function bridges(   card, n) {
+        for (card in mapped) bridged[vmnet(mapped[card])] = card
+        n = have["VNL_DEFAULT_BRIDGE_VNET"]
+        if (n != "" && n !~ /^-/) bridged[vmnet(n)] = "whatever card there is"
+        for (n = 1; n < 256; n++)
+            if (have["VNET_" n "_INTERFACE"] != "") bridged[n] = have["VNET_" n "_INTERFACE"]
+    }
+    function is_nat(n) { return yes(have["VNET_" n "_NAT"]) }
+    '
+
+# A network of the lab that somebody uses for something else: one line each. It is left alone.
+taken() {
+    awk "$PARSE"'
+        END {
+            bridges()
+            for (i = 1; i <= numbers; i++) {
+                n = number[i]
+                if (is_nat(n))
+                    printf "%s: has VMware%s NAT now, and a network that has is not changed: %s\n", show(n), "\047s",
+                        "take the NAT off it in the Virtual Network Editor, or ask for a lab with another number"
+                if (n in bridged)
+                    printf "%s: is bridged to %s, a real network, where VRRP must not get: %s\n", show(n), bridged[n],
+                        "make it host-only in the Virtual Network Editor, or ask for a lab with another number"
+            }
+        }' "$FILE"
+}
 
 # What the file says otherwise than it should, one line each.
 differences() {
     awk "$PARSE"'
-        $1 == "answer" && NF >= 3 { have[$2] = $3 }
         END {
+            bridges()
             for (i = 1; i <= count; i++) {
                 key = order[i]
                 split(key, part, "_")
-                # VMware leaves out an answer that is no
-                if (have[key] == want[key] || (want[key] == "no" && have[key] == "")) continue
+                if (same(key, have[key]) || is_nat(part[2]) || part[2] in bridged) continue
                 printf "VMnet%s: %s is %s, should be %s\n", part[2], key,
                     (have[key] == "" ? "not set" : have[key]), want[key]
             }
@@ -104,10 +162,13 @@ clashes() {
             }
         }'
     awk "$PARSE"'
-        BEGIN { for (key in want) if (key ~ /_HOSTONLY_SUBNET$/) subnet[want[key]] = 1 }
-        $1 == "answer" && $2 ~ /_HOSTONLY_SUBNET$/ && ($3 in subnet) && !($2 in want) {
-            split($2, part, "_")
-            printf "VMnet%s has %s too, which the lab needs: give it another subnet first\n", part[2], $3
+        END {
+            for (key in want) if (key ~ /_HOSTONLY_SUBNET$/) subnet[want[key]] = 1
+            for (n = 0; n < 256; n++) {
+                key = "VNET_" n "_HOSTONLY_SUBNET"
+                if (!(key in want) && (have[key] in subnet))
+                    printf "VMnet%s has %s too, which the lab needs: give it another subnet first\n", n, have[key]
+            }
         }' "$FILE"
 }
 
@@ -125,15 +186,28 @@ live() {
 }
 
 # The machines in the folder that name their networks as Workstation on Windows does.
+WINDOWS='^[ \t]*ethernet[0-9][.]vnet[ \t]*=[ \t]*"?vmnet[0-9]'
 foreign() {
     for vmx in "$FOLDER"/*/*.vmx; do
-        if [ -f "$vmx" ] && grep -q '^ethernet[0-9]*\.vnet = "VMnet' "$vmx"; then say "$vmx"; fi
+        if [ -f "$vmx" ] && awk -v form="$WINDOWS" '
+            tolower($0) ~ form { found = 1 }
+            END { exit !found }' "$vmx"; then say "$vmx"; fi
     done
+}
+
+# The file itself behind any symbolic links.
+real() {
+    this=$1
+    while [ -L "$this" ]; do
+        link=$(readlink "$this")
+        case $link in /*) this=$link ;; *) this=$(dirname "$this")/$link ;; esac
+    done
+    printf '%s\n' "$this"
 }
 
 spellings() {
     foreign | while IFS= read -r vmx; do
-        if [ -e "$vmx.lck" ]; then
+        if [ -e "$vmx.lck" ] || [ -e "$(real "$vmx").lck" ]; then
             say "$vmx: VMware has it open: power it off, close its tab and run this again"
         else
             say "$vmx: names VMnet..., on Linux it must be /dev/vmnet..."
@@ -142,7 +216,7 @@ spellings() {
 }
 
 report() {
-    problems=$(differences; clashes; live; spellings)
+    problems=$(taken; differences; clashes; live; spellings)
     [ -z "$problems" ] && { say "all networks of the lab are there"; return 0; }
     say "$problems"
     return 1
@@ -153,8 +227,9 @@ if [ -n "$CHECK" ]; then
     exit
 fi
 
-clash=$(clashes)
+clash=$(taken; clashes)
 [ -z "$clash" ] || fail 1 "$clash"
+FILE=$(real "$FILE")
 
 if [ -n "$(differences)" ] || [ -n "$(live)" ]; then
     command -v vmware-networks >/dev/null || fail 3 "the program vmware-networks is not there: install VMware Workstation"
@@ -169,12 +244,19 @@ if [ -n "$(differences)" ] || [ -n "$(live)" ]; then
         say "backup: $backup"
         differences
         new="$FILE.lvslab-new"
-        awk "$PARSE"'
-            $1 == "answer" && ($2 in want) { if (!($2 in done)) print "answer", $2, want[$2]; done[$2] = 1; next }
-            { print }
+        # a copy first: it has the owner and the mode
+        # shellcheck disable=SC2015 # whichever of the two fails
+        cp -p "$FILE" "$new" && awk "$PARSE"'
+            (verb == "answer" || verb == "remove_answer") && (key in want) {
+                if (verb == "answer" && !(key in done)) {
+                    print "answer", key, want[key]
+                    done[key] = 1
+                }
+                next
+            }
+            { print $0 end }
             END { for (i = 1; i <= count; i++) if (!(order[i] in done)) print "answer", order[i], want[order[i]] }
         ' "$FILE" > "$new" || { rm -f "$new"; fail 1 "$FILE stays as it was"; }
-        chmod 644 "$new"
     fi
     vmware-networks --stop >/dev/null 2>&1
     [ -z "${new-}" ] || mv "$new" "$FILE"
@@ -184,10 +266,17 @@ fi
 # A machine names a device, as Workstation on Linux writes it. The new file takes the old one's
 # place whole, and a file that has another name elsewhere stays there as it was.
 foreign | while IFS= read -r vmx; do
-    [ ! -e "$vmx.lck" ] || continue
-    new="$vmx.lvslab-new"
-    if cp -p "$vmx" "$new" && sed 's|^\(ethernet[0-9]*\.vnet = "\)VMnet|\1/dev/vmnet|' "$vmx" > "$new"; then
-        mv "$new" "$vmx" && say "$vmx: names /dev/vmnet... now; its line in SHA256SUMS is that of the file before"
+    target=$(real "$vmx")
+    { [ ! -e "$vmx.lck" ] && [ ! -e "$target.lck" ]; } || continue
+    new="$target.lvslab-new"
+    if cp -p "$target" "$new" && awk -v form="$WINDOWS" '
+        tolower($0) ~ form {
+            match(tolower($0), /=[ \t]*"?vmnet/)
+            at = RSTART + RLENGTH - 5
+            $0 = substr($0, 1, at - 1) "/dev/" tolower(substr($0, at, 5)) substr($0, at + 5)
+        }
+        { print }' "$target" > "$new"; then
+        mv "$new" "$target" && say "$vmx: names /dev/vmnet... now; its line in SHA256SUMS is that of the file before"
     else
         rm -f "$new"
     fi

@@ -37,16 +37,28 @@ function Stop-With([int]$Status, [string]$Text) {
 
 if (-not (Test-Path -LiteralPath $File -PathType Leaf)) { Stop-With 2 "${File}: there is no such file" }
 $File = (Resolve-Path -LiteralPath $File).ProviderPath
-if (Test-Path -LiteralPath "$File.lck") {
-    Stop-With 1 "${File}: VMware has it open ($File.lck): power the machine off and close its tab"
-}
-$folder = Split-Path -Parent $File
-foreach ($state in Get-ChildItem -LiteralPath $folder -File) {
-    # the memory of a snapshot is there while the machine is off, too
-    if ($state.Name -match '-Snapshot\d+\.vmem$') { continue }
-    if ($state.Extension -eq '.vmem' -or $state.Extension -eq '.vmss') {
-        Stop-With 1 "${File}: the machine runs or is suspended ($($state.Name)): power it off"
+
+function Assert-Off([string]$Path) {
+    if (Test-Path -LiteralPath "$Path.lck") {
+        Stop-With 1 "${Path}: VMware has it open ($Path.lck): power the machine off and close its tab"
     }
+    foreach ($state in Get-ChildItem -LiteralPath (Split-Path -Parent $Path) -File) {
+        # the memory of a snapshot is there while the machine is off, too
+        if ($state.Name -match '-Snapshot\d+\.vmem$') { continue }
+        if ($state.Extension -eq '.vmem' -or $state.Extension -eq '.vmss') {
+            Stop-With 1 "${Path}: the machine runs or is suspended ($($state.Name)): power it off"
+        }
+    }
+}
+
+# Of a symbolic link the target is changed, and either name may be the one that is open.
+Assert-Off $File
+$item = Get-Item -LiteralPath $File
+if ($item.LinkType -eq 'SymbolicLink') {
+    $target = [string]@($item.Target)[0]
+    if (-not [IO.Path]::IsPathRooted($target)) { $target = Join-Path (Split-Path -Parent $File) $target }
+    $File = [IO.Path]::GetFullPath($target)
+    Assert-Off $File
 }
 
 # One character a byte, so that every other line is written back as it was.
@@ -56,10 +68,30 @@ $newline = if ($text.Contains("`r`n")) { "`r`n" } else { "`n" }
 $lines = @($text -split "`r?`n")
 if ($lines[-1] -eq '') { $lines = @($lines | Select-Object -SkipLast 1) }
 
-# The numbers of the cards that are there: ethernet0, 2 and 3, if somebody took the second out.
-$present = @($lines | ForEach-Object {
-    if ($_ -match '^\s*ethernet([0-9])\.present\s*=\s*"true"') { $Matches[1] }
-} | Sort-Object -Unique)
+# VMware takes a value with or without quotes, and a comment behind it.
+$Form = '^[ \t]*(?<key>[A-Za-z0-9_.:-]+)[ \t]*=[ \t]*("(?<value>[^"]*)"|(?<value>[^ \t"#]*))[ \t]*(#.*)?$'
+$setting = @{}
+foreach ($line in $lines) {
+    if ($line -match $Form) { $setting[$Matches['key'].ToLower()] = $Matches['value'] }
+}
+
+# The numbers of the cards that are there, in the guest's order: it counts eth0, eth1, ... by PCI
+# slot, which is function * 1024 + bridge * 32 + device. A card without one gets the next free one.
+$there = @(0..9 | Where-Object { $setting["ethernet$_.present"] -match '^(true|t|yes|y|on|1)$' })
+$slots = @{}
+foreach ($number in $there) {
+    $slot = [string]$setting["ethernet$number.pcislotnumber"]
+    if ($slot -match '^[0-9]{1,9}$') { $slots[$number] = [int]$slot }
+}
+$free = 32
+foreach ($number in $there) {
+    if ($slots.ContainsKey($number)) { continue }
+    while ($slots.ContainsValue($free)) { $free++ }
+    $slots[$number] = $free
+}
+$present = @($there | Sort-Object -Property @(
+    { ($slots[$_] -shr 5) -band 31 }, { $slots[$_] -shr 10 }, { $slots[$_] -band 31 }, { $_ }
+))
 $cards = $present.Count
 if (-not $Role) {
     $fitting = @($Wiring.Keys | Where-Object { $Wiring[$_].Count -eq $cards })
@@ -82,11 +114,12 @@ for ($number = 0; $number -lt $cards; $number++) {
 $seen = @{}
 $changes = @()
 $result = @(foreach ($line in $lines) {
-    $key = ($line -split '=', 2)[0].Trim()
-    if ($line -notmatch '=' -or -not $wanted.Contains($key)) { $line; continue }
+    if (-not ($line -match $Form)) { $line; continue }
+    $key = $Matches['key']
+    $value = [string]$Matches['value']
+    if (-not $wanted.Contains($key)) { $line; continue }
     if ($seen.ContainsKey($key.ToLower())) { continue }
     $seen[$key.ToLower()] = $true
-    $value = if ($line -match '"([^"]*)"') { $Matches[1] } else { '' }
     if ($wanted[$key] -ceq $value) { $line; continue }
     $changes += "  was:    $line"
     if ($wanted[$key]) {

@@ -33,34 +33,75 @@ while [ $# -gt 0 ]; do
 done
 [ -n "$FILE" ] || fail 2 "usage: patch-vmx.sh FILE.vmx [--role ROLE] [--check]"
 [ -f "$FILE" ] || fail 2 "$FILE: there is no such file"
-folder=$(dirname "$FILE")
-if [ -e "$FILE.lck" ]; then
-    fail 1 "$FILE: VMware has it open ($FILE.lck): power the machine off and close its tab"
-fi
-for state in "$folder"/*.vmem "$folder"/*.vmss; do
-    case $state in *-Snapshot[0-9]*.vmem) continue ;; esac # a snapshot's: there while it is off, too
-    [ ! -e "$state" ] || fail 1 "$FILE: the machine runs or is suspended ($(basename "$state")): power it off"
+
+# Of a symbolic link the target is changed, and either name may be the one that is open.
+demand_off() {
+    if [ -e "$1.lck" ]; then
+        fail 1 "$1: VMware has it open ($1.lck): power the machine off and close its tab"
+    fi
+    for state in "$(dirname "$1")"/*.vmem "$(dirname "$1")"/*.vmss; do
+        case $state in *-Snapshot[0-9]*.vmem) continue ;; esac # a snapshot's: there while it is off, too
+        [ ! -e "$state" ] || fail 1 "$1: the machine runs or is suspended ($(basename "$state")): power it off"
+    done
+}
+NAME=$FILE
+demand_off "$FILE"
+while [ -L "$FILE" ]; do
+    link=$(readlink "$FILE")
+    case $link in /*) FILE=$link ;; *) FILE=$(dirname "$FILE")/$link ;; esac
+    demand_off "$FILE"
 done
 
-# The numbers of the cards that are there: 0, 2 and 3, if somebody took the second out.
-present=$(awk '
-    { line = tolower($0) }
-    line ~ /^[ \t]*ethernet[0-9]\.present[ \t]*=[ \t]*"true"/ {
-        sub(/^[ \t]*ethernet/, "", line)
-        print substr(line, 1, 1)
-    }' "$FILE" | sort -u | tr '\n' ' ')
+# What the awk programs below begin with: a setting (`form`), its key and its value. VMware takes
+# a value with or without quotes, and a comment behind it.
+# shellcheck disable=SC2016 # awk expands it, not this shell
+PARSE='
+    function key_of(text) { sub(/[ \t]*=.*$/, "", text); sub(/^[ \t]*/, "", text); return tolower(text) }
+    function value_of(text) {
+        sub(/^[^=]*=[ \t]*/, "", text)
+        if (sub(/^"/, "", text)) sub(/".*$/, "", text)
+        else sub(/[ \t#].*$/, "", text)
+        return text
+    }
+    BEGIN { form = "^[ \t]*[A-Za-z0-9_.:-]+[ \t]*=[ \t]*(\"[^\"]*\"|[^ \t\"#]*)[ \t]*(#.*)?$" }
+    { text = $0; end = sub(/\r$/, "", text) ? "\r" : "" }
+    '
+
+# The numbers of the cards that are there, in the guest's order: it counts eth0, eth1, ... by PCI
+# slot, which is function * 1024 + bridge * 32 + device. A card without one gets the next free one.
+present=$(awk "$PARSE"'
+    text ~ form { setting[key_of(text)] = value_of(text) }
+    END {
+        for (n = 0; n < 10; n++) {
+            if (tolower(setting["ethernet" n ".present"]) !~ /^(true|t|yes|y|on|1)$/) continue
+            there[n] = 1
+            slot[n] = setting["ethernet" n ".pcislotnumber"]
+            if (length(slot[n]) > 9 || slot[n] !~ /^[0-9]+$/) slot[n] = ""
+            else taken[slot[n] + 0] = 1
+        }
+        free = 32
+        for (n = 0; n < 10; n++) {
+            if (!(n in there)) continue
+            if (slot[n] == "") {
+                while (free in taken) free++
+                slot[n] = free
+                taken[free] = 1
+            }
+            printf "%d %d %d %d\n", int(slot[n] / 32) % 32, int(slot[n] / 1024), slot[n] % 32, n
+        }
+    }' "$FILE" | sort -n -k 1,1 -k 2,2 -k 3,3 -k 4,4 | awk '{ printf "%s ", $4 }')
 cards=$(printf '%s' "$present" | wc -w)
 cards=$((cards))
 if [ -z "$ROLE" ]; then
     ROLE=$(printf '%s\n' "$WIRING" | awk -v cards="$cards" '
         NF == 4 { if (!($1 in count)) order[++roles] = $1; count[$1]++ }
         END { for (i = 1; i <= roles; i++) if (count[order[i]] == cards) print order[i] }')
-    [ -n "$ROLE" ] || fail 1 "$FILE: it has $cards network cards, no role of the lab has so many"
-    [ "$(printf '%s\n' "$ROLE" | wc -l)" -eq 1 ] || fail 2 "$FILE: more than one role has $cards cards: give --role"
+    [ -n "$ROLE" ] || fail 1 "$NAME: it has $cards network cards, no role of the lab has so many"
+    [ "$(printf '%s\n' "$ROLE" | wc -l)" -eq 1 ] || fail 2 "$NAME: more than one role has $cards cards: give --role"
 fi
 wired=$(printf '%s\n' "$WIRING" | awk -v role="$ROLE" 'NF == 4 && $1 == role' | wc -l)
 [ "$wired" -gt 0 ] || fail 2 "there is no role $ROLE"
-[ "$wired" -eq "$cards" ] || fail 1 "$FILE: it has $cards network cards, a $ROLE has $((wired))"
+[ "$wired" -eq "$cards" ] || fail 1 "$NAME: it has $cards network cards, a $ROLE has $((wired))"
 
 case $(uname -s) in
 Linux) prefix=/dev/vmnet ;;
@@ -69,8 +110,7 @@ Darwin) prefix=vmnet ;;
 esac
 new="$FILE.lvslab-new"
 export WIRING
-awk -v role="$ROLE" -v prefix="$prefix" -v present="$present" '
-    function quoted(text) { sub(/^[^"]*"/, "", text); sub(/".*$/, "", text); return text }
+awk -v role="$ROLE" -v prefix="$prefix" -v present="$present" "$PARSE"'
     BEGIN {
         split(present, card_number, " ")
         lines = split(ENVIRON["WIRING"], line, "\n")
@@ -85,28 +125,27 @@ awk -v role="$ROLE" -v prefix="$prefix" -v present="$present" '
             }
     }
     {
-        text = $0
-        if (sub(/\r$/, "", text)) end = "\r"
-        key = tolower(text); sub(/[ \t]*=.*$/, "", key); sub(/^[ \t]*/, "", key)
+        if (end) all_end = end
+        key = text ~ form ? key_of(text) : ""
         if (!(key in want)) { print; next }
         if (key in done) next
         done[key] = 1
         if (want[key] == "") next
-        if (quoted(text) == want[key]) { print; next }
-        print name[key] " = \"" want[key] "\"" end
+        if (value_of(text) == want[key]) { print; next }
+        print name[key] " = \"" want[key] "\"" all_end
     }
     END {
         for (i = 1; i <= count; i++)
             if (!(order[i] in done) && want[order[i]] != "")
-                print name[order[i]] " = \"" want[order[i]] "\"" end
-    }' "$FILE" > "$new" || { rm -f "$new"; fail 1 "$FILE: stays as it was"; }
+                print name[order[i]] " = \"" want[order[i]] "\"" all_end
+    }' "$FILE" > "$new" || { rm -f "$new"; fail 1 "$NAME: stays as it was"; }
 
 if cmp -s "$FILE" "$new"; then
     rm -f "$new"
-    printf '%s: a %s, connected as the lab wants it\n' "$FILE" "$ROLE"
+    printf '%s: a %s, connected as the lab wants it\n' "$NAME" "$ROLE"
     exit 0
 fi
-printf '%s: a %s\n' "$FILE" "$ROLE"
+printf '%s: a %s\n' "$NAME" "$ROLE"
 diff "$FILE" "$new" | tr -d '\r' | grep '^[<>]' | sed 's/^</  was:   /; s/^>/  is now:/'
 if [ -n "$CHECK" ]; then
     rm -f "$new"
@@ -119,6 +158,16 @@ while [ -e "$backup" ]; do
     number=$((number + 1))
     backup="$FILE.before-lvslab-$number"
 done
-{ cp -p "$FILE" "$backup" && cat "$new" > "$FILE"; } || fail 1 "$FILE: could not be written; the old file is $backup"
+# Written into the file, which stays its owner's and of the same mode; but what has another name
+# elsewhere, as the files of a build have, stays there as it was: then a new file takes its place.
+# shellcheck disable=SC2012 # the second word is all that is wanted, and stat is not the same everywhere
+write() {
+    if [ "$(ls -ld "$FILE" | awk '{ print $2 }')" -gt 1 ]; then
+        cp -p "$FILE" "$new.own" && cat "$new" > "$new.own" && mv "$new.own" "$FILE"
+    else
+        cat "$new" > "$FILE"
+    fi
+}
+{ cp -p "$FILE" "$backup" && write; } || fail 1 "$NAME: could not be written; the old file is $backup"
 rm -f "$new"
 printf 'backup: %s\n' "$backup"

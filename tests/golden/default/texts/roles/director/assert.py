@@ -35,6 +35,7 @@ WANTED = json.loads(r"""
   "nano",
   "bash-completion",
   "curl",
+  "open-vm-tools",
   "keepalived",
   "ipvsadm",
   "iptraf-ng",
@@ -55,7 +56,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/keepalived/keepalived.conf": [
-   "f2c2d33f73dd23e0867a0fb9112e45eb42dec6fe8f9eb03dd9c47f4756d22043",
+   "ab3cd93a1749ce98fc21318b5b9ff1e9647f287cbfa737ba2d2f670ed822512d",
    420
   ],
   "/etc/lvslab/checklist.json": [
@@ -75,7 +76,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/sysctl.d/60-lvslab.conf": [
-   "e7c05a2ba5726838dcf9e841ea865c05b5376675b441ec2a9e78c597268aa39a",
+   "c2f3ea6c7b2464c3b42e7a03b454513d9430fdf48b254f798bc07e0ea8a81694",
    420
   ],
   "/etc/systemd/network/05-unseeded.network": [
@@ -111,15 +112,15 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/systemd/system/keepalived.service.d/10-lvslab.conf": [
-   "9698738de799c1f88a2643d38acaec18e606e73a1698681bf28c71a09fae7ec3",
+   "17d14933a533bdaa6dfd918904da72d9c6bbc1186e5144a75d818536e63ca8b6",
    420
   ],
   "/etc/systemd/system/lvslab-sync.service": [
-   "4e3fd14600c0168862ecafa0e788e4fdcd7bd302dfae0c3db4029c5071a191b6",
+   "8826b6abd69fbf89f155db95c3eb04dbe2cd2346d7de56377170035608a203a8",
    420
   ],
   "/etc/systemd/system/lvslab-track.service": [
-   "e3c4b3bf539dd86dc9f83a21eef70520591cc171f6d1328d5c1cc38f5c426576",
+   "b22d454181523371eacbef2e9ab4a3dfdb745fa7cc0da5cb3f9aba161666e958",
    420
   ],
   "/etc/systemd/system/systemd-networkd-wait-online.service.d/10-lvslab.conf": [
@@ -131,11 +132,11 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "a924476e69d8ed4f7a2298045d7061bf587afa850bb0509346edf4e281c4d838",
+   "71bda886d2c34559bd2b78e5270cd72f1c13e21a25cbb20b5ccdea6df748ea83",
    493
   ],
   "/usr/local/lib/lvslab/arp-watch": [
-   "64b16cb72a5859e69092394bb04879aa08a86cbf199dc1247888f204aa31babf",
+   "298d62c006036010235f0abc46ee0662487040dc7087d7324acbee6a90cda620",
    493
   ],
   "/usr/local/lib/lvslab/connection-sync": [
@@ -191,6 +192,7 @@ WANTED = json.loads(r"""
   "net.ipv4.conf.eth2.promote_secondaries": "1",
   "net.ipv4.conf.eth3.promote_secondaries": "1",
   "net.ipv4.vs.expire_nodest_conn": "1",
+  "net.ipv4.icmp_ratemask": "6160",
   "net.ipv4.vs.sync_threshold": "0 1"
  },
  "interfaces": [
@@ -309,7 +311,10 @@ def programs():
         for port in WANTED["ports"]:
             check(f"apache's site on port {port}", "" if f"*:{port} " in text else "is not there")
         _, text = output("apache2ctl", "-M")
-        check("apache runs PHP", "" if "php" in text else "the module is not loaded")
+        check("apache's event MPM", "" if "mpm_event" in text else "another one is loaded")
+        check("apache asks PHP", "" if "proxy_fcgi" in text else "the module is not loaded")
+        status, text = output("php-fpm8.4", "-t")
+        check("PHP's pool", text if status else "")
         status, text = output("php", "-l", "/var/www/lvslab/index.php")
         check("the page's PHP", text if status else "")
 

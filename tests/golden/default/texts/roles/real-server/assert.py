@@ -35,21 +35,26 @@ WANTED = json.loads(r"""
   "nano",
   "bash-completion",
   "curl",
+  "open-vm-tools",
   "keepalived",
   "ipvsadm",
   "iptraf-ng",
   "tcpdump",
   "screen",
   "apache2",
-  "libapache2-mod-php"
+  "php8.4-fpm"
  ],
  "files": {
+  "/etc/apache2/conf-enabled/lvslab.conf": [
+   "c96bd2ae52a3808bf5709b3b649eb98936e9628b4c55e2b8e93dbf0291ff37f3",
+   420
+  ],
   "/etc/apache2/ports.conf": [
    "40b32ae8b8ff926cfde7266ed8f8ed027b2f57d91e5fd74a2897af5c16e8c04a",
    420
   ],
   "/etc/apache2/sites-available/000-default.conf": [
-   "91e539b5cb2fd551bcda8b9f87e2bb9494aa3e159d915a7b50124c2fa7e6bed9",
+   "353851558fddc3382a117434b0054820e2471ae669b9d7a5fd21dd91a8e9a9c0",
    420
   ],
   "/etc/cloud/cloud.cfg.d/90-lvslab.cfg": [
@@ -76,6 +81,10 @@ WANTED = json.loads(r"""
    "93041bb786654624d11a9d789627911feb9ebf3aaa7a0ffdcaeeef7f52ef8a70",
    420
   ],
+  "/etc/php/8.4/fpm/pool.d/zz-lvslab.conf": [
+   "5a1b97958e069a6f612d43b1f9d01b3222f64107140c1d4e7423f00bbecde871",
+   420
+  ],
   "/etc/ssh/sshd_config.d/10-lvslab.conf": [
    "bad1867055918a17d04bf633595ac821702488bf43fbeeb23e126afcb50c96ed",
    420
@@ -89,11 +98,11 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/systemd/network/10-cloud-init-eth1.network.d/50-lvslab.conf": [
-   "754c9766f2ce842d3150893c1507345129d0c3984f177b530ea9808f4ba7afc6",
+   "ec2f085a3b94fa7b60ad8c581b822d7b923082e6c20fe77c952315901c718e61",
    420
   ],
   "/etc/systemd/network/10-cloud-init-eth2.network.d/50-lvslab.conf": [
-   "80b2106bdbe328442ffb9ed15bf18c8d99343643e9fb717423c1e9e8f95af389",
+   "aea9b01ba375434d8cd484bfaca1535c0d204ad9998dde454ef8d61fc0c90340",
    420
   ],
   "/etc/systemd/networkd.conf.d/10-lvslab.conf": [
@@ -116,12 +125,16 @@ WANTED = json.loads(r"""
    "dfa7d183dbb299b93f9fc05d7ed8423bf1b83c9e34e71ede5cbb4196d6d8a5a1",
    420
   ],
+  "/etc/systemd/system/php8.4-fpm.service.d/10-lvslab.conf": [
+   "368c79e40bdbbf9dd5b00cc0b375de375780ecc7fa25a9b9b9cee63d6e4d7ecc",
+   420
+  ],
   "/etc/systemd/system/systemd-networkd-wait-online.service.d/10-lvslab.conf": [
    "afc208aa37cbea3e6819a23e2173a067ce9b44ff15837d135de95e51ea466317",
    420
   ],
   "/usr/local/bin/labcheck": [
-   "a924476e69d8ed4f7a2298045d7061bf587afa850bb0509346edf4e281c4d838",
+   "71bda886d2c34559bd2b78e5270cd72f1c13e21a25cbb20b5ccdea6df748ea83",
    493
   ],
   "/usr/local/lib/lvslab/first-boot": [
@@ -135,7 +148,8 @@ WANTED = json.loads(r"""
  },
  "enabled": [
   "systemd-networkd.service",
-  "apache2.service"
+  "apache2.service",
+  "php8.4-fpm.service"
  ],
  "masked": [
   "ipvsadm.service",
@@ -150,7 +164,8 @@ WANTED = json.loads(r"""
   "systemd-pstore.service"
  ],
  "guarded": [
-  "apache2.service"
+  "apache2.service",
+  "php8.4-fpm.service"
  ],
  "modules": [],
  "sysctl": {},
@@ -266,7 +281,10 @@ def programs():
         for port in WANTED["ports"]:
             check(f"apache's site on port {port}", "" if f"*:{port} " in text else "is not there")
         _, text = output("apache2ctl", "-M")
-        check("apache runs PHP", "" if "php" in text else "the module is not loaded")
+        check("apache's event MPM", "" if "mpm_event" in text else "another one is loaded")
+        check("apache asks PHP", "" if "proxy_fcgi" in text else "the module is not loaded")
+        status, text = output("php-fpm8.4", "-t")
+        check("PHP's pool", text if status else "")
         status, text = output("php", "-l", "/var/www/lvslab/index.php")
         check("the page's PHP", text if status else "")
 

@@ -35,6 +35,7 @@ WANTED = json.loads(r"""
   "nano",
   "bash-completion",
   "curl",
+  "open-vm-tools",
   "keepalived",
   "ipvsadm",
   "iptraf-ng",
@@ -55,7 +56,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/keepalived/keepalived.conf": [
-   "4335a4aa32645ae859d7dc479b7305d17d604fa21135d2ef99b9a9d1609c7a61",
+   "ab7cb0f1e84a0f6446582e44963ff0d4d25a933ce15f9a8e0b5df4b102964f10",
    420
   ],
   "/etc/lvslab/checklist.json": [
@@ -75,7 +76,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/sysctl.d/60-lvslab.conf": [
-   "a319fa3f771aba7da305da51336ef100ad37f480340d37c3bb509ccd05cad275",
+   "7d7387f01f6ee610d0f64ddc2365aa377e88ac3c6c3a7562e1e86492bdb7f76c",
    420
   ],
   "/etc/systemd/network/05-unseeded.network": [
@@ -107,7 +108,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/systemd/system/keepalived.service.d/10-lvslab.conf": [
-   "e4d211a5e8f6a68131146c9f23466c23fe466026deb38149ae3f06a858e54085",
+   "ec11e9a293a3b7ab109c0d60cfe75389896d9ad318a0ff874bda519e7629ea3d",
    420
   ],
   "/etc/systemd/system/systemd-networkd-wait-online.service.d/10-lvslab.conf": [
@@ -119,7 +120,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "a924476e69d8ed4f7a2298045d7061bf587afa850bb0509346edf4e281c4d838",
+   "71bda886d2c34559bd2b78e5270cd72f1c13e21a25cbb20b5ccdea6df748ea83",
    493
   ],
   "/usr/local/lib/lvslab/first-boot": [
@@ -166,6 +167,7 @@ WANTED = json.loads(r"""
   "net.ipv4.conf.eth0.promote_secondaries": "1",
   "net.ipv4.conf.eth1.promote_secondaries": "1",
   "net.ipv4.vs.expire_nodest_conn": "1",
+  "net.ipv4.icmp_ratemask": "6160",
   "net.ipv4.vs.sync_threshold": "0 1"
  },
  "interfaces": [
@@ -285,7 +287,10 @@ def programs():
         for port in WANTED["ports"]:
             check(f"apache's site on port {port}", "" if f"*:{port} " in text else "is not there")
         _, text = output("apache2ctl", "-M")
-        check("apache runs PHP", "" if "php" in text else "the module is not loaded")
+        check("apache's event MPM", "" if "mpm_event" in text else "another one is loaded")
+        check("apache asks PHP", "" if "proxy_fcgi" in text else "the module is not loaded")
+        status, text = output("php-fpm8.4", "-t")
+        check("PHP's pool", text if status else "")
         status, text = output("php", "-l", "/var/www/lvslab/index.php")
         check("the page's PHP", text if status else "")
 

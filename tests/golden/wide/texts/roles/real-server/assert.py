@@ -35,21 +35,26 @@ WANTED = json.loads(r"""
   "nano",
   "bash-completion",
   "curl",
+  "open-vm-tools",
   "keepalived",
   "ipvsadm",
   "iptraf-ng",
   "tcpdump",
   "screen",
   "apache2",
-  "libapache2-mod-php"
+  "php8.4-fpm"
  ],
  "files": {
+  "/etc/apache2/conf-enabled/lvslab.conf": [
+   "c96bd2ae52a3808bf5709b3b649eb98936e9628b4c55e2b8e93dbf0291ff37f3",
+   420
+  ],
   "/etc/apache2/ports.conf": [
    "5185bbca90cd404c2dae540fc4dfe4dc9c5042273d505c797e5086552824d0c9",
    420
   ],
   "/etc/apache2/sites-available/000-default.conf": [
-   "734ef70cd0b971925e1d41b590d80ffa84767395efbe803caae502e6fa80d2fe",
+   "aeb30207f9cabe7767cc9e6d33db5ba51752f22d6675d211a8e65abcefb13d9b",
    420
   ],
   "/etc/cloud/cloud.cfg.d/90-lvslab.cfg": [
@@ -76,6 +81,10 @@ WANTED = json.loads(r"""
    "273731d0012dc6fbd975cfd9b3ac4fe9f28e103613795c77b25a68998741b832",
    420
   ],
+  "/etc/php/8.4/fpm/pool.d/zz-lvslab.conf": [
+   "5a1b97958e069a6f612d43b1f9d01b3222f64107140c1d4e7423f00bbecde871",
+   420
+  ],
   "/etc/ssh/sshd_config.d/10-lvslab.conf": [
    "bad1867055918a17d04bf633595ac821702488bf43fbeeb23e126afcb50c96ed",
    420
@@ -89,7 +98,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/systemd/network/10-cloud-init-eth0.network.d/50-lvslab.conf": [
-   "d281250d59c4d79c5c6431e737899ecdc06b07d41240ea2cbbd76ffaa25ea050",
+   "72716f3d6b7d8ed5cd99a0804a0afb8ed4444dd0f0d0eb3f6612cbbbc658b774",
    420
   ],
   "/etc/systemd/networkd.conf.d/10-lvslab.conf": [
@@ -112,12 +121,16 @@ WANTED = json.loads(r"""
    "dfa7d183dbb299b93f9fc05d7ed8423bf1b83c9e34e71ede5cbb4196d6d8a5a1",
    420
   ],
+  "/etc/systemd/system/php8.4-fpm.service.d/10-lvslab.conf": [
+   "368c79e40bdbbf9dd5b00cc0b375de375780ecc7fa25a9b9b9cee63d6e4d7ecc",
+   420
+  ],
   "/etc/systemd/system/systemd-networkd-wait-online.service.d/10-lvslab.conf": [
    "afc208aa37cbea3e6819a23e2173a067ce9b44ff15837d135de95e51ea466317",
    420
   ],
   "/usr/local/bin/labcheck": [
-   "a924476e69d8ed4f7a2298045d7061bf587afa850bb0509346edf4e281c4d838",
+   "71bda886d2c34559bd2b78e5270cd72f1c13e21a25cbb20b5ccdea6df748ea83",
    493
   ],
   "/usr/local/lib/lvslab/first-boot": [
@@ -131,7 +144,8 @@ WANTED = json.loads(r"""
  },
  "enabled": [
   "systemd-networkd.service",
-  "apache2.service"
+  "apache2.service",
+  "php8.4-fpm.service"
  ],
  "masked": [
   "ipvsadm.service",
@@ -146,7 +160,8 @@ WANTED = json.loads(r"""
   "systemd-pstore.service"
  ],
  "guarded": [
-  "apache2.service"
+  "apache2.service",
+  "php8.4-fpm.service"
  ],
  "modules": [],
  "sysctl": {},
@@ -262,7 +277,10 @@ def programs():
         for port in WANTED["ports"]:
             check(f"apache's site on port {port}", "" if f"*:{port} " in text else "is not there")
         _, text = output("apache2ctl", "-M")
-        check("apache runs PHP", "" if "php" in text else "the module is not loaded")
+        check("apache's event MPM", "" if "mpm_event" in text else "another one is loaded")
+        check("apache asks PHP", "" if "proxy_fcgi" in text else "the module is not loaded")
+        status, text = output("php-fpm8.4", "-t")
+        check("PHP's pool", text if status else "")
         status, text = output("php", "-l", "/var/www/lvslab/index.php")
         check("the page's PHP", text if status else "")
 

@@ -1,0 +1,108 @@
+"""Real servers: one that dies and returns, all of them, and clients that are slow."""
+
+from __future__ import annotations
+
+from lvslab.check.experiments.base import (
+    ALLOWANCE,
+    Experiment,
+    everyone,
+    heal,
+    health_check,
+    home,
+    real_servers,
+)
+from lvslab.check.watchers import SlowClients
+from lvslab.model.lab import Lab
+from lvslab.run import faults
+from lvslab.run.cluster import Cluster
+
+_SERVICE = "apache2.service"
+_PATIENCE = 60
+# Start the service and end as soon as it listens, so that the time of its start is not counted.
+_LISTENING = """\
+import socket, subprocess, sys, time
+service, address, port = sys.argv[1:]
+subprocess.run(["systemctl", "--no-block", "start", service], check=True)
+while True:
+    try:
+        socket.create_connection((address, int(port)), 1).close()
+        break
+    except OSError:
+        time.sleep(0.02)
+"""
+
+
+def experiments(lab: Lab) -> list[Experiment]:
+    """All experiments of this kind."""
+    return [*_one(lab), *_all(lab), _slow(lab)]
+
+
+def _one(lab: Lab) -> list[Experiment]:
+    server = real_servers(lab)[0]
+    at_home, detect = home(lab), _detect(lab)
+    delay = health_check(lab).delay_loop_seconds
+    broken = frozenset({server})
+
+    def stop(cluster: Cluster) -> None:
+        faults.stop_service(cluster, server, _SERVICE)
+
+    return [
+        Experiment(
+            "server-crash", f"{server} loses its power", lambda c: c.kill(server), everyone(lab),
+            max(2.0, detect + ALLOWANCE), detect, at_home, "settled", seconds=6, breaks=broken,
+        ),
+        Experiment(
+            "server-stop", f"the web server of {server} is stopped", stop,
+            everyone(lab), 2.0, delay, at_home, "settled", seconds=6, breaks=broken,
+        ),
+        Experiment(
+            "server-return", f"the web server of {server} is back",
+            heal(server), frozenset(), 3.0, delay, at_home, "back",
+            prepare=stop, seconds=6, server=server,
+        ),
+    ]  # fmt: skip
+
+
+def _all(lab: Lab) -> list[Experiment]:
+    servers, at_home, check = real_servers(lab), home(lab), health_check(lab)
+
+    def stop(cluster: Cluster) -> None:
+        cluster.each(servers, lambda s: cluster.run(s, ["systemctl", "stop", _SERVICE]))
+
+    return [
+        Experiment(
+            "servers-stop", "every web server is stopped: clients are refused at once", stop,
+            everyone(lab), 0.3, 0.0, at_home, "told", seconds=5, breaks=None,
+        ),
+        Experiment(
+            "servers-return", f"every web server was dead, and that of {servers[0]} is back",
+            lambda c: _start(c, servers[0]), everyone(lab), 1.0, check.delay_loop_seconds,
+            at_home, "healed", prepare=stop, lasts=3, zero="end", breaks=None,
+        ),
+    ]  # fmt: skip
+
+
+def _slow(lab: Lab) -> Experiment:
+    return Experiment(
+        "slow-clients", "200 clients for each real server send one byte a second",
+        lambda c: None, everyone(lab), 0.2, 0.0, home(lab), "slowest", seconds=15, breaks=None,
+        watchers=(SlowClients,),
+    )  # fmt: skip
+
+
+def _detect(lab: Lab) -> float:
+    """Seconds until a real server that does not answer is taken out, at most."""
+    check = health_check(lab)
+    return (
+        check.delay_loop_seconds
+        + check.connect_timeout_seconds * (check.retry + 1)
+        + check.delay_before_retry_seconds * check.retry
+    )
+
+
+def _start(cluster: Cluster, server: str) -> None:
+    lab = cluster.lab
+    port = next(iter(lab.virtual_servers.values())).port
+    addresses = iter(lab.nodes[server].addresses.values())
+    words = ["python3", "-c", _LISTENING, _SERVICE, str(next(addresses)), str(port)]
+    cluster.run(server, words, timeout=_PATIENCE)

@@ -1,0 +1,198 @@
+"""What is watched during an experiment beside requests and adverts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import threading
+import time
+from collections import Counter
+
+from lvslab.check.connections import HalfRequests, SlowRequests
+from lvslab.core.errors import StageError
+from lvslab.core.procs import program
+from lvslab.model.lab import Lab, Role
+from lvslab.run.cluster import Cluster
+
+
+class Watcher:
+    """Looks at a cluster during one run of an experiment; each step may be left out."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+
+    def before(self) -> None:
+        """The cluster is calm, and nothing is broken yet."""
+
+    def struck(self, zero: float) -> None:
+        """The fault has been made; `zero` is time 0 of the experiment (monotonic seconds)."""
+
+    def after(self) -> list[str]:
+        """The time of the watch is over: what was wrong, a sentence each."""
+        return []
+
+
+# --- who neighbours think owns an address
+
+_LOOKS, _PAUSE_SECONDS = 3, 1.0
+_KNOWN = {"REACHABLE", "STALE", "DELAY", "PROBE", "PERMANENT"}
+_SHOW = ["ip", "-json", "neighbour", "show"]
+
+
+class Neighbours(Watcher):
+    """From `since` seconds after time 0 on nobody's ARP entry of a service address is wrong.
+
+    Asked are the client and every real server, once a second for three seconds. Right is
+    whoever holds the address while all is well.
+    """
+
+    def __init__(self, cluster: Cluster, since: float = 1.0) -> None:
+        super().__init__(cluster)
+        self._since = since
+
+    def struck(self, zero: float) -> None:
+        """Begin to look."""
+        self._found: Counter[str] = Counter()
+        self._thread = threading.Thread(target=self._look, args=(zero,), daemon=True)
+        self._thread.start()
+
+    def after(self) -> list[str]:
+        """The entries that were wrong."""
+        self._thread.join()
+        return [f"{what} ({count} of {_LOOKS} looks)" for what, count in self._found.items()]
+
+    def _look(self, zero: float) -> None:
+        nodes = [*self.cluster.lab.nodes_of(Role.REAL_SERVER), ""]
+        for number in range(_LOOKS):
+            time.sleep(max(0.0, zero + self._since + number * _PAUSE_SECONDS - time.monotonic()))
+            for wrong in self.cluster.each(nodes, self._wrong).values():
+                self._found.update(wrong)
+
+    def _wrong(self, node: str) -> list[str]:
+        try:
+            text = self.cluster.run(node, _SHOW) if node else self._on_client()
+        except StageError as error:
+            return [f"{node} was not asked for its neighbours: {error.message}"]
+        who = node or "the client"
+        return [f"{who} sends {what}" for what in wrong_entries(self.cluster.lab, text)]
+
+    def _on_client(self) -> str:
+        with self.cluster.namespace.inside():
+            return subprocess.check_output([program("ip"), *_SHOW[1:]], text=True)
+
+
+def wrong_entries(lab: Lab, text: str) -> list[str]:
+    """The entries of `ip -json neighbour` that name another than an address's first owner."""
+    found = []
+    entries = {entry["dst"]: entry for entry in json.loads(text or "[]")}
+    for name, instance in lab.vrrp_instances.items():
+        entry = entries.get(str(instance.address), {})
+        owner = lab.owners(name)[0]
+        right = lab.mac(owner, lab.interface_on(Role.DIRECTOR, instance.network))
+        known = set(entry.get("state", [])) & _KNOWN
+        if known and entry.get("lladdr") != right:
+            found.append(f"{instance.address} to {entry.get('lladdr')}, not to {owner}")
+    return found
+
+
+# --- the directors' tables
+
+_TABLES, _EMPTY = "lvslab-tables", "empty: "
+# Written on a director: the moments at which a virtual server had no real server.
+_LOOK_AT_TABLES = """\
+import sys, time
+expected = int(sys.argv[1])
+while True:
+    with open("/proc/net/ip_vs") as file:
+        lines = [line.split() for line in file.read().splitlines()[3:]]
+    servers = []
+    for words in lines:
+        if words[0] != "->":
+            servers.append(0)
+        elif int(words[3]):
+            servers[-1] += 1
+    if len(servers) != expected or 0 in servers:
+        print(f"empty: real servers of each service: {servers}", flush=True)
+    time.sleep(0.02)
+"""
+
+
+class Tables(Watcher):
+    """No director's IPVS table is ever without a real server, looked at every 20 ms."""
+
+    def before(self) -> None:
+        """Start a program that looks at the table on each director."""
+        words = ["systemd-run", f"--unit={_TABLES}", "python3", "-c", _LOOK_AT_TABLES]
+        expected = str(len(self.cluster.lab.virtual_servers))
+        self._directors = list(self.cluster.lab.nodes_of(Role.DIRECTOR))
+        self.cluster.each(self._directors, lambda n: self.cluster.run(n, [*words, expected]))
+
+    def after(self) -> list[str]:
+        """What the programs have seen."""
+        found = self.cluster.each(self._directors, self._seen)
+        return [problem for problems in found.values() for problem in problems]
+
+    def _seen(self, node: str) -> list[str]:
+        try:
+            state = self.cluster.ask(node, ["systemctl", "is-active", _TABLES]).out.strip()
+            log = self.cluster.run(
+                node, ["journalctl", "--quiet", "--output=cat", f"--unit={_TABLES}"]
+            )
+        except StageError as error:
+            return [f"{node} was not asked for its table: {error.message}"]
+        if state != "active":
+            return [f"{node}: nobody looked at the table ({state})"]
+        lines = [line for line in log.splitlines() if line.startswith(_EMPTY)]
+        return [f"{node}: a table was empty {len(lines)} times: {lines[0]}"] if lines else []
+
+
+# --- connections that are open when the fault comes
+
+_ESTABLISHED = 200
+
+
+class Established(Watcher):
+    """Connections that stand in the middle of a request before the fault and end it after."""
+
+    def __init__(self, cluster: Cluster, breaks: frozenset[str]) -> None:
+        super().__init__(cluster)
+        self._breaks = breaks
+
+    def before(self) -> None:
+        """Open them."""
+        self._open = HalfRequests(self.cluster.lab, self.cluster.namespace, _ESTABLISHED)
+
+    def after(self) -> list[str]:
+        """Whether each got its answer, except those of real servers that were broken."""
+        with contextlib.closing(self._open):
+            answered = self._open.finish()
+        servers = list(self.cluster.lab.nodes_of(Role.REAL_SERVER))
+        left = [server for server in servers if server not in self._breaks]
+        expected = _ESTABLISHED * len(left) // len(servers)
+        if answered >= expected:
+            return []
+        return [f"{answered} of {expected} established connections are alive"]
+
+
+_SLOW_PER_SERVER = 200
+
+
+class SlowClients(Watcher):
+    """During the experiment many clients send their requests slowly.
+
+    They are the experiment's fault, so that they start after the quiet time, all must be
+    connected, and they end with it.
+    """
+
+    def struck(self, zero: float) -> None:
+        """Let them begin."""
+        servers = len(self.cluster.lab.nodes_of(Role.REAL_SERVER))
+        self._slow = SlowRequests(
+            self.cluster.lab, self.cluster.namespace, _SLOW_PER_SERVER * servers
+        )
+
+    def after(self) -> list[str]:
+        """Whether each of them was there for the time."""
+        missing = self._slow.end()
+        return [f"{missing} slow clients were not connected"] if missing else []
