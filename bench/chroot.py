@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,6 +55,7 @@ def place(keep: Path | None = None) -> Iterator[Path]:
     """A folder for chroots: `keep`, which stays, or a new one that is removed at the end."""
     if os.geteuid() != 0:
         raise Failed("only root may make the chroots")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # and so clean up
     if keep:
         keep.mkdir(parents=True, exist_ok=True)
         yield keep.resolve()
@@ -168,7 +170,7 @@ def _enter(root: Path, shared: Sequence[Path], words: Sequence[str]) -> int:
     if _LIBC.syscall(_PIVOT_ROOT, b".", b".") or _LIBC.umount2(b".", _DETACH):
         raise OSError(ctypes.get_errno(), "pivot_root")
     os.chdir("/root")
-    child = os.posix_spawnp(words[0], words, os.environ)
+    child = os.posix_spawnp(words[0], [*words], os.environ)
     while True:  # the first process takes in those whose parent is gone
         ended, status = os.wait()
         if ended == child:

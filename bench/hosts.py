@@ -34,7 +34,6 @@ CHECKOUT = "root/lvslab"
 class Row:
     """What was seen on one release; `problems` is empty if all is well."""
 
-    release: str
     host: str
     python: str
     seen: dict[str, str]
@@ -96,13 +95,14 @@ def look(release: str, folder: Path, against: Path, commands: list[str], share: 
     )["PRETTY_NAME"].strip('"')
     chroot.run(root, ["python3", "--version"], log=folder / f"{release}-python.log")
     python = (folder / f"{release}-python.log").read_text().split()[-1]
-    row = Row(release, name, python, {}, [])
+    row = Row(name, python, {}, [])
     artifacts = root / CHECKOUT / "artifacts"
     if "images" in commands:
         timed(build("images"), row, "images")
-        if not row.problems and (found := difference(artifacts, against)):
-            row.problems.append(found)
-        row.seen["sums"] = "not equal" if row.problems else "equal"
+        if not row.problems:
+            found = difference(artifacts, against)
+            row.seen["sums"] = "not equal" if found else "equal"
+            row.problems += [found] if found else []
     if "test" in commands:
         timed(build("test", "--fast"), row, "test --fast")
         row.seen["tests"] = tested((folder / f"{release}-test.log").read_text(errors="replace"))

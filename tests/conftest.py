@@ -20,6 +20,8 @@ from tests.appliance import make_disk
 from tests.programs import ProgramTree
 from tests.small import Small
 
+pytest_plugins = ("tests.skips",)
+
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 

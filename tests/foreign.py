@@ -258,8 +258,12 @@ def virtualbox_like(disk: bytes, capacity: int) -> Foreign:
             device(15, InstanceID=8, Parent=3, AddressOnParent=0, AutomaticAllocation="true"),
             device(10, InstanceID=9, Connection="NAT", ResourceSubType="E1000"),
         )
-        + '<vbox:Machine ovf:required="false" version="1.19" name="Debian"><ovf:Info>Machine'
-        "</ovf:Info><Hardware/></vbox:Machine>"
+        + '<vbox:Machine ovf:required="false" version="1.19-linux" uuid="{22222222-2222-3333-4444-'
+        '555555555555}" name="Debian"><ovf:Info>Machine</ovf:Info><Hardware/><StorageControllers>'
+        '<StorageController name="SATA" type="AHCI" PortCount="1"><AttachedDevice type="HardDisk" '
+        'port="0" device="0"><Image uuid="{11111111-2222-3333-4444-555555555555}"/>'
+        '</AttachedDevice><AttachedDevice type="DVD" port="1" device="0"/></StorageController>'
+        "</StorageControllers></vbox:Machine>"
     )
     members = [
         (f"{name}.ovf", envelope(files, disks, "NAT", machine)),

@@ -94,6 +94,7 @@ def images(
     What has not changed since the last time is not made again.
     """
     from lvslab import make
+    from lvslab.check.made import examine
     from lvslab.model import load
 
     this = session()
@@ -116,7 +117,12 @@ def images(
         return
     with this.reporting("images", out.absolute() / "log") as listener:
         this.ensure("build")
-        built = make.images(lab, roles, options, listener, key)
+        built = make.images(
+            lab, roles, options, listener, key,
+            lambda made: examine(
+                lab, options.out, {a.path: a.sha256 for a in made}, this.cache, listener
+            ),
+        )  # fmt: skip
     _show(built, this)
 
 

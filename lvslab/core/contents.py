@@ -94,22 +94,27 @@ class Contents:
     def faults(self, folder: Path, whole: bool) -> list[str]:
         """What of `folder` differs, a line for each file; it is read if its state is another one.
 
-        With `whole` everything is read.
+        With `whole` everything is read. Raises OSError.
         """
+        return self.held_against(folder, whole)[0]
+
+    def held_against(self, folder: Path, whole: bool) -> tuple[list[str], Self]:
+        """What `faults` finds; and if it is nothing, this record with the states of now."""
         there = dict(walk(folder))
         found = [f"{name} is gone" for name in self.entries.keys() - there.keys()]
+        moved = {}
         for name, now in there.items():
-            if name not in self.entries:
+            entry = self.entries.get(name)
+            if entry is None:
                 found.append(f"{name} was added")
-            elif fault := self.entries[name].fault(folder / name, now, whole):
+            elif fault := entry.fault(folder / name, now, whole):
                 found.append(f"{name} {fault}")
-        return sorted(found)
-
-    def seen(self, folder: Path, whole: bool) -> Self:
-        """The same after `faults` found none: the states are those of now."""
-        there = dict(walk(folder))
-        entries = {n: replace(entry, state=state(there[n])) for n, entry in self.entries.items()}
-        return replace(self, entries=entries, checked=time.time() if whole else self.checked)
+            elif entry.state != (state_now := state(now)):
+                moved[name] = replace(entry, state=state_now)
+        if found or not (moved or whole):
+            return sorted(found), self
+        checked = time.time() if whole else self.checked
+        return [], replace(self, entries=self.entries | moved, checked=checked)
 
 
 def walk(folder: Path, prefix: str = "") -> Iterator[tuple[str, os.stat_result]]:

@@ -193,15 +193,13 @@ class Stages:
             return ["the record of its sums is missing or damaged"]
         whole = self.whole or record.due
         try:
-            if faults := record.faults(final, whole):
-                return faults
-            seen = record.seen(final, whole)
+            faults, seen = record.held_against(final, whole)
         except OSError as error:
             return [f"{error.filename} cannot be read ({error.strerror})"]
-        if seen != record and not self.dry:
+        if seen is not record and not self.dry:
             with suppress(OSError):  # a cache that cannot be written: read again the next time
                 seen.save(record_of(final))
-        return []
+        return faults
 
     def check_others(self) -> int:
         """Read the stages that this run has not used; how many are sound.

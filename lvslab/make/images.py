@@ -40,9 +40,11 @@ def images(
     options: Options,
     listener: Listener,
     key: str | None = None,
+    examine: Callable[[list[Artifact]], object] = lambda artifacts: None,
 ) -> Built:
     """Make all artifacts of `roles` below `options.out`; `key` signs their sums (export.sign).
 
+    `examine` looks at the artifacts before they are signed; it raises what makes them unfit.
     Two builds never work in one cache or one folder at once. Raises LabError; whatever
     was finished before stays in the cache and is not made again.
     """
@@ -71,6 +73,8 @@ def images(
             listed |= _kept(options.out, listed)
         write_atomic(options.out / sums.NAME, sums.text(listed))
         digests.save()
+        sign.sign(options.out, None)  # an earlier signature is of other sums
+        examine(placed)
         sign.sign(options.out, key)
     return Built(placed, written)
 

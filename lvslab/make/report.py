@@ -115,18 +115,16 @@ _LINE = 100  # characters
 
 
 def _lines(value: Any, indent: str) -> str:
-    """A value as JSON: on one line if it fits, else each of its entries on lines of its own."""
+    """A value as JSON: on one line if it fits, else a line for each entry; a list's are whole."""
     line = json.dumps(value, separators=(",", ":"))
-    if len(line) <= _LINE or not isinstance(value, dict | list):
-        return line
     deeper = indent + " "
-    if isinstance(value, list):
-        if not any(isinstance(entry, dict | list) for entry in value):
-            return line
-        rows = [_lines(entry, deeper) for entry in value]
+    if len(line) > _LINE and isinstance(value, dict):
+        rows = [f"{json.dumps(key)}:{_lines(entry, deeper)}" for key, entry in value.items()]
+        return f"{{\n{deeper}" + f",\n{deeper}".join(rows) + "}"
+    if len(line) > _LINE and isinstance(value, list) and isinstance(value[0], dict | list):
+        rows = [json.dumps(entry, separators=(",", ":")) for entry in value]
         return f"[\n{deeper}" + f",\n{deeper}".join(rows) + "]"
-    rows = [f"{json.dumps(key)}:{_lines(entry, deeper)}" for key, entry in value.items()]
-    return f"{{\n{deeper}" + f",\n{deeper}".join(rows) + "}"
+    return line
 
 
 def role_sums(roles: Mapping[Role, RoleSpec]) -> dict[str, str]:
@@ -142,8 +140,8 @@ def lock_table(lock: Lock) -> dict[str, Any]:
         "epoch": lock.epoch,
         "asked": {name: list(asked) for name, asked in lock.asked.items()},
         "groups": {name: [number[p.path] for p in group] for name, group in lock.groups.items()},
-        "columns": _COLUMNS,
-        "packages": [astuple(package) for package in lock.packages],
+        "columns": list(_COLUMNS),
+        "packages": [list(astuple(package)) for package in lock.packages],
     }
 
 

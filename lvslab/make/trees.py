@@ -89,7 +89,7 @@ class Trees:
 
     def _still_to_fetch(self) -> Iterator[Download]:
         """The packages of all stages that are not made yet."""
-        dry = Trees(self.lab, self.roles, replace(self.options, dry=True))
+        dry = Trees(self.lab, self.roles, replace(self.options, dry=True, check_cache=False))
         groups = self.lock.groups
         taken: list[tuple[Callable[[], object], Sequence[Download]]] = [
             (dry.tools, groups["tools"]),

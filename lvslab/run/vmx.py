@@ -1,11 +1,13 @@
 """A .vmx as values: what a machine of VMware's is made of, in the guest's own order.
 
-Reads what VMware reads, not only what we write: keys in any case, lines that VMware added,
-comments. Whether a .vmx is a good one is said by `verify`.
+Reads what VMware reads, not only what we write: keys in any case, values with and without
+quotes, comments, every encoding that the file names. Whether a .vmx is a good one is said by
+`verify`. Source of the format: open-vm-tools, lib/dict/dictll.c.
 """
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,20 +15,22 @@ from itertools import count
 from pathlib import Path
 
 from lvslab.core.errors import InputError
+from lvslab.core.text import decode, lines, number
 
 LINE = re.compile(
-    r"^[ \t]*(?P<key>[A-Za-z0-9_.:-]+)[ \t]*=[ \t]*"
+    r'^[ \t]*(?P<key>[^=#"\s]+)[ \t]*=[ \t]*'
     r'(?P<quote>")?(?P<value>(?(quote)[^"]*|[^ \t"#]*))(?(quote)")[ \t]*(?:\#.*)?$'
 )
 """A setting without its line end: VMware takes a value with or without quotes, and a comment
 behind it (`DictLL_UnmarshalLine` in open-vm-tools, lib/dict/dictll.c)."""
 
-_LINES = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+_ESCAPED = re.compile(r"\|([0-7][0-9A-Fa-f])")
 _TRUE = {"true", "t", "yes", "y", "on", "1"}
 _FALSE = {"false", "f", "no", "n", "off", "0"}
-_VNET = re.compile(r"^(?:/dev/)?vmnet(\d+)$", re.IGNORECASE)
+_VNET = re.compile(r"^(?:/dev/)?vmnet(\d{1,3})$", re.IGNORECASE)
 _OF_CONNECTION = {"nat": "VMnet8", "hostonly": "VMnet1", "bridged": "VMnet0", "": "VMnet0"}
 _DISK = re.compile(r"^((?:scsi|sata|ide|nvme)\d+):\d+\.filename$")
+_NO_FILE = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
 _NICS = 10
 _FIRST_SLOT = 32
 
@@ -68,13 +72,35 @@ def settings(text: str) -> dict[str, str]:
     found = {}
     for line in lines(text):
         if match := LINE.match(line.rstrip("\r\n")):
-            found[match["key"].lower()] = match["value"]
+            found[match["key"].lower()] = _ESCAPED.sub(
+                lambda code: chr(int(code[1], 16)), match["value"]
+            )
     return found
 
 
-def lines(text: str) -> list[str]:
-    """The lines with their ends, which are CR and LF only: 0x85 may be a part of a letter."""
-    return _LINES.findall(text)
+def decoded(data: bytes) -> str:
+    """A .vmx as text, in the encoding that it names (see `text.decode`)."""
+    return decode(data, settings(data.decode("latin-1")).get(".encoding", ""))
+
+
+def load(path: Path) -> dict[str, str]:
+    """The settings of a file, in its own encoding. Raises InputError if there is no such file."""
+    return settings(decoded(read_text(path).encode("latin-1")))
+
+
+def is_encrypted(values: Mapping[str, str]) -> bool:
+    """Whether the settings are encrypted, so that only VMware can read them."""
+    return "encryption.data" in values and "config.version" not in values
+
+
+def demand_readable(values: Mapping[str, str], path: Path) -> None:
+    """Raise InputError if the machine is encrypted."""
+    if is_encrypted(values):
+        raise InputError(
+            "this machine is encrypted: only VMware can read its settings",
+            where=str(path),
+            hint="take the encryption away in VMware (VM settings, Options, Access Control)",
+        )
 
 
 def is_on(values: Mapping[str, str], key: str, default: bool = False) -> bool:
@@ -99,7 +125,7 @@ def slots(values: Mapping[str, str]) -> dict[str, int]:
     A card without a slot (or with -1: VMware chooses at power-on) gets the next free one.
     """
     written = {card: values.get(f"{card}.pcislotnumber", "") for card in cards(values)}
-    found = {card: int(slot) for card, slot in written.items() if _is_number(slot)}
+    found = {card: int(slot) for card, slot in written.items() if number(slot) is not None}
     free = (slot for slot in count(_FIRST_SLOT) if slot not in found.values())
     for card in written:
         if card not in found:
@@ -123,13 +149,19 @@ def read_text(path: Path) -> str:
     """
     try:
         return path.read_bytes().decode("latin-1")
-    except (FileNotFoundError, IsADirectoryError):
+    except OSError as error:
+        if error.errno not in _NO_FILE:
+            raise
         raise InputError("there is no such .vmx", where=str(path)) from None
 
 
 def read(path: Path) -> VmxMachine:
-    """The machine that a .vmx describes. Raises InputError if it lacks memory, disk or number."""
-    values = settings(read_text(path))
+    """The machine that a .vmx describes.
+
+    Raises InputError if it is encrypted, or lacks memory, disk or number.
+    """
+    values = load(path)
+    demand_readable(values, path)
     cdroms, disks = [], []
     for key, name in values.items():
         match = _DISK.match(key)
@@ -186,12 +218,9 @@ def _vnet(path: Path, values: Mapping[str, str], card: str) -> str:
     return f"VMnet{int(match[1])}"
 
 
-def _is_number(text: str) -> bool:
-    return text.isdecimal() and len(text) < 10
-
-
 def _number(path: Path, values: Mapping[str, str], key: str, default: int | None = None) -> int:
     text = values.get(key, "" if default is None else str(default))
-    if not _is_number(text):
+    found = number(text)
+    if found is None:
         raise InputError(f"{key} is {text!r}, not a number", where=str(path))
-    return int(text)
+    return found

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lvslab.core import text as texts
 from lvslab.core.errors import CheckFailed, InputError
 from lvslab.core.files import atomic
 from lvslab.model.lab import Lab, Role
@@ -66,8 +67,8 @@ def patch(
     changed. A machine that is connected already is not touched. Raises InputError, and
     CheckFailed if the machine is open, runs or is suspended.
     """
-    real = path.resolve()
     text = vmx.read_text(path)
+    real = path.resolve()
     for name in dict.fromkeys((path, real)):
         _demand_off(name)
     cards = vmx.slots(vmx.settings(text))
@@ -144,7 +145,7 @@ def _edited(text: str, wanted: dict[str, str | None]) -> tuple[str, list[Change]
     left = dict(wanted)
     changes, lines = [], []
     end = "\r\n" if "\r\n" in text else "\n"
-    for line in vmx.lines(text):
+    for line in texts.lines(text):
         match = vmx.LINE.match(line.rstrip("\r\n"))
         name = names.get(match["key"].lower()) if match else None
         if match is None or name is None:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,8 @@ from lvslab.build.packer import PINNED
 from lvslab.build.pool import Pool
 from lvslab.cli.main import main
 from lvslab.core import digests
-from lvslab.core.contents import Contents
-from lvslab.core.digests import PERIOD_DAYS
+from lvslab.core.contents import Contents, walk
+from lvslab.core.digests import PERIOD_DAYS, state
 from lvslab.core.errors import CheckFailed, StageError
 from lvslab.core.events import Event, Note
 from lvslab.core.files import sha256_file
@@ -38,7 +39,9 @@ def rot(folder: Path, name: str, offset: int = 5) -> None:
     record = Contents.load(record_of(folder))
     assert record is not None
     swap(folder / name, offset)
-    record.seen(folder, whole=False).save(record_of(folder))
+    there = dict(walk(folder))
+    entries = {n: replace(entry, state=state(there[n])) for n, entry in record.entries.items()}
+    replace(record, entries=entries).save(record_of(folder))
 
 
 def whole(folder: Path) -> dict[str, str]:

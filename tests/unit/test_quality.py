@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = ("core", "model", "render", "build", "export", "make", "run", "check", "vmware", "cli")
-NOT_OURS = {".git", ".venv", "artifacts", "node_modules", "__pycache__"}
+NOT_OURS = {".git", ".venv", "artifacts", "node_modules", "__pycache__", "ovf-schema"}
 CACHES = {".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
 
 

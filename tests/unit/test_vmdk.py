@@ -27,6 +27,7 @@ from lvslab.core.procs import program
 from lvslab.export import vmdk
 from lvslab.export.vmdk import writer
 from lvslab.export.vmdk.layout import GRAIN, SECTOR, VmdkError
+from lvslab.export.vmdk.reader import Descriptor
 
 Write = Callable[[Path, Path], vmdk.Written]
 WRITERS: dict[str, Write] = {
@@ -394,7 +395,6 @@ def test_a_footer_is_followed(tmp_path: Path) -> None:
         (44, "<I", 0, "header"),
         (28, "<Q", 0, "descriptor"),
         (SECTOR, "<I", 0, "descriptor"),
-        (SECTOR + 30, "<I", 0xFFFFFFFF, "descriptor"),
         (56, "<Q", 1 << 50, "grain-tables"),
         (21 * SECTOR, "<I", 1 << 31, "grain-tables"),
         (21 * SECTOR, "<I", 26, "grain-tables"),
@@ -411,3 +411,19 @@ def test_a_broken_front_is_refused(
     with pytest.raises(VmdkError) as caught:
         vmdk.Reader(tmp_path / "disk.vmdk")
     assert caught.value.rule == rule
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (b'encoding="windows-1252"', "M\xfcller\x85.vmdk".encode("latin-1")),
+        (b'encoding="UTF-8"', "M\xfcller\u2026.vmdk".encode()),
+        (b'encoding="GBK"', "\u5171\u4eab.vmdk".encode("gbk")),
+        (b"", "M\xfcller\u2026.vmdk".encode()),
+    ],
+)
+def test_a_descriptor_is_read_in_the_encoding_that_it_names(line: bytes, name: bytes) -> None:
+    data = b'# Disk DescriptorFile\n%s\nparentFileNameHint="%s"\nCID=12345678\n' % (line, name)
+    values = Descriptor.parse(data).values
+    assert values["parentFileNameHint"] in ("M\xfcller\u2026.vmdk", "\u5171\u4eab.vmdk")
+    assert values["CID"] == "12345678"

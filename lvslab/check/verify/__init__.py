@@ -15,12 +15,16 @@ from functools import partial
 from pathlib import Path
 
 from lvslab.check.verify.archive import ARCHIVE, Archive, Member
+from lvslab.check.verify.chunks import ChunkReader
 from lvslab.check.verify.devices import HARDWARE
 from lvslab.check.verify.disk import DATA, DISK, Disk
-from lvslab.check.verify.envelope import ENVELOPE, Envelope
+from lvslab.check.verify.envelope import ENVELOPE
+from lvslab.check.verify.extents import SPLIT, Split, is_descriptor, owner
 from lvslab.check.verify.folder import FOLDER, PART, Folder, Part
 from lvslab.check.verify.image import SPARSE, STREAM, Image
 from lvslab.check.verify.machine import VMX, Machine
+from lvslab.check.verify.package import Envelope, attribute
+from lvslab.check.verify.products import PRODUCT
 from lvslab.check.verify.rules import RULES, Finding, Outcome, Rule, Unreadable, settled
 from lvslab.check.verify.seed import SEED, SeedIso
 from lvslab.check.verify.tools import GUEST_TOOLS, Promise
@@ -120,33 +124,49 @@ def _ova(path: Path, lab: Lab | None) -> Iterator[Finding]:
 
 def _inside(archive: Archive, lab: Lab | None) -> Iterator[Finding]:
     try:
-        members = archive.members
+        files = archive.files
     except Unreadable:  # the rules of the archive say so
         return
-    disks = [m for m in members if m.name.lower().endswith((".vmdk", ".vmdk.gz"))]
-    yield from _described(archive, disks)
-    for number, member in enumerate(disks):
-        artifact = f"{archive.path.name}/{member.name}"
-        inside = Inside(member.offset, member.length, first=number == 0)
-        yield from _vmdk(archive.path, artifact, lab, inside)
+    disks = {n: parts for n, parts in files.items() if n.lower().endswith((".vmdk", ".vmdk.gz"))}
+    envelope = _envelope(archive, disks)
+    name = None
+    if envelope:
+        yield from envelope[1]
+        name = _machine_name(envelope[0])
+    for number, (disk, parts) in enumerate(disks.items()):
+        where = tuple((part.offset, part.length) for part in parts)
+        inside = Inside(where, first=number == 0, machine=name)
+        yield from _vmdk(archive.path, f"{archive.path.name}/{disk}", lab, inside)
 
 
-def _described(archive: Archive, disks: list[Member]) -> Iterator[Finding]:
-    """The rules of the descriptor, if there is one (that it comes first is one of the tar's)."""
+def _envelope(
+    archive: Archive, disks: dict[str, list[Member]]
+) -> tuple[Envelope, list[Finding]] | None:
+    """The descriptor and its findings, if there is one (that it is first is a rule of the tar)."""
     try:
         ovf = archive.find(".ovf")
     except Unreadable:
-        return
-    capacities = {member.name: _capacity(archive.path, member) for member in disks}
-    files = {member.name: member.info.size for member in archive.members}
+        return None
+    capacities = {name: _capacity(archive.path, parts) for name, parts in disks.items()}
+    files = {n: [part.info.size for part in parts] for n, parts in archive.files.items()}
     envelope = Envelope(partial(archive.content, ovf), files, capacities.get)
-    yield from ENVELOPE.run(envelope, f"{archive.path.name}/{ovf.name}")
-    yield from HARDWARE.run(envelope, f"{archive.path.name}/{ovf.name}")
+    artifact = f"{archive.path.name}/{ovf.name}"
+    findings = [f for rules in (ENVELOPE, HARDWARE, PRODUCT) for f in rules.run(envelope, artifact)]
+    return envelope, findings
 
 
-def _capacity(path: Path, member: Member) -> int | None:
+def _machine_name(envelope: Envelope) -> str | None:
+    """What the machine is called in its descriptor."""
     try:
-        with Reader(path, member.offset, member.length) as reader:
+        systems = envelope.all("VirtualSystem")
+    except Unreadable:
+        return None
+    return attribute(systems[0], "id") if systems else None
+
+
+def _capacity(path: Path, parts: list[Member]) -> int | None:
+    try:
+        with ChunkReader(path, [(part.offset, part.length) for part in parts]) as reader:
             return reader.capacity
     except VmdkError:
         return None
@@ -154,22 +174,32 @@ def _capacity(path: Path, member: Member) -> int | None:
 
 @dataclass(frozen=True)
 class Inside:
-    """Where a VMDK stands in an OVA, in bytes, and whether it is the first: the one that boots."""
+    """Where the parts of a VMDK stand in an OVA: offset and length, in bytes.
 
-    offset: int
-    length: int
+    The first disk is the one that boots; `machine` is what the descriptor calls the machine.
+    """
+
+    parts: tuple[tuple[int, int], ...]
     first: bool
+    machine: str | None
 
 
 def _vmdk(
     path: Path, artifact: str, lab: Lab | None, inside: Inside | None = None
 ) -> Iterator[Finding]:
     """A disk in a file of its own, or `inside` an OVA, where importers take streams alone."""
-    start, length = (inside.offset, inside.length) if inside else (0, None)
+    if inside is None and is_descriptor(path):
+        yield from SPLIT.run(Split(path), artifact)
+        return
+    if inside is None and (whole := owner(path)):
+        sentence = f"an extent of {whole.path.name}, a {whole.kind} disk"
+        yield Finding(RULES["split-extents"], artifact, Outcome.PASS, sentence)
+        return
     try:
-        reader = Reader(path, start, length)
+        reader = ChunkReader(path, inside.parts) if inside else Reader(path)
     except VmdkError as error:
-        sentence = _GZIP if _is_gzip(path, start) else error.message
+        packed = _is_gzip(path, inside.parts[0][0] if inside else 0)
+        sentence = _GZIP if packed else error.message
         yield Finding(RULES[f"vmdk-{error.rule}"], artifact, Outcome.FAIL, sentence)
         return
     with reader:
@@ -192,8 +222,9 @@ def _on_disk(
     disk = Disk(file, reader.capacity)
     if _holds_iso(reader):
         image = io.BytesIO(file.read(_MAX_SEED))
-        # An OVA of one node is called after it, and so is a seed's disk in a file of its own.
-        return SEED.run(SeedIso(image, Path(artifact.partition("/")[0]).stem, lab), artifact)
+        # In an OVA the machine counts: files are renamed. A disk is called after its node.
+        node = inside.machine if inside else Path(artifact).stem
+        return SEED.run(SeedIso(image, node, lab), artifact)
     if inside and not inside.first and disk.bare:
         return DATA.run(disk, artifact)
     promise = Promise(reader.descriptor, disk)

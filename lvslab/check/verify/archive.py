@@ -12,14 +12,19 @@ from pathlib import Path, PurePosixPath
 
 from lvslab.check.verify import descriptor
 from lvslab.check.verify.rules import Absent, Refused, RuleSet, Unreadable, demand
+from lvslab.core.text import lines
 
 ARCHIVE: RuleSet[Archive] = RuleSet()
 
 _BLOCK = 512
-_USTAR = b"ustar\x0000"
+_USTAR, _GNU = b"ustar\x0000", b"ustar  \x00"
+_LONG_NAME = b"L"
+_PAX = (tarfile.XHDTYPE, tarfile.XGLTYPE)
+_CHUNK = re.compile(r"(?P<name>.+)\.\d{9}")
 _MANIFEST_LINE = re.compile(r"^SHA(1|256|512)( ?)\((.+)\) ?= ?([0-9A-Fa-f]+)$")
 _MAX_TEXT = 4 << 20
 _MAX_MEMBERS = 1000
+_MAX_NAME = 4096
 _DIGITS = {"1": 40, "256": 64, "512": 128}
 
 
@@ -62,12 +67,17 @@ class Archive:
     def _scan(self) -> tuple[list[Member], int]:
         """The members and the offset of the block after the last."""
         members: list[Member] = []
-        offset = 0
+        offset, name = 0, ""
         with self.path.open("rb") as file:
             while len(block := os.pread(file.fileno(), _BLOCK, offset)) == _BLOCK and any(block):
-                members.append(self._member(block, offset + _BLOCK))
-                size = members[-1].info.size
-                offset += _BLOCK + -(-size // _BLOCK) * _BLOCK
+                member = self._member(block, offset + _BLOCK)
+                offset += _BLOCK + -(-member.info.size // _BLOCK) * _BLOCK
+                if member.info.type == _LONG_NAME:  # GNU tar's: the name of what follows
+                    name = self._long_name(member)
+                else:
+                    member.info.name = name or member.info.name
+                    members.append(member)
+                    name = ""
                 if offset > self.size:
                     break
                 if len(members) > _MAX_MEMBERS:
@@ -86,6 +96,11 @@ class Archive:
             raise Unreadable(f"{info.name} has an impossible size of {info.size} bytes")
         return Member(info, block[257:265], offset, min(info.size, self.size - offset))
 
+    def _long_name(self, member: Member) -> str:
+        if member.info.size > _MAX_NAME:
+            raise Unreadable(f"a name of {member.info.size} bytes")
+        return self.content(member).rstrip(b"\0").decode("utf-8", "surrogateescape")
+
     @property
     def members(self) -> list[Member]:
         """All members in order; raises Unreadable."""
@@ -103,6 +118,17 @@ class Archive:
         start = member.offset + member.length
         with self.path.open("rb") as file:
             return os.pread(file.fileno(), -start % _BLOCK, start)
+
+    @cached_property
+    def files(self) -> dict[str, list[Member]]:
+        """The members by the names that References give: those of chunks are one file."""
+        names = {member.name for member in self.members}
+        found: dict[str, list[Member]] = {}
+        for member in self.members:
+            match = _CHUNK.fullmatch(member.name)
+            whole = match["name"] if match and match["name"] not in names else member.name
+            found.setdefault(whole, []).append(member)
+        return found
 
     def find(self, ending: str) -> Member:
         """The first member whose name ends so; raises Unreadable."""
@@ -134,23 +160,24 @@ class Archive:
         """The lines of the manifest; raises Absent (DSP0243 does not ask for it), Unreadable."""
         if not any(member.name.lower().endswith(".mf") for member in self.members):
             raise Absent("there is no manifest")
-        lines = []
+        entries = []
         try:
             text = self.content(self.find(".mf")).decode()
         except UnicodeDecodeError:
             raise Unreadable("the manifest is not UTF-8 text") from None
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(map(str.rstrip, lines(text)), 1):
             match = _MANIFEST_LINE.match(line)
             if not match or len(match[4]) != _DIGITS[match[1]]:
                 raise Unreadable(f"line {number} of the manifest is not SHA256(name)= hex: {line}")
-            lines.append(Entry(f"sha{match[1]}", match[3], match[4].lower(), bool(match[2])))
-        return lines
+            entries.append(Entry(f"sha{match[1]}", match[3], match[4].lower(), bool(match[2])))
+        return entries
 
 
 @ARCHIVE.rule(
     "tar-format",
-    "the OVA is a ustar archive of regular files",
-    "vSphere: 'Selected OVA file is not a valid template'",
+    "the OVA is a tar archive of regular files, without pax headers",
+    "VirtualBox: 'VERR_TAR_UNSUPPORTED_PAX_TYPE'; vSphere: 'Selected OVA file is not a valid "
+    "template' for what is no tar",
 )
 def _format(archive: Archive) -> str:
     try:
@@ -158,10 +185,22 @@ def _format(archive: Archive) -> str:
     except Unreadable as error:
         raise Refused(str(error)) from None
     for member in members:
-        demand(member.magic == _USTAR, f"{member.name} has no ustar header: {member.magic!r}")
         kind = member.info.type
+        demand(kind not in _PAX, f"{member.name} is a pax header")
         demand(kind in (tarfile.REGTYPE, tarfile.AREGTYPE), f"{member.name} is no regular file")
-    return f"{len(members)} regular files in a ustar archive"
+    return f"{len(members)} regular files in a tar archive"
+
+
+@ARCHIVE.advice(
+    "tar-ustar",
+    "the headers are POSIX ustar",
+    "none refuses GNU tar's (DSP0243 5.3 asks for ustar, and all read both)",
+)
+def _ustar(archive: Archive) -> str:
+    for member in archive.members:
+        kind = "GNU tar's" if member.magic == _GNU else repr(member.magic)
+        demand(member.magic == _USTAR, f"{member.name} has no ustar header but {kind}")
+    return "all headers are ustar"
 
 
 @ARCHIVE.rule(
@@ -198,11 +237,18 @@ def _plain_names(archive: Archive) -> str:
 def _order(archive: Archive) -> str:
     first, *names = [member.name for member in archive.members]
     demand(first.lower().endswith(".ovf"), f"the first member is {first}, not the .ovf")
-    wanted = descriptor.hrefs(descriptor.parse(archive.content(archive.members[0])))
+    files = descriptor.files(descriptor.parse(archive.content(archive.members[0])).root)
+    wanted = [part for file in files for part in _parts(archive, file)]
     signed = [name for name in (f"{first[:-4]}.mf", f"{first[:-4]}.cert") if name in names]
     found = f"after {first} come {', '.join(names)}"
     demand(names in ([*signed, *wanted], [*wanted, *signed]), f"{found}, not {', '.join(wanted)}")
     return found
+
+
+def _parts(archive: Archive, file: descriptor.FileRef) -> list[str]:
+    """The members that a File should be, or is if it does not say how many."""
+    there = [member.name for member in archive.files.get(file.href, ())]
+    return there if there == [file.href] or file.size is None else file.names
 
 
 @ARCHIVE.advice(
@@ -238,7 +284,7 @@ def _owner(archive: Archive) -> str:
 
 @ARCHIVE.rule(
     "tar-end",
-    "blocks are filled with zeros, and two zero blocks are the end",
+    "blocks are filled with zeros, and a zero block is the end",
     "all, after the upload: the last file is shorter than its header says",
 )
 def _end(archive: Archive) -> str:
@@ -247,9 +293,21 @@ def _end(archive: Archive) -> str:
     demand(last.offset + last.info.size <= archive.size, f"{last.name} is cut off")
     for member in archive.members:
         demand(not any(archive.padding(member)), f"something is hidden behind {member.name}")
-    demand(len(end) >= 2 * _BLOCK, "the two zero blocks at the end are missing")
+    demand(len(end) >= _BLOCK, "the zero blocks at the end are missing")
     demand(not any(end), "something follows the end of the archive")
     return "the archive is whole"
+
+
+@ARCHIVE.advice(
+    "tar-two-blocks",
+    "two zero blocks are the end",
+    "none refuses one, which VirtualBox writes; GNU tar warns: 'A lone zero block'",
+)
+def _two_blocks(archive: Archive) -> str:
+    if len(archive.end) < _BLOCK:
+        raise Unreadable("there is no zero block at the end")
+    demand(len(archive.end) >= 2 * _BLOCK, "there is one zero block at the end")
+    return "two zero blocks or more"
 
 
 @ARCHIVE.advice(

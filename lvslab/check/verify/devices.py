@@ -5,9 +5,19 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from lvslab.check.verify.envelope import DISK, VMW, Envelope, attribute
+from lvslab.check.verify.package import (
+    BOUNDS,
+    DISK,
+    NORMAL,
+    VMW,
+    Envelope,
+    Machine,
+    attribute,
+    unit_of,
+)
 from lvslab.check.verify.rules import Refused, RuleSet, demand
 from lvslab.check.verify.schema import VSSD
+from lvslab.core.text import number
 
 HARDWARE: RuleSet[Envelope] = RuleSet()
 
@@ -15,7 +25,10 @@ _CPU, _MEMORY, _IDE, _SCSI, _NIC, _CDROM, _SATA = "3", "4", "5", "6", "10", "15"
 _SAFE_NETWORKS = {"hostonly", "nat"}
 _OLDEST, _NEWEST = 7, 14
 _SCSI_ID_OF_CONTROLLER = "7"
-_MEMORY_UNITS = {"byte * 2^20": 1, "byte * 2^30": 1 << 10, "MegaBytes": 1, "GigaBytes": 1 << 10}
+_MIB = 1 << 20
+_MOST_CPUS = (1 << 16) - 2
+_KNOWN = frozenset(map(str, (1, 3, 4, 5, 6, 10, *range(14, 19), *range(20, 25), 35)))
+"""The resource types that an importer of VMware's or VirtualBox makes a device of."""
 
 
 @HARDWARE.advice(
@@ -26,7 +39,7 @@ _MEMORY_UNITS = {"byte * 2^20": 1, "byte * 2^30": 1 << 10, "MegaBytes": 1, "Giga
 def _hardware_version(ovf: Envelope) -> str:
     families = [element.text or "" for element in ovf.root.iter(f"{{{VSSD}}}VirtualSystemType")]
     demand(len(families) == 1, "there is not exactly one VirtualSystemType")
-    match = re.fullmatch(r"vmx-0?(\d+)", families[0])
+    match = re.fullmatch(r"vmx-0?(\d{1,4})", families[0])
     demand(match, f"the hardware family {families[0]} is not VMware's")
     version = int(match[1]) if match else 0
     demand(_OLDEST <= version <= _NEWEST, f"{families[0]} is not between {_OLDEST} and {_NEWEST}")
@@ -70,11 +83,15 @@ def _controller(ovf: Envelope) -> str:
     "VirtualBox refuses the import of a disk without AddressOnParent",
 )
 def _address_on_parent(ovf: Envelope) -> str:
-    scsi = {item["InstanceID"] for item in ovf.of(_SCSI)}
+    return ovf.each(_addresses)
+
+
+def _addresses(machine: Machine) -> str:
+    scsi = {item["InstanceID"] for item in machine.of(_SCSI)}
     seen: set[tuple[str, str]] = set()
-    for item in ovf.of(DISK, _CDROM):
+    for item in machine.of(DISK, _CDROM):
         place = (item["Parent"], item["AddressOnParent"])
-        demand(place[1].isdigit(), f"{item.title} has no AddressOnParent")
+        demand(number(place[1]) is not None, f"{item.title} has no AddressOnParent")
         demand(place not in seen, f"{item.title} has another device's AddressOnParent")
         own = item["Parent"] in scsi and place[1] == _SCSI_ID_OF_CONTROLLER
         demand(not own, f"{item.title} has the controller's own id")
@@ -84,20 +101,55 @@ def _address_on_parent(ovf: Envelope) -> str:
 
 @HARDWARE.rule(
     "ovf-instance-ids",
-    "InstanceIDs are different, and each Parent is a controller that is there",
+    "InstanceIDs of one configuration are different, and each Parent is a controller that is there",
     "vSphere: 'VALUE_ILLEGAL: Value … of Parent element does not refer to a ref of type "
     "DiskControllerReference'",
 )
 def _instance_ids(ovf: Envelope) -> str:
-    ids = [item["InstanceID"] for item in ovf.items]
+    return ovf.each(_ids)
+
+
+def _ids(machine: Machine) -> str:
+    ids = [item["InstanceID"] for item in machine.items]
     for identity, count in Counter(ids).items():
         demand(identity and count == 1, f"the InstanceID {identity!r} is given {count} times")
-    controllers = {item["InstanceID"] for item in ovf.of(_IDE, _SCSI, _SATA)}
-    for item in ovf.items:
+    controllers = {item["InstanceID"] for item in machine.of(_IDE, _SCSI, _SATA)}
+    for item in machine.items:
         parent = item["Parent"]
         there = controllers if item["ResourceType"] in (DISK, _CDROM) else {"", *ids}
         demand(parent in there, f"{item.title} has no controller {parent}")
     return f"{len(ids)} devices, all ids different"
+
+
+@HARDWARE.rule(
+    "ovf-configurations",
+    "devices name configurations that are there, and bounds are min, max or normal",
+    "none says so (DSP0243 8.4, 9.8): the device is in no machine",
+)
+def _configurations(ovf: Envelope) -> str:
+    ids = [attribute(element, "id") for element in ovf.all("Configuration")]
+    demand(len(set(ids)) == len(ids), "two Configurations have the same id")
+    defaults = [e for e in ovf.all("Configuration") if attribute(e, "default") in ("true", "1")]
+    demand(len(defaults) < 2, "more than one Configuration is the default")
+    for item in ovf.items:
+        for name in attribute(item.element, "configuration").split():
+            demand(name in ids, f"{item.title} is for {name}, which is no Configuration")
+        bound = attribute(item.element, "bound")
+        demand(bound in (*NORMAL, *BOUNDS), f"{item.title} has the bound {bound!r}")
+    return f"{len(ids)} configurations" if ids else "one machine"
+
+
+@HARDWARE.rule(
+    "ovf-devices",
+    "each device is of a kind that importers know, or need not be there (required=false)",
+    "VirtualBox: 'Unknown resource type … in hardware item'",
+)
+def _devices(ovf: Envelope) -> str:
+    for item in ovf.items:
+        kind = item["ResourceType"]
+        known = kind in _KNOWN or not item.is_required
+        demand(known, f"{item.title} is of the resource type {kind or 'nothing'}")
+    return f"{len(ovf.items)} devices of known kinds"
 
 
 @HARDWARE.advice(
@@ -140,26 +192,70 @@ def _safe_network(ovf: Envelope) -> str:
 
 
 @HARDWARE.rule(
+    "ovf-cpus",
+    "the number of CPUs is at least 1, and given once",
+    "VirtualBox and vSphere: the number of CPUs is out of range",
+)
+def _cpus(ovf: Envelope) -> str:
+    return ovf.each(_count)
+
+
+def _count(machine: Machine) -> str:
+    given = machine.of(_CPU)
+    demand(len(given) < 2, f"the number of CPUs is given {len(given)} times")
+    for item in given:
+        count = item["VirtualQuantity"]
+        right = 1 <= (number(count) or 0) <= _MOST_CPUS
+        demand(right, f"the number of CPUs is {count!r}")
+    return f"{given[0]['VirtualQuantity']} CPUs" if given else "as many CPUs as the importer gives"
+
+
+@HARDWARE.advice(
+    "ovf-amounts-given",
+    "the number of CPUs and the memory are given",
+    "none refuses it: the importer decides",
+)
+def _amounts_given(ovf: Envelope) -> str:
+    def check(machine: Machine) -> str:
+        demand(machine.of(_CPU), "the number of CPUs is not given")
+        demand(machine.of(_MEMORY), "memory is not given")
+        return "CPUs and memory are given"
+
+    return ovf.each(check)
+
+
+@HARDWARE.rule(
     "ovf-memory",
-    "memory is given once, in a unit that importers know, a multiple of 4 MiB, and CPUs once",
+    "memory is in a unit of bytes, at least 4 MiB and a multiple of 4, and given once",
     "Workstation and ESXi: 'Memory size is not a multiple of 4'; ovftool refuses other units",
 )
 def _memory(ovf: Envelope) -> str:
-    demand(len(ovf.of(_CPU)) == 1, "the number of CPUs is not given exactly once")
-    demand(len(ovf.of(_MEMORY)) == 1, "memory is not given exactly once")
-    memory = ovf.of(_MEMORY)[0]
-    unit, amount = memory["AllocationUnits"], memory["VirtualQuantity"]
-    demand(unit in _MEMORY_UNITS, f"the unit of memory is {unit!r}")
-    demand(amount.isdigit(), f"the amount of memory is {amount!r}, not a number")
-    total = int(amount) * _MEMORY_UNITS[unit]
-    demand(total and total % 4 == 0, f"{total} MiB is no multiple of 4")
-    return f"{total} MiB"
+    return ovf.each(_amount)
+
+
+def _amount(machine: Machine) -> str:
+    given = machine.of(_MEMORY)
+    if not given:
+        return "as much memory as the importer gives"
+    demand(len(given) == 1, f"memory is given {len(given)} times")
+    memory = given[0]
+    unit = unit_of(memory["AllocationUnits"])
+    if unit is None:
+        raise Refused(f"the unit of memory is {memory['AllocationUnits']!r}")
+    amount = number(memory["VirtualQuantity"])
+    if amount is None:
+        raise Refused(f"the amount of memory is {memory['VirtualQuantity']!r}, not a number")
+    total = amount * unit
+    right = total and total % (4 * _MIB) == 0
+    demand(right, f"{total / _MIB:g} MiB is no multiple of 4")
+    return f"{total // _MIB} MiB"
 
 
 @HARDWARE.advice(
     "ovf-memory-unit",
     "memory is given in `byte * 2^20`",
-    "none refuses MegaBytes, but it is no unit of DSP0004, and importers differ in what it is",
+    "VirtualBox: 'Invalid allocation unit' for `byte*2^20`, which DSP0004 allows; MegaBytes, which "
+    "all take, is no unit of DSP0004",
 )
 def _memory_unit(ovf: Envelope) -> str:
     for memory in ovf.of(_MEMORY):
@@ -168,10 +264,10 @@ def _memory_unit(ovf: Envelope) -> str:
     return "memory is in byte * 2^20"
 
 
-@HARDWARE.rule(
+@HARDWARE.advice(
     "ovf-config-optional",
     "each vmw:Config has required=false",
-    "ESXi cannot parse a required key that it does not know: \"'key' of element 'Config'\"",
+    "ESXi, only if it does not know the key: \"'key' of element 'Config'\"",
 )
 def _config_optional(ovf: Envelope) -> str:
     for config in ovf.configs:

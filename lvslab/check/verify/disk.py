@@ -22,7 +22,7 @@ from dissect.extfs.exceptions import FileNotFoundError as NotInExt
 from dissect.fat import FATFS
 
 from lvslab.check.verify.cloud import log_ins
-from lvslab.check.verify.rules import Absent, Refused, RuleSet, Unreadable, demand
+from lvslab.check.verify.rules import Absent, Refused, RuleSet, Unreadable, demand, reading
 from lvslab.export.vmdk.reader import DiskFile
 
 DISK: RuleSet[Disk] = RuleSet()
@@ -41,6 +41,7 @@ _PASSWORD_FILES = (".netrc", ".git-credentials", ".pgpass", ".my.cnf")
 _CLOUD = ("/etc/cloud/cloud.cfg", "/var/lib/cloud/seed")
 _PRIVATE = re.compile(rb"-----BEGIN [A-Z0-9 ]*PRIVATE KEY|^PuTTY-User-Key-File-", re.MULTILINE)
 _MAX_KEY = 64 << 10
+_DEEPEST = 200
 _MAX_TEXT = 4 << 20
 
 
@@ -88,7 +89,10 @@ class Disk:
         start, count, size = struct.unpack_from("<QII", self.header, 72)
         if count * size > 1 << 20 or size < 128:
             raise Unreadable("the GPT claims an impossible table")
-        return self.read(start, -(-count * size // SECTOR))[: count * size]
+        found = self.read(start, -(-count * size // SECTOR))[: count * size]
+        if len(found) < count * size:
+            raise Unreadable("the GPT's table does not lie on the disk")
+        return found
 
     @cached_property
     def partitions(self) -> list[Partition]:
@@ -130,24 +134,27 @@ class Disk:
             file.seek(_EXT_MAGIC[0])
             if file.read(2) == _EXT_MAGIC[1]:
                 file.seek(0)
-                return ExtFS(file)
+                with reading("the ext4 file system"):
+                    return ExtFS(file)
         raise Unreadable("there is no ext4 file system")
 
     def find(self, path: str) -> Any | None:
         """The inode of a path in the root file system, symbolic links not followed."""
-        try:
-            return self.root.get(path)
-        except NotInExt:
-            return None
+        root = self.root
+        with reading(path):
+            try:
+                return root.get(path)
+            except NotInExt:
+                return None
 
     def content(self, path: str) -> bytes | None:
         """A text's content; None if there is no such regular file, Refused if it is huge."""
         node = self.find(path)
-        if node is None or node.filetype != stat.S_IFREG:
+        if node is None or _kind(node) != stat.S_IFREG:
             return None
-        if node.size > _MAX_TEXT:
+        if _size(node) > _MAX_TEXT:
             raise Refused(f"{path} has {node.size} bytes")
-        return bytes(node.open().read())
+        return _content(node)
 
     def below(self, path: str) -> Iterator[tuple[str, Any]]:
         """Every file below a folder, with its inode; nothing if it is not there."""
@@ -161,14 +168,31 @@ class Disk:
         return [found for folder in _WATCHED for found in self.below(folder)]
 
 
+def _kind(node: Any) -> int:
+    with reading("an inode"):
+        return int(node.filetype)
+
+
+def _size(node: Any) -> int:
+    with reading("an inode"):
+        return int(node.size)
+
+
+def _content(node: Any) -> bytes:
+    with reading("a file"):
+        return bytes(node.open().read())
+
+
 def _below(path: str, folder: Any, above: frozenset[int]) -> Iterator[tuple[str, Any]]:
     """`above` are the inodes of the folders on the way: one of them again would be a ring."""
-    if folder.filetype != stat.S_IFDIR:
+    if _kind(folder) != stat.S_IFDIR:
         return
-    if folder.inum in above:
+    if folder.inum in above or len(above) > _DEEPEST:
         raise Refused(f"{path} leads back to a folder above it")
     above |= {folder.inum}
-    for child in folder.iterdir():
+    with reading(path):
+        children = list(folder.iterdir())
+    for child in children:
         if child.filename not in (".", ".."):
             name = str(PurePosixPath(path) / child.filename)
             yield name, child
@@ -239,10 +263,10 @@ def _bios_loader(disk: Disk) -> str:
 def _uefi_loader(disk: Disk) -> str:
     file = disk.part(disk.partition(_ESP, "EFI system partition"))
     try:
-        loader = FATFS(file).get(_LOADER)
-    except Exception as error:  # the library's own kinds for a broken FAT are many
+        with reading(_LOADER):
+            head = FATFS(file).get(_LOADER).open().read(2)
+    except Unreadable as error:
         raise Refused(f"{_LOADER} is not there ({error})") from None
-    head = loader.open().read(2)
     demand(head == b"MZ", f"{_LOADER} is no program for UEFI")
     return f"{_LOADER} is there"
 
@@ -298,8 +322,8 @@ def _no_host_key(disk: Disk) -> str:
 
 
 def _is_private_key(node: Any) -> bool:
-    small = node.filetype == stat.S_IFREG and node.size <= _MAX_KEY
-    return bool(small and _PRIVATE.search(node.open().read()))
+    small = _kind(node) == stat.S_IFREG and _size(node) <= _MAX_KEY
+    return bool(small and _PRIVATE.search(_content(node)))
 
 
 @DISK.advice(
@@ -323,9 +347,9 @@ def _no_authorized_key(disk: Disk) -> str:
 )
 def _no_cloud_password(disk: Disk) -> str:
     for name, node in disk.watched:
-        if not name.startswith(_CLOUD) or node.filetype != stat.S_IFREG or node.size > _MAX_KEY:
+        if not name.startswith(_CLOUD) or _kind(node) != stat.S_IFREG or _size(node) > _MAX_KEY:
             continue
-        for sentence in log_ins(node.open().read().decode(errors="replace")):
+        for sentence in log_ins(_content(node).decode(errors="replace")):
             raise Refused(f"{name}: {sentence}")
     return "no log-in by cloud-init"
 

@@ -2,126 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Mapping
-from functools import cached_property
-from xml.etree import ElementTree
 
-from lvslab.check.verify import descriptor, schema
-from lvslab.check.verify.rules import Refused, RuleSet, Unreadable, demand
-from lvslab.check.verify.schema import CIM, RASD
-from lvslab.export.ova import OVF_NAMESPACE
+from lvslab.check.verify import schema
+from lvslab.check.verify.package import DISK, Envelope, Machine, attribute, local, unit_of
+from lvslab.check.verify.rules import Absent, Refused, RuleSet, Unreadable, demand
+from lvslab.check.verify.schema import CIM
+from lvslab.core.text import number
 
 ENVELOPE: RuleSet[Envelope] = RuleSet()
 
-VMW = "http://www.vmware.com/schema/ovf"
-
-DISK = "17"
-_SECTIONS = ("References", "DiskSection", "NetworkSection", "VirtualSystem", "Strings")
+_BEFORE, _BEHIND = "References", ("Strings",)
 _STREAM_FORMATS = (
     "http://www.vmware.com/interfaces/specifications/vmdk.html#streamOptimized",
     "http://www.vmware.com/specifications/vmdk.html#streamOptimized",
 )
-_UNIT = re.compile(r"byte(?: \* (2|10)\^(\d{1,2}))?")
-
-
-def local(tag: str) -> str:
-    """A tag without its namespace."""
-    return tag.rpartition("}")[2]
-
-
-def attribute(element: ElementTree.Element, name: str) -> str:
-    """An attribute of the OVF's own namespace; empty if it is not there."""
-    return element.get(f"{{{OVF_NAMESPACE}}}{name}", "")
-
-
-class Item:
-    """An Item of the virtual hardware: its RASD values by name."""
-
-    def __init__(self, element: ElementTree.Element) -> None:
-        self.element = element
-        prefix = f"{{{RASD}}}"
-        self.values = {
-            child.tag.removeprefix(prefix): (child.text or "").strip()
-            for child in element
-            if child.tag.startswith(prefix)
-        }
-
-    def __getitem__(self, name: str) -> str:
-        return self.values.get(name, "")
-
-    @property
-    def title(self) -> str:
-        """The name by which a message calls the device."""
-        return self["ElementName"] or f"the item {self['InstanceID']}"
-
-
-class Envelope:
-    """An OVF and what surrounds it.
-
-    `read` gives its bytes or raises Unreadable; `files` is name to size of the other files;
-    `capacity_of` tells a VMDK's capacity in bytes (None: it cannot be read).
-    """
-
-    def __init__(
-        self,
-        read: Callable[[], bytes],
-        files: Mapping[str, int],
-        capacity_of: Callable[[str], int | None],
-    ) -> None:
-        self._read, self.files, self.capacity_of = read, files, capacity_of
-
-    @cached_property
-    def root(self) -> ElementTree.Element:
-        """The envelope; raises Unreadable."""
-        return descriptor.parse(self._read())
-
-    def all(self, name: str) -> list[ElementTree.Element]:
-        """All elements of the OVF's own namespace with this name."""
-        return list(self.root.iter(f"{{{OVF_NAMESPACE}}}{name}"))
-
-    @cached_property
-    def hardware(self) -> ElementTree.Element:
-        """The VirtualHardwareSection; raises Unreadable."""
-        if not (found := self.all("VirtualHardwareSection")):
-            raise Unreadable("there is no VirtualHardwareSection")
-        return found[0]
-
-    @cached_property
-    def items(self) -> list[Item]:
-        """All devices in order."""
-        return [Item(element) for element in self.hardware.findall(f"{{{OVF_NAMESPACE}}}Item")]
-
-    def of(self, *kinds: str) -> list[Item]:
-        """The devices of these resource types."""
-        return [item for item in self.items if item["ResourceType"] in kinds]
-
-    @cached_property
-    def references(self) -> dict[str, ElementTree.Element]:
-        """The File elements by id."""
-        return {attribute(file, "id"): file for file in self.all("File")}
-
-    @cached_property
-    def file_uses(self) -> set[str]:
-        """The ids of Files that disks, icons, strings, devices and settings refer to."""
-        used = set()
-        for element in self.root.iter():
-            used.add(attribute(element, "fileRef"))
-            for text in (element.text or "", *element.attrib.values()):
-                if match := re.fullmatch(r"\s*(?:ovf:)?/file/(\S+)\s*", text):
-                    used.add(match[1])
-        return used - {""}
-
-    @cached_property
-    def configs(self) -> list[ElementTree.Element]:
-        """All vmw:Config elements."""
-        return list(self.root.iter(f"{{{VMW}}}Config"))
 
 
 @ENVELOPE.rule(
     "ovf-xml",
-    "the descriptor is a well-formed Envelope of OVF 1.x",
+    "the descriptor is a well-formed Envelope of OVF 1 or 2",
     "vSphere: 'Issues detected with selected template. Details: … PARSE_ERROR'",
 )
 def _xml(ovf: Envelope) -> str:
@@ -132,6 +32,16 @@ def _xml(ovf: Envelope) -> str:
     return f"well-formed, {version}"
 
 
+@ENVELOPE.advice(
+    "ovf-version",
+    "the Envelope is of OVF 1",
+    "VMware's importers know no OVF 2; VirtualBox takes both",
+)
+def _version(ovf: Envelope) -> str:
+    demand(ovf.parsed.generation == 1, f"it is OVF {ovf.parsed.generation}")
+    return "OVF 1"
+
+
 @ENVELOPE.rule(
     "ovf-schema",
     "elements, attributes and values are those of DMTF's schema: no unknown one, none missing",
@@ -139,6 +49,8 @@ def _xml(ovf: Envelope) -> str:
     "checks'; ovftool: 'Invalid OVF descriptor'",
 )
 def _schema(ovf: Envelope) -> str:
+    if ovf.parsed.generation != 1:
+        raise Absent("the schema of OVF 1.1 says nothing of OVF 2")
     found = list(schema.faults(ovf.root))
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     demand(not found, "".join(found[:1]) + more)
@@ -147,25 +59,36 @@ def _schema(ovf: Envelope) -> str:
 
 @ENVELOPE.rule(
     "ovf-section-order",
-    "References, DiskSection, NetworkSection, VirtualSystem, Strings, in this order",
+    "References, sections, one VirtualSystem, Strings, in this order",
     "Workstation: 'did not pass OVF specification conformance or virtual hardware compliance "
     "checks'",
 )
 def _section_order(ovf: Envelope) -> str:
     names = [local(child.tag) for child in ovf.root]
-    known = [_SECTIONS.index(name) for name in names if name in _SECTIONS]
-    demand(known == sorted(known), f"the order is {', '.join(names)}")
     demand("VirtualSystem" in names, "there is no VirtualSystem, of which Workstation imports one")
     demand(names.count("VirtualSystem") == 1, "there is more than one VirtualSystem")
-    demand(names[0] == "References", f"{names[0]} stands before References")
+    demand(names[0] == _BEFORE, f"{names[0]} stands before {_BEFORE}")
     behind = names[names.index("VirtualSystem") + 1 :]
-    demand(set(behind) <= {"Strings"}, f"{', '.join(behind)} stands after the VirtualSystem")
+    demand(set(behind) <= set(_BEHIND), f"{', '.join(behind)} stands after the VirtualSystem")
+    demand(not set(_BEHIND) & set(names[: -len(behind) or None]), f"the order is {names}")
     return "the sections are in the schema's order"
+
+
+@ENVELOPE.advice(
+    "ovf-disks-first",
+    "the DiskSection stands before the NetworkSection",
+    "none refuses it (DSP0243 7: sections in any order), but ovftool writes them so",
+)
+def _disks_first(ovf: Envelope) -> str:
+    names = [n for n in map(local, (c.tag for c in ovf.root)) if n.endswith("Section")]
+    order = [name for name in names if name in ("DiskSection", "NetworkSection")]
+    demand(order == sorted(order), f"the order is {', '.join(names)}")
+    return "disks, then networks"
 
 
 @ENVELOPE.rule(
     "ovf-hardware-order",
-    "in VirtualHardwareSection: Info, System, Items, then vmw:Config",
+    "in VirtualHardwareSection: Info, System (if it is there), Items, then vmw:Config",
     "Workstation: 'did not pass OVF specification conformance or virtual hardware compliance "
     "checks'",
 )
@@ -174,8 +97,18 @@ def _hardware_order(ovf: Envelope) -> str:
     ranks = {"Info": 0, "System": 1, "Item": 2, "Config": 3, "ExtraConfig": 3}
     order = [ranks.get(name, 4) for name in names]
     demand(order == sorted(order), f"the order is {', '.join(names)}")
-    demand(names[:2] == ["Info", "System"], "Info and System do not come first")
-    return "System, Items and vmw:Config are in order"
+    demand(names[:1] == ["Info"], "Info does not come first")
+    return "Info, System, Items and vmw:Config are in order"
+
+
+@ENVELOPE.advice(
+    "ovf-system",
+    "VirtualHardwareSection has a System",
+    "none refuses it (DSP0243 8.1), but the importer has to guess the hardware version",
+)
+def _system(ovf: Envelope) -> str:
+    demand([c for c in ovf.hardware if local(c.tag) == "System"], "there is no System")
+    return "there is a System"
 
 
 @ENVELOPE.rule(
@@ -184,6 +117,8 @@ def _hardware_order(ovf: Envelope) -> str:
     "ESXi: \"Unsupported element 'Connection'\" for the first child that is out of order",
 )
 def _child_order(ovf: Envelope) -> str:
+    if ovf.parsed.generation != 1:
+        raise Absent("no importer of OVF 2 asks for an order")
     for element in ovf.hardware:
         if local(element.tag) not in ("System", "Item"):
             continue
@@ -196,7 +131,8 @@ def _child_order(ovf: Envelope) -> str:
 
 @ENVELOPE.rule(
     "ovf-references",
-    "each File is there with the size that is given, and what refers to a File finds it",
+    "each File is there with the size that is given, whole or in all its chunks, and what refers "
+    "to a File finds it",
     "ovftool: 'Wrong file size specified in OVF descriptor'",
 )
 def _references(ovf: Envelope) -> str:
@@ -205,8 +141,12 @@ def _references(ovf: Envelope) -> str:
     for file in ovf.all("File"):
         href, size = attribute(file, "href"), attribute(file, "size")
         demand(href in ovf.files, f"the file {href} is not there")
-        right = size in ("", str(ovf.files[href]))  # the schema does not ask for the size
-        demand(right, f"{href} has {ovf.files[href]} bytes, not {size}")
+        parts = ovf.files[href]
+        right = size in ("", str(sum(parts)))  # the schema does not ask for the size
+        demand(right, f"{href} has {sum(parts)} bytes, not {size}")
+        chunk = number(attribute(file, "chunkSize")) or sum(parts)
+        whole = len(parts) == 1 or (set(parts[:-1]) == {chunk} and 0 < parts[-1] <= chunk)
+        demand(whole, f"the chunks of {href} have {', '.join(map(str, parts))} bytes, not {chunk}")
     for identity in ovf.file_uses:
         demand(identity in ids, f"{identity} is referred to, which is no File")
     return f"{len(ids)} files, all there"
@@ -225,20 +165,37 @@ def _files_used(ovf: Envelope) -> str:
 
 @ENVELOPE.rule(
     "ovf-disk-items",
-    "each Disk is used by one hard disk, and each hard disk has its Disk",
+    "each hard disk has a Disk of its own, and what is in a drive is there",
     "vSphere: 'VALUE_ILLEGAL: Value … of HostResource element not found'",
 )
 def _disk_items(ovf: Envelope) -> str:
     disks = [attribute(disk, "diskId") for disk in ovf.all("Disk")]
-    used = Counter(item["HostResource"] for item in ovf.of(DISK))
-    for resource in used:
-        found = re.fullmatch(r"(ovf:)?/disk/(.+)", resource)
-        demand(found and found[2] in disks, f"a hard disk wants {resource!r}, which is no Disk")
-    for disk in disks:
-        count = used[f"ovf:/disk/{disk}"] + used[f"/disk/{disk}"]
-        demand(count == 1, f"the Disk {disk} is used {count} times")
-    demand(disks, "there is no disk")
-    return f"{len(disks)} disks, each used once"
+    demand(len(set(disks)) == len(disks), "two Disks have the same diskId")
+
+    def check(machine: Machine) -> str:
+        for item in machine.of(DISK):
+            resource = item["HostResource"]
+            demand(item.disk in disks, f"a hard disk wants {resource!r}, which is no Disk")
+        for item in machine.items:
+            demand(not item.disk or item.disk in disks, f"{item.title} wants the Disk {item.disk}")
+        for disk, count in Counter(item.disk for item in machine.of(DISK)).items():
+            demand(count == 1, f"the Disk {disk} is used {count} times")
+        demand(machine.of(DISK), "there is no disk")
+        return f"{len(machine.of(DISK))} hard disks, each with its own Disk"
+
+    return ovf.each(check)
+
+
+@ENVELOPE.advice(
+    "ovf-disks-used",
+    "each Disk is used",
+    "none refuses it: the machine has no such disk",
+)
+def _disks_used(ovf: Envelope) -> str:
+    used = {item.disk for item in ovf.items}
+    for disk in ovf.all("Disk"):
+        demand(attribute(disk, "diskId") in used, f"nothing uses {attribute(disk, 'diskId')}")
+    return "all disks are used"
 
 
 @ENVELOPE.rule(
@@ -247,26 +204,28 @@ def _disk_items(ovf: Envelope) -> str:
     "none says so: the disk is made with the OVF's capacity and cut off, or written past its end",
 )
 def _capacity(ovf: Envelope) -> str:
-    for disk in ovf.all("Disk"):
+    for disk in ovf.hard_disks:
         if not attribute(disk, "fileRef") or attribute(disk, "capacity").startswith("${"):
             continue  # an empty disk, or one whose size is asked for at the import
         name = attribute(disk, "capacityAllocationUnits") or "byte"
-        unit = _UNIT.fullmatch(name)
-        demand(unit, f"the unit of the capacity is {name!r}")
-        scale = int(unit[1]) ** int(unit[2]) if unit and unit[1] else 1
-        given = attribute(disk, "capacity")
-        demand(given.isdigit(), f"the capacity is {given!r}, not a number")
+        unit = unit_of(name)
+        if unit is None:
+            raise Refused(f"the unit of the capacity is {name!r}")
+        given = number(attribute(disk, "capacity"))
+        if given is None:
+            raise Refused(f"the capacity is {attribute(disk, 'capacity')!r}, not a number")
         file = ovf.references.get(attribute(disk, "fileRef"))
         href = attribute(file, "href") if file is not None else ""
         found = ovf.capacity_of(href)
         if found is None:
             raise Refused(f"the VMDK {href} cannot be read")
         # In a larger unit the capacity is rounded up.
-        right = 0 <= int(given) * scale - found < scale
+        right = 0 <= given * unit - found < unit
         demand(right, f"{href} has {found} bytes, the OVF says {given} of {name}")
-        populated = attribute(disk, "populatedSize") or "0"
-        whole = populated.isdigit() and int(populated) <= int(given) * scale
-        demand(whole, f"{href}: populated {populated} of {given}")
+        text = attribute(disk, "populatedSize") or "0"
+        populated = number(text)
+        whole = populated is not None and populated <= given * unit
+        demand(whole, f"{href}: populated {text} of {given}")
     return "capacities are those of the VMDKs"
 
 
@@ -276,7 +235,7 @@ def _capacity(ovf: Envelope) -> str:
     "none refuses it, but some importers read a number without its unit",
 )
 def _capacity_unit(ovf: Envelope) -> str:
-    for disk in ovf.all("Disk"):
+    for disk in ovf.hard_disks:
         unit = attribute(disk, "capacityAllocationUnits")
         demand(unit == "byte", f"the unit of the capacity is {unit or 'missing'}, not byte")
     return "capacities are in bytes"
@@ -288,7 +247,7 @@ def _capacity_unit(ovf: Envelope) -> str:
     "ESXi refuses the disk format; VirtualBox takes the file for a raw image",
 )
 def _disk_format(ovf: Envelope) -> str:
-    for disk in ovf.all("Disk"):
+    for disk in ovf.hard_disks:
         found = attribute(disk, "format")
         demand(found in _STREAM_FORMATS, f"the format is {found!r}")
     return "the format is streamOptimized"

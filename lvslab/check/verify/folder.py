@@ -29,6 +29,8 @@ class Folder:
             return sums.read(self.path)
         except CheckFailed as error:
             raise Unreadable(error.message) from None
+        except UnicodeDecodeError:
+            raise Unreadable(f"{sums.NAME} is not UTF-8 text") from None
 
 
 @FOLDER.rule(

@@ -6,8 +6,10 @@ import re
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
 
+from lvslab.check.verify.extents import Split, is_descriptor
 from lvslab.check.verify.rules import Absent, Refused, RuleSet, Unreadable, demand
 from lvslab.core.errors import InputError
+from lvslab.core.text import lines, number
 from lvslab.export.vmdk import Reader
 from lvslab.export.vmdk.layout import MONOLITHIC_SPARSE, NO_PARENT
 from lvslab.model.lab import Lab
@@ -25,7 +27,6 @@ _TIME = (
     *(f"time.synchronize.{when}" for when in ("continue", "restore", "resume.disk")),
     *(f"time.synchronize.{when}" for when in ("resume.host", "shrink", "tools.startup")),
 )
-_SPLIT = b"# Disk DescriptorFile"
 _UNWANTED = ("floppy0.present", "sound.present", "usb.present", "ehci.present", "usb_xhci.present")
 
 
@@ -40,9 +41,21 @@ class Machine:
         self.path, self.lab = path, lab
 
     @cached_property
+    def text(self) -> str:
+        """The file, in its own encoding."""
+        return vmx.decoded(self.path.read_bytes())
+
+    @cached_property
+    def is_encrypted(self) -> bool:
+        """Whether only VMware can read it."""
+        return vmx.is_encrypted(vmx.settings(self.text))
+
+    @cached_property
     def values(self) -> dict[str, str]:
-        """All settings."""
-        return vmx.settings(vmx.read_text(self.path))
+        """All settings; raises Absent if they are encrypted."""
+        if self.is_encrypted:
+            raise Absent("the machine is encrypted")
+        return vmx.settings(self.text)
 
     def get(self, key: str) -> str:
         """A setting; empty if it is not there."""
@@ -73,23 +86,49 @@ class Machine:
         return [self.path.parent / name for name in self.files(cdrom=False).values()]
 
 
+@VMX.advice(
+    "vmx-encrypted",
+    "the machine is not encrypted",
+    "none refuses it, but only VMware, with the password, can read or run it",
+)
+def _encrypted(machine: Machine) -> str:
+    demand(not machine.is_encrypted, "it is encrypted: nothing else of it can be looked at")
+    return "it is not encrypted"
+
+
 @VMX.rule(
     "vmx-form",
-    'every line is `key = "value"`, each key once, no comment (but what starts VMware, as line 1)',
+    "every line is `key = value` or a comment, each key once",
     "Workstation: 'dictionary problem' or a line that is dropped when it saves the file",
 )
 def _form(machine: Machine) -> str:
     seen: set[str] = set()
-    for number, line in enumerate(vmx.read_text(machine.path).splitlines(), 1):
-        if not line.strip() or (number == 1 and line.startswith("#!")):
+    for place, line in enumerate(lines(machine.text), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
             continue
-        match = vmx.LINE.match(line)
-        demand(match, f'line {number} is not key = "value": {line}')
-        key = match["key"].lower() if match else ""
-        demand(key not in seen, f"line {number} sets {key} a second time")
+        match = vmx.LINE.match(line.rstrip("\r\n"))
+        if match is None:
+            raise Refused(f'line {place} is not key = "value": {line.rstrip()}')
+        key = match["key"].lower()
+        demand(key not in seen, f"line {place} sets {key} a second time")
         seen.add(key)
     demand(machine.get("config.version") == "8", "config.version is not 8")
     return f"{len(seen)} settings"
+
+
+@VMX.advice(
+    "vmx-plain",
+    "values are in quotes, and there is no comment (but what starts VMware, as line 1)",
+    "none refuses it: VMware writes all values in quotes, and other programs may read no others",
+)
+def _plain(machine: Machine) -> str:
+    for place, line in enumerate(lines(machine.text), 1):
+        match = vmx.LINE.match(line.rstrip("\r\n"))
+        if match:
+            demand(match["quote"], f"line {place} has a value without quotes: {line.rstrip()}")
+        starts = place == 1 and line.startswith("#!")
+        demand("#" not in line or match or starts, f"line {place} is a comment: {line.rstrip()}")
+    return "values in quotes, no comment"
 
 
 @VMX.advice(
@@ -113,8 +152,9 @@ def _encoding(machine: Machine) -> str:
 )
 def _hardware_version(machine: Machine) -> str:
     version = machine.get("virtualHW.version")
-    demand(version.isdigit(), f"virtualHW.version is {version!r}")
-    known = _OLDEST <= int(version) <= _NEWEST
+    found = number(version)
+    demand(found is not None, f"virtualHW.version is {version!r}")
+    known = _OLDEST <= (found or 0) <= _NEWEST
     demand(known, f"hardware version {version} is not between {_OLDEST} and {_NEWEST}")
     return f"hardware version {version}"
 
@@ -126,9 +166,9 @@ def _hardware_version(machine: Machine) -> str:
 )
 def _memory(machine: Machine) -> str:
     memory, processors = machine.get("memsize"), machine.get("numvcpus") or "1"
-    right = memory.isdigit() and int(memory) and int(memory) % 4 == 0
-    demand(right, f"memsize is {memory!r}")
-    demand(processors.isdigit() and int(processors), f"numvcpus is {processors!r}")
+    mib = number(memory)
+    demand(mib and mib % 4 == 0, f"memsize is {memory!r}")
+    demand(number(processors), f"numvcpus is {processors!r}")
     return f"{memory} MiB, {processors} processors"
 
 
@@ -210,10 +250,10 @@ def _lab(machine: Machine) -> str:
     "none refuses it: the guest names its interfaces by slot, eth0 becomes another network",
 )
 def _slots(machine: Machine) -> str:
-    for number, card in enumerate(machine.cards):
+    for place, card in enumerate(machine.cards):
         demand(machine.get(f"{card}.virtualDev") == "e1000", f"{card} is not e1000")
         slot = machine.get(f"{card}.pciSlotNumber")
-        demand(slot == str(_FIRST_SLOT + number), f"{card} is in slot {slot or 'none'}")
+        demand(slot == str(_FIRST_SLOT + place), f"{card} is in slot {slot or 'none'}")
     bridged = machine.on("pciBridge0.present") or not machine.cards
     demand(bridged, "pciBridge0 is not present, and the slots from 32 on are behind it")
     return "cards are in order"
@@ -221,65 +261,87 @@ def _slots(machine: Machine) -> str:
 
 @VMX.rule(
     "vmx-files",
-    "disks and CD-ROM are files of the folder, named without a drive or an absolute path",
+    "disks are files of the folder, named without a drive or an absolute path",
     "Workstation: 'Cannot open the disk … The system cannot find the file specified'",
 )
 def _files(machine: Machine) -> str:
-    files = [*machine.files(cdrom=False).values(), *machine.files(cdrom=True).values()]
-    demand(machine.files(cdrom=False), "there is no disk")
+    files = machine.files(cdrom=False).values()
+    demand(files, "there is no disk")
     for name in files:
-        plain = not name.startswith("/") and not PureWindowsPath(name).drive and "\\" not in name
-        demand(plain, f"{name} is not relative to the folder")
-        demand((machine.path.parent / name).is_file(), f"{name} is not there")
+        _demand_beside(machine, name)
     return ", ".join(files)
+
+
+def _demand_beside(machine: Machine, name: str) -> None:
+    plain = not name.startswith("/") and not PureWindowsPath(name).drive and "\\" not in name
+    demand(plain, f"{name} is not relative to the folder")
+    demand(_is_file(machine.path.parent / name), f"{name} is not there")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 @VMX.advice(
     "vmx-cdrom",
-    "the seed is on an IDE CD-ROM as cdrom-image, connected at start",
+    "the seed is a file of the folder, on an IDE CD-ROM as cdrom-image, connected at start",
     "none refuses it: the machine starts without its seed",
 )
 def _cdrom(machine: Machine) -> str:
     images = machine.files(cdrom=True)
     demand(images, "there is no CD-ROM with an image")
-    for device in images:
+    for device, name in images.items():
         demand(device.startswith("ide"), f"the CD-ROM is {device}, not on IDE")
         demand(machine.get(f"{device}.deviceType") == "cdrom-image", f"{device} is no cdrom-image")
         absent = machine.get(f"{device}.startConnected").upper() == "FALSE"
         demand(not absent, f"{device} is not connected at start")
+        _demand_beside(machine, name)
     return ", ".join(images.values())
 
 
 @VMX.rule(
     "vmx-disk-kind",
-    "disks are monolithicSparse; a child finds its parent, of the same CID, by a relative hint",
+    "disks are monolithicSparse, or of several files that are all there; a child finds its "
+    "parent, of the same CID, by a relative hint",
     "Workstation does not power on from streamOptimized; 'The parent virtual disk has been "
     "modified since the child was created' for another CID",
 )
 def _disk_kind(machine: Machine) -> str:
+    kinds = []
     for disk in machine.disks():
-        if not disk.is_file():
+        if not _is_file(disk):
             raise Unreadable(f"{disk.name} is not there")
-        if _is_split(disk):
-            continue  # a descriptor alone, as Workstation makes disks of several files
-        with Reader(disk) as reader:
-            values = reader.descriptor.values
-        demand(values.get("createType") == MONOLITHIC_SPARSE, f"{disk.name} is no sparse disk")
+        if is_descriptor(disk):  # as Workstation makes disks of several files
+            split = Split(disk)
+            split.demand_extents()
+            kind, values = split.kind, split.descriptor.values
+        else:
+            values = _values(disk)
+            kind = values.get("createType", "")
+            demand(kind == MONOLITHIC_SPARSE, f"{disk.name} is no sparse disk but {kind}")
+        kinds.append(kind)
         parent = values.get("parentCID", NO_PARENT)
         if parent != NO_PARENT:
-            hint = values.get("parentFileNameHint", "")
-            relative = hint and not hint.startswith("/") and not PureWindowsPath(hint).drive
-            demand(relative, f"{disk.name} names its parent {hint!r}, which is not relative")
-            demand((disk.parent / hint).is_file(), f"the parent {hint} is not there")
-            with Reader(disk.parent / hint) as above:
-                found = above.descriptor.values.get("CID")
-            demand(found == parent, f"the parent {hint} has the CID {found}, not {parent}")
-    return "disks are monolithicSparse"
+            _demand_parent(disk, parent, values.get("parentFileNameHint", ""))
+    return "disks are " + ", ".join(kinds)
 
 
-def _is_split(disk: Path) -> bool:
-    with disk.open("rb") as file:
-        return file.read(len(_SPLIT)) == _SPLIT
+def _values(disk: Path) -> dict[str, str]:
+    if is_descriptor(disk):
+        return Split(disk).descriptor.values
+    with Reader(disk) as reader:
+        return reader.descriptor.values
+
+
+def _demand_parent(disk: Path, parent: str, hint: str) -> None:
+    relative = hint and not hint.startswith("/") and not PureWindowsPath(hint).drive
+    demand(relative, f"{disk.name} names its parent {hint!r}, which is not relative")
+    demand(_is_file(disk.parent / hint), f"the parent {hint} is not there")
+    found = _values(disk.parent / hint).get("CID")
+    demand(found == parent, f"the parent {hint} has the CID {found}, not {parent}")
 
 
 @VMX.advice(

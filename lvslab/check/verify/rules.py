@@ -7,8 +7,9 @@ warning for others' files, and a failure for the lab's own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -24,6 +25,7 @@ class Outcome(StrEnum):
     WARN = "warn"
     FAIL = "fail"
     SKIP = "skip"
+    DEFECT = "defect"  # of the rule itself: nothing is known of the artifact
 
 
 class Level(StrEnum):
@@ -57,27 +59,37 @@ class Rule:
     refused_by: str
     level: Level = Level.REFUSED
 
+    def to_dict(self) -> dict[str, str]:
+        """The rule as JSON-able values."""
+        return {
+            "rule": self.id,
+            "what": self.what,
+            "refused_by": self.refused_by,
+            "level": self.level.value,
+        }
+
 
 @dataclass(frozen=True)
 class Finding:
-    """What one rule says of one artifact; not `examined` if it could not be read."""
+    """What one rule says of one artifact; not `examined` if it could not be read.
+
+    `error` is what a defect of the rule raised.
+    """
 
     rule: Rule
     artifact: str
     outcome: Outcome
     sentence: str
     examined: bool = True
+    error: Exception | None = field(default=None, compare=False, repr=False)
 
     def to_dict(self) -> dict[str, str]:
         """The finding as JSON-able values."""
         return {
             "artifact": self.artifact,
-            "rule": self.rule.id,
             "outcome": self.outcome.value,
             "sentence": self.sentence,
-            "what": self.rule.what,
-            "refused_by": self.rule.refused_by,
-            "level": self.rule.level.value,
+            **self.rule.to_dict(),
         }
 
 
@@ -117,10 +129,8 @@ class RuleSet(Generic[Subject]):
         """All findings of these rules for `subject`, which is shown as `artifact`."""
         return [_judge(rule, check, subject, artifact) for rule, check in self._checks]
 
-    @property
-    def ids(self) -> list[str]:
-        """The ids of these rules."""
-        return [rule.id for rule, _ in self._checks]
+    def __iter__(self) -> Iterator[tuple[Rule, Check[Subject]]]:
+        return iter(self._checks)
 
 
 def _judge(rule: Rule, check: Check[Subject], subject: Subject, artifact: str) -> Finding:
@@ -134,9 +144,12 @@ def _judge(rule: Rule, check: Check[Subject], subject: Subject, artifact: str) -
         return Finding(rule, artifact, Outcome.SKIP, f"not looked at: {error}", examined=False)
     except Absent as error:
         return Finding(rule, artifact, Outcome.SKIP, str(error))
-    except Exception as error:  # a broken artifact breaks readers in ways that nobody lists
-        sentence = f"cannot be read ({type(error).__name__}: {error})"
-        return Finding(rule, artifact, Outcome.FAIL, sentence)
+    except OSError:  # of this host, which says so itself
+        raise
+    except Exception as error:
+        error.add_note(f"while {rule.id} looked at {artifact}")
+        sentence = f"the rule itself failed ({type(error).__name__}: {error})"
+        return Finding(rule, artifact, Outcome.DEFECT, sentence, examined=False, error=error)
 
 
 def settled(findings: list[Finding], *, strict: bool) -> list[Finding]:
@@ -152,7 +165,7 @@ def settled(findings: list[Finding], *, strict: bool) -> list[Finding]:
 
 def _weighed(finding: Finding, strict: bool, faulted: bool) -> Finding:
     broken = finding.outcome is Outcome.FAIL or not (finding.examined or faulted)
-    if not broken:
+    if not broken or finding.outcome is Outcome.DEFECT:
         return finding
     lenient = finding.rule.level is Level.ADVICE and not strict
     return replace(finding, outcome=Outcome.WARN if lenient else Outcome.FAIL)
@@ -162,3 +175,19 @@ def demand(condition: object, message: str) -> None:
     """Raise Refused with `message` unless `condition` holds."""
     if not condition:
         raise Refused(message)
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Around calls of a library that reads what may be broken: all that it raises is Unreadable.
+
+    A broken artifact breaks such readers in ways that nobody lists; our own code stays outside.
+    """
+    try:
+        yield
+    except (Refused, Unreadable, Absent, VmdkError):
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise Unreadable(f"{what} cannot be read ({type(error).__name__}: {error})") from None

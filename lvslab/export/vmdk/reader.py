@@ -16,6 +16,7 @@ from types import TracebackType
 import deflate
 
 from lvslab.core.files import atomic
+from lvslab.core.text import decode, lines
 from lvslab.export.vmdk.layout import (
     DIRECTORY_AT_END,
     END_OF_STREAM,
@@ -28,7 +29,9 @@ from lvslab.export.vmdk.layout import (
     ceiling,
 )
 
+DESCRIPTOR_MAGIC = b"# Disk DescriptorFile"
 _EXTENT = re.compile(r'^(?:RW|RDONLY) (\d+) SPARSE "([^"]*)"$')
+_ENCODING = re.compile(rb'^encoding\s*=\s*"([^"\r\n]*)"', re.MULTILINE)
 _MAX_GRAIN_SECTORS = 2048
 _MAX_DIRECTORY = 1 << 20
 
@@ -41,13 +44,15 @@ class Descriptor:
     extents: tuple[tuple[int, str], ...]
 
     @classmethod
-    def parse(cls, text: str) -> Descriptor:
-        """Read a descriptor's text; raises VmdkError if it does not begin like one."""
-        if not text.startswith("# Disk DescriptorFile"):
+    def parse(cls, data: bytes) -> Descriptor:
+        """Read a descriptor in its own encoding; raises VmdkError if it does not begin like one."""
+        if not data.startswith(DESCRIPTOR_MAGIC):
             raise VmdkError("descriptor", "the descriptor does not begin '# Disk DescriptorFile'")
+        named = _ENCODING.search(data)
+        text = decode(data, named[1].decode("ascii", "replace") if named else "")
         values: dict[str, str] = {}
         extents = []
-        for line in text.splitlines():
+        for line in map(str.rstrip, lines(text)):
             if match := _EXTENT.match(line):
                 extents.append((int(match[1]), match[2]))
             elif "=" in line and not line.startswith("#"):
@@ -136,10 +141,7 @@ class Reader:
         if not start or not 0 < size <= 2048:
             raise VmdkError("descriptor", "there is no embedded descriptor")
         data = self.raw(start * SECTOR, size * SECTOR).split(b"\0", 1)[0]
-        try:
-            return Descriptor.parse(data.decode())
-        except UnicodeDecodeError:
-            raise VmdkError("descriptor", "the descriptor is not UTF-8 text") from None
+        return Descriptor.parse(data)
 
     def _directory(self, offset: int) -> tuple[int, ...]:
         entries = self.header.table_entries

@@ -56,7 +56,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/keepalived/keepalived.conf": [
-   "ab3cd93a1749ce98fc21318b5b9ff1e9647f287cbfa737ba2d2f670ed822512d",
+   "8c86270bb9a204ed43a81e13695b390d031332ce377c143265d29cf64fab335b",
    420
   ],
   "/etc/lvslab/checklist.json": [
