@@ -258,6 +258,18 @@ def test_every_fault_is_listed_and_mended(cluster: Cluster) -> None:
     assert checklist.well(findings), [finding for finding in findings if not finding.ok]
 
 
+def test_a_server_without_php_is_taken_out_and_comes_back(cluster: Cluster) -> None:
+    """The directors look at its port alone, and Apache without PHP would answer with errors."""
+    faults.stop_service(cluster, "rs1", "php8.4-fpm")
+    assert cluster.ask("rs1", ["systemctl", "is-active", "apache2"], timeout=60).status != 0
+    time.sleep(6)  # the directors' checks
+    for director in cluster.lab.nodes_of(Role.DIRECTOR):
+        assert "192.168.100.10:80" not in cluster.run(director, ["ipvsadm", "-Ln"])
+    faults.heal(cluster)
+    findings = checklist.wait(cluster, 60)
+    assert checklist.well(findings), [finding for finding in findings if not finding.ok]
+
+
 def test_directors_that_do_not_hear_each_other_are_both_master(cluster: Cluster) -> None:
     faults.deafen(cluster, ("lvs1", "lvs2"))
     time.sleep(3)
