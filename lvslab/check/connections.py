@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from itertools import cycle, islice
 from types import TracebackType
 
+from lvslab.core.errors import StageError
 from lvslab.model.lab import Lab
 from lvslab.run.namespace import Namespace
 
@@ -102,11 +103,16 @@ class HalfRequests:
 
     def __init__(self, lab: Lab, namespace: Namespace, count: int) -> None:
         self._sockets: list[socket.socket] = []
-        with namespace.inside():
-            for target in _targets(lab, count):
-                wire = socket.create_connection(target, _CONNECT_SECONDS)
-                self._sockets.append(wire)
-                wire.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n")
+        try:
+            with namespace.inside():
+                for target in _targets(lab, count):
+                    wire = socket.create_connection(target, _CONNECT_SECONDS)
+                    self._sockets.append(wire)
+                    wire.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n")
+        except OSError as error:
+            self.close()
+            number = len(self._sockets) + 1
+            raise StageError(f"connection {number} of {count} was not opened: {error}") from None
 
     def close(self) -> None:
         """Close them all."""

@@ -18,14 +18,14 @@ from lvslab.run.cluster import Cluster
 
 _SERVICE = "apache2.service"
 _PATIENCE = 60
-# Start the service and end as soon as it listens, so that the time of its start is not counted.
-_LISTENING = """\
-import socket, subprocess, sys, time
-service, address, port = sys.argv[1:]
+# Start the service and end as soon as it serves a page, so that its own start is not counted.
+_SERVING = """\
+import subprocess, sys, time, urllib.request
+service, address = sys.argv[1:]
 subprocess.run(["systemctl", "--no-block", "start", service], check=True)
 while True:
     try:
-        socket.create_connection((address, int(port)), 1).close()
+        urllib.request.urlopen("http://" + address, timeout=20).close()
         break
     except OSError:
         time.sleep(0.02)
@@ -104,5 +104,5 @@ def _start(cluster: Cluster, server: str) -> None:
     lab = cluster.lab
     port = next(iter(lab.virtual_servers.values())).port
     addresses = iter(lab.nodes[server].addresses.values())
-    words = ["python3", "-c", _LISTENING, _SERVICE, str(next(addresses)), str(port)]
+    words = ["python3", "-c", _SERVING, _SERVICE, f"{next(addresses)}:{port}/"]
     cluster.run(server, words, timeout=_PATIENCE)

@@ -116,7 +116,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/systemd/system/lvslab-sync.service": [
-   "8826b6abd69fbf89f155db95c3eb04dbe2cd2346d7de56377170035608a203a8",
+   "417e43417f34b8e7b2a3aecb2d45a01f46191dedb254c3414279d360b070f6df",
    420
   ],
   "/etc/systemd/system/lvslab-track.service": [
