@@ -59,7 +59,7 @@ def test_slow_clients_delay_nobody(lab: Lab, specs: Specs, program_tree: Tree, k
     [
         (SITE, "SetInputFilter BUFFER", "", "body"),
         (SITE, "SetEnv proxy-sendcl 1", "", "body"),
-        (LIMITS, "ThreadsPerChild       256", "ThreadsPerChild 64", "header"),
+        (LIMITS, "ThreadsPerChild       256", "ThreadsPerChild 20", "header"),
     ],
     ids=["no buffer", "no spooling", "few threads"],
 )
