@@ -1,6 +1,7 @@
 """Clients that stand in the middle of a request, beside one that asks: run where the server is.
 
-`slow_clients.py KIND COUNT`: COUNT clients that send a byte a second (`reader`: that read one).
+`slow_clients.py KIND COUNT [PROGRAM...]`: COUNT clients that send a byte a second (`reader`: that
+read one); PROGRAM runs when they are there.
 Prints the median of 10 quiet requests, the longest of 20 beside the slow ones (seconds), and
 how many of the slow ones still wait. A request that has no answer after 3 s counts 3 s and is
 the last.
@@ -9,6 +10,7 @@ the last.
 import contextlib
 import socket
 import statistics
+import subprocess
 import sys
 import threading
 import time
@@ -76,6 +78,9 @@ def main() -> None:
     clients = [begin(kind) for _ in range(count)]
     threading.Thread(target=go_on, args=(clients, kind), daemon=True).start()
     time.sleep(0.5)
+    if program := sys.argv[3:]:
+        subprocess.run(program, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(2)
     worst = 0.0
     for _ in range(20):
         worst = max(worst, ask())

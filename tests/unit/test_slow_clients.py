@@ -33,10 +33,15 @@ kill $(cat /run/php/php8.4-fpm.pid)
 """
 
 
-def beside(tree: ProgramTree, files: Mapping[str, RenderedFile], kind: str) -> tuple[float, ...]:
-    """Quiet median and longest answer in seconds, and how many slow clients are left."""
+def beside(
+    tree: ProgramTree, files: Mapping[str, RenderedFile], kind: str, *then: str
+) -> tuple[float, ...]:
+    """Quiet median and longest answer in seconds, and how many slow clients are left.
+
+    `then` is a program that is run when they are there.
+    """
     program = RenderedFile((ROOT / "tests" / "slow_clients.py").read_text("utf-8"))
-    argv = ["sh", "-c", SCRIPT, "sh", kind, str(COUNT)]
+    argv = ["sh", "-c", SCRIPT, "sh", kind, str(COUNT), *then]
     ended = tree.run(argv, {**files, "/tmp/slow-clients": program})
     return tuple(map(float, ended.text.splitlines()[-1].split()))
 
@@ -54,7 +59,7 @@ def test_slow_clients_delay_nobody(lab: Lab, specs: Specs, program_tree: Tree, k
     [
         (SITE, "SetInputFilter BUFFER", "", "body"),
         (SITE, "SetEnv proxy-sendcl 1", "", "body"),
-        (LIMITS, "ThreadsPerChild       256", "ThreadsPerChild 64", "header"),
+        (LIMITS, "ThreadsPerChild       256", "ThreadsPerChild 20", "header"),
     ],
     ids=["no buffer", "no spooling", "few threads"],
 )
@@ -65,3 +70,18 @@ def test_without_each_setting_others_wait(
     assert right in files[path].content
     files[path] = RenderedFile(files[path].content.replace(right, wrong))
     assert beside(program_tree(Role.REAL_SERVER), files, kind)[1] > 2
+
+
+@pytest.mark.parametrize(("limit", "fine"), [("6", True), ("2", False)])
+def test_a_reload_beside_slow_clients(
+    lab: Lab, specs: Specs, program_tree: Tree, limit: str, fine: bool
+) -> None:
+    """The old processes keep their slow clients; without room for new ones nobody is served."""
+    files = dict(render.role_files(lab, specs[Role.REAL_SERVER]))
+    right = "ServerLimit             6"
+    assert right in files[LIMITS].content
+    text = files[LIMITS].content.replace(right, f"ServerLimit {limit}")
+    files[LIMITS] = RenderedFile(text)
+    reload = ("apache2ctl", "graceful")
+    _, worst, _ = beside(program_tree(Role.REAL_SERVER), files, "header", *reload)
+    assert (worst < 1) is fine

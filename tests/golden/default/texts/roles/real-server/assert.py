@@ -46,7 +46,7 @@ WANTED = json.loads(r"""
  ],
  "files": {
   "/etc/apache2/conf-enabled/lvslab.conf": [
-   "c96bd2ae52a3808bf5709b3b649eb98936e9628b4c55e2b8e93dbf0291ff37f3",
+   "a52df0b1f33ae14013c075ab0c49e55401098e5c4abc4c20d60dd246f5dc4cf5",
    420
   ],
   "/etc/apache2/ports.conf": [
