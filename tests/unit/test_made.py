@@ -100,7 +100,7 @@ def test_images_ends_with_status_4_for_what_verify_refuses(
         (out / "rs1.iso").write_bytes((out / "lvs1.iso").read_bytes())
     everything = {f"seeds/{path.name}": path for path in out.iterdir()}
     monkeypatch.setattr(Pipeline, "all", lambda this: everything)
-    monkeypatch.setattr(sys.modules["lvslab.make.images"], "_programs", dict)
+    monkeypatch.setattr(sys.modules["lvslab.make.report"], "_programs", dict)
     monkeypatch.setattr("lvslab.core.host.ensure", lambda *words: None)
     monkeypatch.setenv("LVSLAB_CACHE", str(tmp_path / "cache"))
     words = ["images", "--json", "--out", str(tmp_path / "artifacts")]
