@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from lvslab.core.errors import InputError
 
-# Where Debian documents each archive: the two are not on the same host everywhere.
+# Each archive has a default of its own: the two are not on the same host everywhere.
 PUBLIC = {
     "debian": "http://ftp.debian.org/debian",
     "debian-security": "http://ftp.debian.org/debian-security",
@@ -59,7 +59,7 @@ class Mirrors:
 
 def find(option: str | None, apt_etc: Path = Path("/etc/apt")) -> Mirrors:
     """The mirrors to use: `option`, else `$LVSLAB_MIRROR`, else the host's Debian sources, and
-    after them the address where Debian documents each archive.
+    after them the public default of each archive.
 
     `option` is the address above the archives (`http://host` for `http://host/debian`), or
     that of `debian` itself; several, with blanks between them, are tried in that order.
@@ -106,6 +106,10 @@ class _Source:
         """Whether suites and components can be Debian's; a Docker's `/debian` has no `main`."""
         return "main" in self.components and not any("/" in suite for suite in self.suites)
 
+    def only_security(self) -> bool:
+        """Whether it has security updates and nothing else."""
+        return all(suite.endswith("-security") for suite in self.suites)
+
     def foreign(self) -> bool:
         """Whether a keyring of somebody else signs it: a company's mirror, or another archive."""
         return self.keys.startswith("/") and "debian-archive" not in self.keys
@@ -113,11 +117,15 @@ class _Source:
 
 def _of_host(apt_etc: Path) -> dict[str, list[str]]:
     """The base addresses of each archive in the host's sources, those of Debian's key first."""
-    sources = sorted(filter(_Source.may_be_debian, _sources(apt_etc)), key=_Source.foreign)
-    uris = [uri.rstrip("/") for source in sources for uri in _listed(source.uris)]
-    usable = [uri for uri in uris if re.match(r"^(https?|file):", uri)]
-    found = {name: [uri for uri in usable if uri.endswith(f"/{name}")] for name in ARCHIVES}
-    found["debian-security"] += [uri for uri in usable if uri.endswith("//ftp.debian.org")]
+    found: dict[str, list[str]] = {name: [] for name in ARCHIVES}
+    for source in sorted(filter(_Source.may_be_debian, _sources(apt_etc)), key=_Source.foreign):
+        for uri in (uri.rstrip("/") for uri in _listed(source.uris)):
+            name = uri.rpartition("/")[2]
+            # The host of the security archive alone may have it at its top.
+            if source.only_security() and uri.count("/") == 2:
+                name = "debian-security"
+            if name in found and re.match(r"^(https?|file):", uri):
+                found[name].append(uri)
     return found
 
 

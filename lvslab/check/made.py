@@ -64,6 +64,9 @@ def _looked_at(lab: Lab, paths: list[Path], listener: Listener) -> list[Finding]
         listener(StageProgress(_STAGE, number, len(paths), "artifacts", path.name))
         if path.suffix in KINDS:
             findings += verify(path, lab)
+    for finding in findings:
+        if finding.error:  # of the rule itself, which says nothing of the artifact
+            raise finding.error
     refused = [f for f in findings if f.outcome is Outcome.FAIL]
     if refused:
         first = refused[0]

@@ -8,7 +8,8 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -236,4 +237,21 @@ def show_error(error: LabError, this: Session) -> None:
         where=error.where,
         hint=error.hint,
         log=str(error.log) if error.log else None,
+    )
+
+
+def defect(message: str, errors: Sequence[Exception], this: Session) -> LabError:
+    """A defect of this program as an error that can be shown; the tracebacks go to the log."""
+    with contextlib.suppress(OSError, LabError):
+        if this.log is None:
+            with this.reporting("unexpected"):
+                pass
+        assert this.log is not None
+        with this.log.open("a") as file:
+            for error in errors:
+                traceback.print_exception(error, file=file)
+    return LabError(
+        message,
+        hint="this is a defect of lvslab: please report it with the log",
+        log=this.log,
     )

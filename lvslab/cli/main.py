@@ -6,19 +6,17 @@ missing, 4 a stage failed, 130 interrupted, 143 ended by SIGTERM. No traceback r
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import io
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from lvslab import __version__
-from lvslab.cli.base import PROGRAM, Session, Verbs, epilog, everywhere, show_error
+from lvslab.cli.base import PROGRAM, Session, Verbs, defect, epilog, everywhere, show_error
 from lvslab.cli.signals import Terminated, watched
 from lvslab.core.errors import InputError, LabError, StageError
 
@@ -139,16 +137,5 @@ def of_the_host(error: Exception) -> LabError | None:
 
 
 def _unexpected(error: Exception, this: Session) -> LabError:
-    """An error that nobody foresaw, as one that can be shown; the traceback goes to the log."""
-    with contextlib.suppress(OSError, LabError):
-        if this.log is None:
-            with this.reporting("unexpected"):
-                pass
-        assert this.log is not None
-        with this.log.open("a") as file:
-            traceback.print_exception(error, file=file)
-    return LabError(
-        f"unexpected: {type(error).__name__}: {error}",
-        hint="this is a defect of lvslab: please report it with the log",
-        log=this.log,
-    )
+    """An error that nobody foresaw, as one that can be shown."""
+    return defect(f"unexpected: {type(error).__name__}: {error}", [error], this)

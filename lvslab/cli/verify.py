@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lvslab.cli.base import PROGRAM, ROOT, as_json, session, verb
-from lvslab.core.errors import CheckFailed, InputError
+from lvslab.cli.base import PROGRAM, ROOT, as_json, defect, session, verb
+from lvslab.core.errors import CheckFailed, InputError, LabError
 
-OUTCOMES = ("pass", "warn", "fail", "skip")
-MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "skip": "-"}
+OUTCOMES = ("pass", "warn", "fail", "skip", "defect")
+MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "skip": "-", "defect": "?"}
+ALWAYS = OUTCOMES[:4]
+PAGE = "docs/verify.md"
 
 if TYPE_CHECKING:
-    from lvslab.check.verify import Finding
+    from collections.abc import Sequence
+
+    from lvslab.check.verify import Finding, Rule
 
 
 @verb(
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     verify artifacts/ova/director.ova
     verify --signers allowed_signers artifacts
     verify --json ~/Downloads/somebody-elses.ova
+    verify --list
     """,
 )
 @click.argument("paths", metavar="[FILE]...", nargs=-1, type=click.Path(path_type=Path))
@@ -39,16 +44,24 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="Who may have signed SHA256SUMS: allowed_signers of OpenSSH, or a keyring of gpg.",
 )
+@click.option("--list", "listing", is_flag=True, help="Show all rules and who refuses; no check.")
 @as_json
-def verify(paths: tuple[Path, ...], lab_path: Path | None, signers: Path | None) -> None:
+def verify(
+    paths: tuple[Path, ...], lab_path: Path | None, signers: Path | None, listing: bool
+) -> None:
     """Check OVAs, VMDKs, seeds and .vmx files, ours or others'; a folder means all in it.
 
     Without FILE: everything in artifacts/. What is only this lab's style is a warning (!) in
     others' files, and a failure in those of a build or with --lab.
     """
+    from lvslab.check.verify import RULES
     from lvslab.check.verify import verify as engine
     from lvslab.model import load
 
+    if listing:
+        for rule in RULES.values():
+            _show_rule(rule)
+        return
     artifacts = ROOT / "artifacts"
     if not paths and not artifacts.is_dir():
         raise InputError("there are no artifacts", hint=f"run `{PROGRAM} images`, or name a file")
@@ -58,7 +71,13 @@ def verify(paths: tuple[Path, ...], lab_path: Path | None, signers: Path | None)
     for finding in findings:
         _show(finding)
     counts = Counter(finding.outcome.value for finding in findings)
-    summary = ", ".join(f"{counts[outcome]} {outcome}" for outcome in OUTCOMES)
+    summary = ", ".join(
+        f"{counts[outcome]} {outcome}"
+        for outcome in OUTCOMES
+        if counts[outcome] or outcome in ALWAYS
+    )
+    if counts["defect"]:
+        raise _defect(findings, summary)
     if counts["fail"]:
         raise CheckFailed(f"{counts['fail']} of {len(findings)} rules are broken ({summary})")
     session().out(summary)
@@ -75,3 +94,24 @@ def _show(finding: Finding) -> None:
     if broken:
         this.out(f"    the rule: {finding.rule.what}")
         this.out(f"    if not:   {finding.rule.refused_by}")
+        this.out(f"    more:     {PAGE}#{finding.rule.id}")
+
+
+def _show_rule(rule: Rule) -> None:
+    this = session()
+    this.emit("rule", **rule.to_dict())
+    this.out(f"{rule.id} ({rule.level.value}): {rule.what}")
+    this.out(f"    if not:   {rule.refused_by}")
+
+
+def _defect(findings: Sequence[Finding], summary: str) -> LabError:
+    """The rules that failed themselves as one error; their tracebacks are in its log."""
+    failed = [finding for finding in findings if finding.error]
+    first = failed[0]
+    more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    return defect(
+        f"the rule {first.rule.id} could not look at {first.artifact}: "
+        f"{first.sentence}{more} ({summary})",
+        [finding.error for finding in failed if finding.error],
+        session(),
+    )

@@ -128,7 +128,7 @@ class Vrrp(Strict):
     )
     garp_repeat: int = Field(3, ge=1, le=20, description="gratuitous ARPs sent on takeover")
     garp_refresh_seconds: int = Field(
-        10, ge=0, le=3600, description="between two gratuitous ARPs of a master; 0: never"
+        1, ge=0, le=3600, description="between two gratuitous ARPs of a master; 0: never"
     )
 
     def down_seconds(self, priority: int) -> float:

@@ -7,6 +7,7 @@ quotes, comments, every encoding that the file names. Whether a .vmx is a good o
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ _FALSE = {"false", "f", "no", "n", "off", "0"}
 _VNET = re.compile(r"^(?:/dev/)?vmnet(\d{1,3})$", re.IGNORECASE)
 _OF_CONNECTION = {"nat": "VMnet8", "hostonly": "VMnet1", "bridged": "VMnet0", "": "VMnet0"}
 _DISK = re.compile(r"^((?:scsi|sata|ide|nvme)\d+):\d+\.filename$")
+_NO_FILE = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)
 _NICS = 10
 _FIRST_SLOT = 32
 
@@ -147,7 +149,9 @@ def read_text(path: Path) -> str:
     """
     try:
         return path.read_bytes().decode("latin-1")
-    except (FileNotFoundError, IsADirectoryError):
+    except OSError as error:
+        if error.errno not in _NO_FILE:
+            raise
         raise InputError("there is no such .vmx", where=str(path)) from None
 
 

@@ -67,11 +67,13 @@ def patch(
     changed. A machine that is connected already is not touched. Raises InputError, and
     CheckFailed if the machine is open, runs or is suspended.
     """
-    real = path.resolve()
     text = vmx.read_text(path)
+    real = path.resolve()
     for name in dict.fromkeys((path, real)):
         _demand_off(name)
-    cards = vmx.slots(vmx.settings(text))
+    values = vmx.settings(text)
+    vmx.demand_readable(values, path)
+    cards = vmx.slots(values)
     chosen = role or _role(path, lab, len(cards))
     wires = wiring(lab, chosen) if lab.nodes_of(chosen) else []
     if len(wires) != len(cards):

@@ -1,4 +1,7 @@
-"""Clients in the middle of a request keep nobody else waiting: the image's own Apache and PHP."""
+"""Clients in the middle of a request keep nobody else waiting: the image's own Apache and PHP.
+
+`lab failover` has the strict limit; here other tests may keep the host busy at the same time.
+"""
 
 from __future__ import annotations
 
@@ -41,8 +44,8 @@ def beside(tree: ProgramTree, files: Mapping[str, RenderedFile], kind: str) -> t
 @pytest.mark.parametrize("kind", ["header", "body", "chunked", "reader"])
 def test_slow_clients_delay_nobody(lab: Lab, specs: Specs, program_tree: Tree, kind: str) -> None:
     files = render.role_files(lab, specs[Role.REAL_SERVER])
-    quiet, worst, left = beside(program_tree(Role.REAL_SERVER), files, kind)
-    assert worst < 2 * quiet + 0.2
+    _, worst, left = beside(program_tree(Role.REAL_SERVER), files, kind)
+    assert worst < 1
     assert left == (0 if kind == "reader" else COUNT), "a slow client was sent away"
 
 

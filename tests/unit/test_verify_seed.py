@@ -16,6 +16,7 @@ from lvslab.export import seed as export
 from lvslab.export import vmdk
 from lvslab.model.lab import Lab
 from lvslab.render import Seed, node_seed
+from tests.appliance import MIB, run
 
 EPOCH = 1_700_000_000
 
@@ -313,6 +314,28 @@ def test_what_cloud_init_takes_is_not_refused(
     tmp_path: Path, values: dict[str, Any], expected: set[str]
 ) -> None:
     assert warned(others(tmp_path / "kurs.iso", **values)) == expected
+
+
+def on_fat(folder: Path, label: str = "CIDATA", names: tuple[str, ...] = ("user-data",)) -> Path:
+    """A seed as `cloud-localds --filesystem=vfat` makes it."""
+    folder.mkdir(exist_ok=True)
+    (folder / "user-data").write_text(PLAIN)
+    (folder / "meta-data").write_text(META)
+    path = folder / "kurs.iso"
+    path.write_bytes(bytes(MIB))
+    run("mkfs.fat", "-n", label, path)
+    run("mcopy", "-i", path, *(folder / name for name in names), "::/")
+    return path
+
+
+def test_a_seed_on_fat_is_read(tmp_path: Path) -> None:
+    path = on_fat(tmp_path / "a", names=("user-data", "meta-data"))
+    assert warned(path) == NO_NETWORK
+    assert failing(on_fat(tmp_path / "b"), None) == {"seed-files"}
+    other = on_fat(tmp_path / "c", label="OTHER", names=("user-data", "meta-data"))
+    assert failing(other, None) == {"seed-label"}
+    path.write_bytes(path.read_bytes()[:600])
+    assert "seed-files" in failing(path, None)
 
 
 NOT_TAKEN: dict[str, tuple[dict[str, Any], set[str]]] = {

@@ -16,6 +16,7 @@ from lvslab.export import vmdk
 from lvslab.model.lab import Lab, Node
 from lvslab.render.vmx import vmx as rendered
 from lvslab.run import vmx
+from lvslab.vmware.patch import patch
 from tests.appliance import make_disk
 from tests.strategies import labs
 
@@ -389,6 +390,8 @@ def test_an_encrypted_machine_says_that_it_is_encrypted(lab: Lab, folder: Path) 
     assert strict == {"vmx-encrypted"}
     with pytest.raises(InputError, match="this machine is encrypted: only VMware can read"):
         vmx.read(folder / "rs1.vmx")
+    with pytest.raises(InputError, match="this machine is encrypted: only VMware can read"):
+        patch(folder / "rs1.vmx", lab, "linux")
     # Only its TPM is encrypted: the settings can be read.
     assert failing(folder, GOOD + ENCRYPTED.split("\n", 2)[2]) == set()
 

@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -449,6 +450,39 @@ def test_a_symbolic_link_stays_one(
     backup = machine.with_name("director.vmx.before-lvslab")
     assert backup.read_bytes() == IMPORTED.encode("latin-1")
     assert [path.name for path in (tmp_path / "links").iterdir()] == ["link.vmx"]
+
+
+def test_links_that_lead_nowhere(lab: Lab, tmp_path: Path) -> None:
+    first, second = tmp_path / "first.vmx", tmp_path / "second.vmx"
+    first.symlink_to(second)
+    for target in (first, tmp_path / "none.vmx", tmp_path):
+        second.unlink(missing_ok=True)
+        second.symlink_to(target)
+        with pytest.raises(InputError, match=r"there is no such \.vmx"):
+            patch(first, lab, "linux")
+    (tmp_path / "a").mkdir()
+    with pytest.raises(InputError, match=r"there is no such \.vmx"):
+        patch(write(tmp_path / "a") / "b.vmx", lab, "linux")
+    assert script(lab, tmp_path / "a" / "none.vmx")[0] == 2
+
+
+def test_check_needs_no_right_to_write(lab: Lab) -> None:
+    """Another user's machine, in another user's folder: --check only looks."""
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        machine = write(folder)
+        (folder / PATCH_SH).write_text(handout(lab)[PATCH_SH])
+        folder.chmod(0o555)
+        nobody = {"user": 65534, "group": 65534, "extra_groups": []} if not os.geteuid() else {}
+        argv = ["sh", folder / PATCH_SH, machine]
+        for words, status in (([*argv, "--check"], 1), (argv, 1)):
+            done = subprocess.run(words, capture_output=True, text=True, errors="replace", **nobody)
+            assert done.returncode == status
+            assert '  is now: ethernet2.vnet = "/dev/vmnet12"' in done.stdout
+        assert "could not be written" in done.stderr
+        assert machine.read_bytes() == IMPORTED.encode("latin-1")
+        folder.chmod(0o755)
+        assert sorted(path.name for path in folder.iterdir()) == ["director.vmx", PATCH_SH]
 
 
 @pytest.mark.parametrize("by", ["python", "script"])

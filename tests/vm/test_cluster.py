@@ -13,12 +13,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from lvslab.check import bringup, checklist, experiments, failover, status, wire
 from lvslab.check.connections import ECHO_SERVER, Connections
+from lvslab.check.watchers import Tables
 from lvslab.core.errors import StageError
 from lvslab.core.stages import default_cache
 from lvslab.model.lab import Lab, Role
@@ -141,14 +143,35 @@ def test_nothing_leaves_the_namespace(cluster: Cluster) -> None:
     "name",
     [
         "crash",
-        "stop",
         "reboot",
+        "pause",
+        "stun",
+        "clock",
+        "disk-full",
+        "memory",
+        "stop",
         "return",
+        "restart",
+        "kill-main",
+        "kill-vrrp",
+        "kill-checkers",
+        "reload",
+        "reload-changed",
+        "networkd-director",
+        "networkd-server",
+        "dhcp",
+        "both-on-one",
         "cut-front",
         "cut-back",
+        "flap",
         "silent-lvs1-eth2",
+        "split",
+        "deaf",
         "server-crash",
         "server-return",
+        "servers-stop",
+        "servers-return",
+        "slow-clients",
     ],
 )
 def test_a_fault_costs_what_is_promised(booted: Cluster, name: str) -> None:
@@ -192,12 +215,16 @@ def test_established_connections_outlive_their_directors_return(cluster: Cluster
         assert connections.alive(60) == 200
 
 
-def test_without_connection_sync_established_connections_die(cluster: Cluster) -> None:
+def without_connection_sync(cluster: Cluster) -> None:
     for node in directors(cluster):
         cluster.run(node, ["systemctl", "stop", "lvslab-sync"], timeout=60)
         for thread in ("master", "backup"):  # they outlive the service
             cluster.ask(node, ["ipvsadm", "--stop-daemon", thread], timeout=60)
         assert "sync" not in cluster.run(node, ["ipvsadm", "--list", "--daemon"])
+
+
+def test_without_connection_sync_established_connections_die(cluster: Cluster) -> None:
+    without_connection_sync(cluster)
     echoing(cluster)
     with Connections(cluster.lab, cluster.namespace, "web1", 20) as connections:
         assert connections.alive(60) == 20
@@ -227,6 +254,18 @@ def test_every_fault_is_listed_and_mended(cluster: Cluster) -> None:
     ]
     faults.heal(cluster)
     assert faults.broken(cluster) == []
+    findings = checklist.wait(cluster, 60)
+    assert checklist.well(findings), [finding for finding in findings if not finding.ok]
+
+
+def test_a_server_without_php_is_taken_out_and_comes_back(cluster: Cluster) -> None:
+    """The directors look at its port alone, and Apache without PHP would answer with errors."""
+    faults.stop_service(cluster, "rs1", "php8.4-fpm")
+    assert cluster.ask("rs1", ["systemctl", "is-active", "apache2"], timeout=60).status != 0
+    time.sleep(6)  # the directors' checks
+    for director in cluster.lab.nodes_of(Role.DIRECTOR):
+        assert "192.168.100.10:80" not in cluster.run(director, ["ipvsadm", "-Ln"])
+    faults.heal(cluster)
     findings = checklist.wait(cluster, 60)
     assert checklist.well(findings), [finding for finding in findings if not finding.ok]
 
@@ -348,6 +387,118 @@ def test_without_sync_groups_a_pulled_cable_is_red(cluster: Cluster) -> None:
     checkpoint.save(cluster, "control")
     found = run(cluster, "cut-back", "control")
     assert "VI_1 is advertised by lvs1, not lvs2" in found.problems
+
+
+def settle(cluster: Cluster) -> None:
+    """The changed cluster, calm, as the checkpoint that a control starts from."""
+    checklist.wait(cluster, 60)
+    checkpoint.save(cluster, "control")
+
+
+def on_directors(cluster: Cluster, *argv: str) -> None:
+    cluster.each(directors(cluster), lambda node: cluster.run(node, argv, timeout=60))
+
+
+def once(cluster: Cluster, name: str) -> failover.Run:
+    experiment = experiments.everything(cluster.lab)[name]
+    return failover.once(cluster, experiment, "control")
+
+
+TELLS = (
+    r"^ *(vrrp_higher_prio_send_advert|vrrp_garp_lower_prio_\w+|vrrp_garp_master_refresh) [^\n]*$"
+)
+
+
+def heal_one_after_the_other(cluster: Cluster) -> None:
+    """The lower director of VI_1 hears the higher one first, and falls silent unheard."""
+    faults.heal(cluster, "lvs2")
+    time.sleep(0.5)
+    faults.heal(cluster, "lvs1")
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_after_a_split_brain_neighbours_must_be_told(cluster: Cluster, told: bool) -> None:
+    if not told:
+        reconfigure(cluster, without(TELLS))
+    settle(cluster)
+    split = experiments.everything(cluster.lab)["split"]
+    staged = replace(split, fault=heal_one_after_the_other, zero="end")
+    found = failover.once(cluster, staged, "control")
+    wrong = [problem for problem in found.problems if "sends 192.168.50.1 to" in problem]
+    assert bool(wrong) is not told, found.problems
+    assert found.ok is told, found.problems
+
+
+def test_a_group_that_is_left_is_red(cluster: Cluster) -> None:
+    """arp-watch holds the adverts' group while keepalived leaves it to read its file again."""
+    on_directors(cluster, "systemctl", "stop", "lvslab-track")
+    settle(cluster)
+    assert any("web1 lost" in problem for problem in once(cluster, "reload").problems)
+
+
+def test_with_lldp_a_restart_of_networkd_is_red(cluster: Cluster) -> None:
+    folder = "/etc/systemd/network/10-cloud-init-eth1.network.d"
+    cluster.run("rs1", ["sed", "-i", "s/^LLDP=no/LLDP=yes/", f"{folder}/50-lvslab.conf"])
+    cluster.run("rs1", ["systemctl", "restart", "systemd-networkd"], timeout=60)
+    settle(cluster)
+    assert any("web1 lost" in problem for problem in once(cluster, "networkd-server").problems)
+
+
+def test_with_the_kernels_limit_of_icmp_not_all_are_refused_at_once(cluster: Cluster) -> None:
+    on_directors(cluster, "sysctl", "-w", "net.ipv4.icmp_ratemask=6168")
+    settle(cluster)
+    found = once(cluster, "servers-stop")
+    assert any("the longest wait in vain" in problem for problem in found.problems)
+
+
+def test_without_a_time_to_settle_a_loose_cable_is_red(cluster: Cluster) -> None:
+    unit = "/etc/systemd/system/lvslab-track.service"
+    for node in directors(cluster):
+        cluster.run(node, ["sed", "-i", r"s/\(arp-watch [0-9.]* [0-9]* [0-9]*\) 5/\1 0/", unit])
+    on_directors(cluster, "systemctl", "daemon-reload")
+    on_directors(cluster, "systemctl", "restart", "lvslab-track")
+    settle(cluster)
+    assert any("VI_1 moved" in problem for problem in once(cluster, "flap").problems)
+
+
+def test_without_a_restart_a_killed_keepalived_is_red(cluster: Cluster) -> None:
+    drop_in = "/etc/systemd/system/keepalived.service.d/10-lvslab.conf"
+    on_directors(cluster, "sed", "-i", "s/^Restart=always/Restart=no/", drop_in)
+    on_directors(cluster, "systemctl", "daemon-reload")
+    settle(cluster)
+    found = once(cluster, "kill-main")
+    assert "VI_1 is advertised by lvs2, not lvs1" in found.problems
+
+
+def test_with_rare_checks_servers_that_are_back_are_red(cluster: Cluster) -> None:
+    reconfigure(cluster, lambda text: re.sub(r"delay_loop \S+", "delay_loop 6", text))
+    settle(cluster)
+    found = once(cluster, "servers-return")
+    assert any("the last lost request" in problem for problem in found.problems)
+
+
+def test_with_few_threads_slow_clients_are_red(cluster: Cluster) -> None:
+    for server in cluster.lab.nodes_of(Role.REAL_SERVER):
+        change = ["sed", "-i", "-E", r"s/^(MaxRequestWorkers|M..SpareThreads) .*/\1 256/"]
+        cluster.run(server, [*change, "/etc/apache2/conf-enabled/lvslab.conf"])
+        cluster.run(server, ["systemctl", "restart", "apache2"], timeout=90)
+    settle(cluster)
+    found = once(cluster, "slow-clients")
+    assert any("slowest page" in problem for problem in found.problems)
+
+
+def test_without_connection_sync_established_requests_die(cluster: Cluster) -> None:
+    without_connection_sync(cluster)
+    settle(cluster)
+    found = once(cluster, "crash")
+    assert any("established connections are alive" in problem for problem in found.problems)
+
+
+def test_a_table_that_is_empty_is_seen(cluster: Cluster) -> None:
+    settle(cluster)
+    stop = replace(experiments.everything(cluster.lab)["servers-stop"], watchers=(Tables,))
+    found = failover.once(cluster, stop, "control")
+    assert any("a table was empty" in problem for problem in found.problems)
 
 
 def test_without_the_watch_a_silent_cut_is_red(cluster: Cluster) -> None:

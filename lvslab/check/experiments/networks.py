@@ -22,7 +22,7 @@ from lvslab.model.lab import Lab, Role
 from lvslab.run import faults
 from lvslab.run.cluster import Cluster
 
-_FLAPS, _FLAP_SECONDS = 5, 10.0
+_FLAPS, _AWAY_SECONDS, _THERE_SECONDS = 5, 0.5, 1.5
 
 
 def experiments(lab: Lab) -> list[Experiment]:
@@ -58,7 +58,7 @@ def _cables(lab: Lab) -> list[Experiment]:
         Experiment(
             "flap", f"{node}'s cable to the clients goes and comes {_FLAPS} times in 10 s",
             _flap(node, front), hits, promise(lab, 1.2, down), down, moved,
-            seconds=_FLAP_SECONDS + 2, watchers=(Tables,),
+            seconds=_FLAPS * (_AWAY_SECONDS + _THERE_SECONDS) + 2, watchers=(Tables,),
         ),
     ]  # fmt: skip
 
@@ -122,14 +122,13 @@ def _deafen(nodes: list[str]) -> Action:
 
 
 def _flap(node: str, interface: str) -> Action:
-    """Away and back for the same time, the last time back."""
+    """There for long enough to be answered, and away again; there at the end."""
 
     def action(cluster: Cluster) -> None:
-        pause = _FLAP_SECONDS / _FLAPS / 2
         for _ in range(_FLAPS):
             faults.cut(cluster, node, interface)
-            time.sleep(pause)
+            time.sleep(_AWAY_SECONDS)
             faults.heal(cluster, node, interface)
-            time.sleep(pause)
+            time.sleep(_THERE_SECONDS)
 
     return action

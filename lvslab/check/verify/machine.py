@@ -185,8 +185,8 @@ def _network(machine: Machine) -> str:
         net = machine.get(f"{card}.vnet") if kind == "custom" else kind
         named = kind != "custom" or _VNET.match(net)
         demand(named, f"{card} is on {net or 'no VMnet'}, which may be bridged to a real network")
-        absent = machine.get(f"{card}.startConnected").upper() == "FALSE"
-        demand(not absent, f"{card} is not connected at start")
+        connected = vmx.starts_connected(machine.values, card)
+        demand(connected, f"{card} is not connected at start")
         nets.append(net)
     return f"{len(nets)} cards on {', '.join(nets)}"
 
@@ -296,8 +296,8 @@ def _cdrom(machine: Machine) -> str:
     for device, name in images.items():
         demand(device.startswith("ide"), f"the CD-ROM is {device}, not on IDE")
         demand(machine.get(f"{device}.deviceType") == "cdrom-image", f"{device} is no cdrom-image")
-        absent = machine.get(f"{device}.startConnected").upper() == "FALSE"
-        demand(not absent, f"{device} is not connected at start")
+        connected = vmx.starts_connected(machine.values, device)
+        demand(connected, f"{device} is not connected at start")
         _demand_beside(machine, name)
     return ", ".join(images.values())
 

@@ -129,10 +129,8 @@ class RuleSet(Generic[Subject]):
         """All findings of these rules for `subject`, which is shown as `artifact`."""
         return [_judge(rule, check, subject, artifact) for rule, check in self._checks]
 
-    @property
-    def ids(self) -> list[str]:
-        """The ids of these rules."""
-        return [rule.id for rule, _ in self._checks]
+    def __iter__(self) -> Iterator[tuple[Rule, Check[Subject]]]:
+        return iter(self._checks)
 
 
 def _judge(rule: Rule, check: Check[Subject], subject: Subject, artifact: str) -> Finding:

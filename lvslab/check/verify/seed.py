@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 import pycdlib
 
-from lvslab.check.verify import cloud, netconfig, userdata
+from lvslab.check.verify import cloud, fat, netconfig, userdata
 from lvslab.check.verify.rules import Absent, Refused, RuleSet, Unreadable, demand, reading
 from lvslab.export.seed import LABEL
 from lvslab.model.lab import Lab
@@ -29,7 +29,10 @@ _PRIVATE = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY")
 
 
 class SeedIso:
-    """An ISO; `node` is the node that it should be for (None: any), `lab` the lab if known."""
+    """An ISO, or a volume of FAT.
+
+    `node` is the node that it should be for (None: any), `lab` the lab if it is known.
+    """
 
     def __init__(self, file: BinaryIO, node: str | None, lab: Lab | None) -> None:
         self._file, self.node, self.lab = file, node, lab
@@ -45,9 +48,20 @@ class SeedIso:
             raise Unreadable(f"it is not an ISO 9660 image ({error})") from None
         return image
 
+    @property
+    def label(self) -> str:
+        """The volume's label; raises Unreadable."""
+        found = fat.label(self._file)
+        if found is None:
+            with reading("the label"):
+                found = self.iso.pvd.volume_identifier.decode(errors="replace").strip()
+        return found
+
     @cached_property
     def by_names(self) -> dict[str, dict[str, bytes]]:
         """The files by each kind of names that the volume has; raises Unreadable."""
+        if fat.label(self._file) is not None:
+            return {"fat": fat.files(self._file, (*_NEEDED, _NETWORK))}
         there = {"rr_path": self.iso.has_rock_ridge(), "joliet_path": self.iso.has_joliet()}
         return {kind: self._read(kind) for kind in _NAMES if there[kind]}
 
@@ -139,8 +153,7 @@ def _mapping(data: bytes, name: str) -> dict[str, Any]:
 )
 def _label(seed: SeedIso) -> str:
     try:
-        with reading("the label"):
-            found = seed.iso.pvd.volume_identifier.decode(errors="replace").strip()
+        found = seed.label
     except Unreadable as error:
         raise Refused(str(error)) from None
     demand(found.lower() == LABEL, f"the label is {found!r}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from lvslab.check.verify.disk import Disk
-from lvslab.check.verify.rules import Absent, RuleSet, demand
+from lvslab.check.verify.rules import Absent, RuleSet, demand, reading
 from lvslab.export.vmdk.reader import Descriptor
 
 GUEST_TOOLS: RuleSet[Promise] = RuleSet()
@@ -46,7 +46,8 @@ class Promise:
     def has_tools(self) -> bool:
         """Whether the tools' program is in the image."""
         node = self.disk.find(_PROGRAM)
-        return bool(node is not None and node.filetype == stat.S_IFREG and node.size)
+        with reading(_PROGRAM):
+            return bool(node is not None and node.filetype == stat.S_IFREG and node.size)
 
     def demand_tools(self) -> None:
         """Raise Absent if there is nothing that a rule about the tools could look at."""

@@ -111,7 +111,8 @@ Linux) prefix=/dev/vmnet ;;
 Darwin) prefix=vmnet ;;
 *) prefix=VMnet ;;
 esac
-new="$FILE.lvslab-new"
+new=$(mktemp "${TMPDIR:-/tmp}/lvslab.XXXXXX") || fail 1 "$NAME: stays as it was, there is no room in ${TMPDIR:-/tmp}"
+trap 'rm -f "$new"' EXIT
 export WIRING
 awk -v role="$ROLE" -v prefix="$prefix" -v present="$present" "$PARSE"'
     BEGIN {
@@ -141,17 +142,15 @@ awk -v role="$ROLE" -v prefix="$prefix" -v present="$present" "$PARSE"'
         for (i = 1; i <= count; i++)
             if (!(order[i] in done) && want[order[i]] != "")
                 print name[order[i]] " = \"" want[order[i]] "\"" all_end
-    }' "$FILE" > "$new" || { rm -f "$new"; fail 1 "$NAME: stays as it was"; }
+    }' "$FILE" > "$new" || fail 1 "$NAME: stays as it was"
 
 if cmp -s "$FILE" "$new"; then
-    rm -f "$new"
     printf '%s: a %s, connected as the lab wants it\n' "$NAME" "$ROLE"
     exit 0
 fi
 printf '%s: a %s\n' "$NAME" "$ROLE"
 diff "$FILE" "$new" | tr -d '\r' | grep '^[<>]' | sed 's/^</  was:   /; s/^>/  is now:/'
 if [ -n "$CHECK" ]; then
-    rm -f "$new"
     printf '%s\n' "nothing was changed (--check)"
     exit 1
 fi
@@ -166,11 +165,11 @@ done
 # shellcheck disable=SC2012 # the second word is all that is wanted, and stat is not the same everywhere
 write() {
     if [ "$(ls -ld "$FILE" | awk '{ print $2 }')" -gt 1 ]; then
-        cp -p "$FILE" "$new.own" && cat "$new" > "$new.own" && mv "$new.own" "$FILE"
+        own="$FILE.lvslab-new"
+        cp -p "$FILE" "$own" && cat "$new" > "$own" && mv "$own" "$FILE"
     else
         cat "$new" > "$FILE"
     fi
 }
 { cp -p "$FILE" "$backup" && write; } || fail 1 "$NAME: could not be written; the old file is $backup"
-rm -f "$new"
 printf 'backup: %s\n' "$backup"

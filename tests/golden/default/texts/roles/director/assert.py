@@ -56,7 +56,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/keepalived/keepalived.conf": [
-   "ab3cd93a1749ce98fc21318b5b9ff1e9647f287cbfa737ba2d2f670ed822512d",
+   "8c86270bb9a204ed43a81e13695b390d031332ce377c143265d29cf64fab335b",
    420
   ],
   "/etc/lvslab/checklist.json": [
@@ -129,6 +129,10 @@ WANTED = json.loads(r"""
   ],
   "/etc/tmpfiles.d/lvslab.conf": [
    "3ef98b97773c975e09ab3aa88ad3598158d071606f6a01440c568c312f717756",
+   420
+  ],
+  "/etc/vmware-tools/tools.conf": [
+   "a54ce9760a3341700ebd82f9e498585f9cf46bbf57c9a0b3221ca41511a070d7",
    420
   ],
   "/usr/local/bin/labcheck": [

@@ -56,7 +56,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/keepalived/keepalived.conf": [
-   "ab7cb0f1e84a0f6446582e44963ff0d4d25a933ce15f9a8e0b5df4b102964f10",
+   "53ef6c4fba8f6d233b0d43c84cf6519281e11d424b690459842f2473a9c3adc3",
    420
   ],
   "/etc/lvslab/checklist.json": [
@@ -117,6 +117,10 @@ WANTED = json.loads(r"""
   ],
   "/etc/tmpfiles.d/lvslab.conf": [
    "3ef98b97773c975e09ab3aa88ad3598158d071606f6a01440c568c312f717756",
+   420
+  ],
+  "/etc/vmware-tools/tools.conf": [
+   "a54ce9760a3341700ebd82f9e498585f9cf46bbf57c9a0b3221ca41511a070d7",
    420
   ],
   "/usr/local/bin/labcheck": [

@@ -110,7 +110,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/systemd/system/apache2.service.d/10-lvslab.conf": [
-   "15d1ad9c4cc39e9b3de0728c4b6adb6dbb681af8efaa0c9f4ac21be111e70765",
+   "51fcdd963f5029c3e6d2150c5816e21fef43ff20f1763abbce97796a9f6da745",
    420
   ],
   "/etc/systemd/system/cloud-final.service.d/10-lvslab.conf": [
@@ -122,11 +122,15 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/systemd/system/php8.4-fpm.service.d/10-lvslab.conf": [
-   "368c79e40bdbbf9dd5b00cc0b375de375780ecc7fa25a9b9b9cee63d6e4d7ecc",
+   "05ac5d3266973db419305c42d8a5d0f1b7657e70a83478af6a2bc5dcadb5470e",
    420
   ],
   "/etc/systemd/system/systemd-networkd-wait-online.service.d/10-lvslab.conf": [
    "afc208aa37cbea3e6819a23e2173a067ce9b44ff15837d135de95e51ea466317",
+   420
+  ],
+  "/etc/vmware-tools/tools.conf": [
+   "a54ce9760a3341700ebd82f9e498585f9cf46bbf57c9a0b3221ca41511a070d7",
    420
   ],
   "/usr/local/bin/labcheck": [
