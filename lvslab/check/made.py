@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,8 @@ def examine(
     except Exception as error:
         listener(StageFailed(_STAGE, time.monotonic() - start, str(error)))
         raise
-    write_atomic(memory, json.dumps([*passed, *keys.values()][-_KEPT:]))
+    with suppress(OSError):  # a cache that cannot be written: looked at again the next time
+        write_atomic(memory, json.dumps([*passed, *keys.values()][-_KEPT:]))
     listener(StageDone(_STAGE, time.monotonic() - start))
     return findings
 

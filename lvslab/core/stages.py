@@ -201,6 +201,16 @@ class Stages:
                 seen.save(record_of(final))
         return faults
 
+    def sum_of(self, path: Path) -> str | None:
+        """The sha256 of a file of a finished stage, from its record; None if there is none."""
+        top = self.cache / "stages"
+        if not path.is_relative_to(top):
+            return None
+        folder = top.joinpath(*path.relative_to(top).parts[:2])
+        record = self.remembered(("sums", folder), lambda: Contents.load(record_of(folder)))
+        entry = record.entries.get(path.relative_to(folder).as_posix()) if record else None
+        return entry.sum if entry and entry.kind == "file" else None
+
     def check_others(self) -> int:
         """Read the stages that this run has not used; how many are sound.
 

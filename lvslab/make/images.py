@@ -57,6 +57,9 @@ def images(
         if options.check_cache:
             _check_rest(pipeline)
         digests = Digests(options.cache / "digests.json", options.check_cache)
+        for path in made.values():
+            if known := pipeline.stages.sum_of(path):  # what was made counts, not what is there
+                digests.remember(path, known)
         _demand_unused(made, options.out, digests)
         promised = _earlier(options.out)
         placed = [
@@ -203,6 +206,13 @@ def _placed(
         try:
             with atomic(target) as temporary:
                 shutil.copy(source, temporary)  # a script stays executable, a base disk read-only
+                if sha256_file(temporary) != digest:
+                    raise StageError(
+                        f"the cache is damaged: {source.name} has another content than when it was "
+                        "made",
+                        where=str(source),
+                        hint="python3 build.py images --check-cache makes it anew",
+                    )
         except OSError as error:
             raise StageError(
                 f"the artifact cannot be written: {error.strerror}",

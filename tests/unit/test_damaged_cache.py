@@ -132,6 +132,18 @@ def test_what_a_bad_disk_did_is_seen_when_all_is_read(build: Build) -> None:
     assert "warning" not in build("--check-cache")
 
 
+def test_what_a_bad_disk_did_never_leaves_the_cache(build: Build) -> None:
+    """It is not seen cheaply, but what is copied is read."""
+    rot(build.stage("ova-director"), "director.ova")
+    (build.out / "ova/director.ova").unlink()
+    said = build(status=4)
+    assert "the cache is damaged: director.ova has another content than when it was made" in said
+    assert "to mend it: python3 build.py images --check-cache makes it anew" in said
+    assert not (build.out / "ova/director.ova").exists()
+    assert "this stage is made anew" in build("--check-cache")
+    assert whole(build.out) == build.right
+
+
 def test_all_is_read_after_a_week(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     rot(build.stage("ova-director"), "director.ova")
     assert "warning" not in build()
