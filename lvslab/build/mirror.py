@@ -18,11 +18,10 @@ from urllib.parse import urlsplit
 
 from lvslab.core.errors import InputError
 
-# Each archive has a default of its own: the two are not on the same host everywhere.
-PUBLIC = {
-    "debian": "http://ftp.debian.org/debian",
-    "debian-security": "http://ftp.debian.org/debian-security",
-}
+# Where Debian documents each archive (debian.org/mirror/list, debian.org/security): below its own
+# name is a host for each.
+_HOSTS = {"debian": "ftp", "debian-security": "security"}
+PUBLIC = {archive: f"http://{host}.debian.org/{archive}" for archive, host in _HOSTS.items()}
 ARCHIVES = tuple(PUBLIC)
 SNAPSHOT = "http://snapshot.debian.org/archive"
 

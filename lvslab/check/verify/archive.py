@@ -284,7 +284,7 @@ def _owner(archive: Archive) -> str:
 
 @ARCHIVE.rule(
     "tar-end",
-    "blocks are filled with zeros, and a zero block is the end",
+    "the last file is whole, blocks are filled with zeros, and only zeros are behind it",
     "all, after the upload: the last file is shorter than its header says",
 )
 def _end(archive: Archive) -> str:
@@ -293,7 +293,6 @@ def _end(archive: Archive) -> str:
     demand(last.offset + last.info.size <= archive.size, f"{last.name} is cut off")
     for member in archive.members:
         demand(not any(archive.padding(member)), f"something is hidden behind {member.name}")
-    demand(len(end) >= _BLOCK, "the zero blocks at the end are missing")
     demand(not any(end), "something follows the end of the archive")
     return "the archive is whole"
 
@@ -301,12 +300,11 @@ def _end(archive: Archive) -> str:
 @ARCHIVE.advice(
     "tar-two-blocks",
     "two zero blocks are the end",
-    "none refuses one, which VirtualBox writes; GNU tar warns: 'A lone zero block'",
+    "none refuses an archive without them, which VirtualBox writes, or with one; GNU tar warns",
 )
 def _two_blocks(archive: Archive) -> str:
-    if len(archive.end) < _BLOCK:
-        raise Unreadable("there is no zero block at the end")
-    demand(len(archive.end) >= 2 * _BLOCK, "there is one zero block at the end")
+    blocks = len(archive.end) // _BLOCK
+    demand(blocks >= 2, f"there {'is one' if blocks else 'is no'} zero block at the end")
     return "two zero blocks or more"
 
 
