@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The lab's promises, measured: cold start, restore, and what each fault costs a client.
 
-    bench/failover.py [--runs N] [--svg FILE]
+    bench/failover.py [--runs N] [--long] [--svg FILE]
 
 Starts a lab of its own from artifacts/, and ends it. Status 1 if a promise is broken. A busy
 host makes every figure worse: emulated nodes need both processors for themselves.
@@ -22,6 +22,7 @@ NAME = "bench"
 UP_SECONDS = 240.0
 RESTORE_SECONDS = 5.0
 RESTORES = 5
+LONG = ("split-long", "deaf-long", "stun-long", "takeovers")
 
 
 def lab(*words: str) -> tuple[int, float]:
@@ -36,6 +37,7 @@ def main() -> int:
     """Measure, print, compare."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--long", action="store_true", help="also the faults of minutes, once each")
     parser.add_argument("--svg", type=Path, default=None)
     options = parser.parse_args()
     try:
@@ -52,10 +54,11 @@ def main() -> int:
         )
         drawing = ["--svg", str(options.svg)] if options.svg else []
         faults, _ = lab("failover", "--runs", str(options.runs), *drawing)
+        long, _ = lab("failover", *LONG) if options.long else (0, 0.0)
     finally:
         lab("down")
     broken = up > UP_SECONDS or median(seconds) > RESTORE_SECONDS
-    return int(broken or faults != 0 or any(code for code, _ in restores))
+    return int(broken or faults != 0 or long != 0 or any(code for code, _ in restores))
 
 
 if __name__ == "__main__":

@@ -479,8 +479,13 @@ def test_with_rare_checks_servers_that_are_back_are_red(cluster: Cluster) -> Non
 
 def test_with_few_threads_slow_clients_are_red(cluster: Cluster) -> None:
     for server in cluster.lab.nodes_of(Role.REAL_SERVER):
-        change = ["sed", "-i", "-E", r"s/^(MaxRequestWorkers|M..SpareThreads) .*/\1 256/"]
-        cluster.run(server, [*change, "/etc/apache2/conf-enabled/lvslab.conf"])
+        fewer = [
+            "sed",
+            "-i",
+            "-E",
+            r"s/^(MaxRequestWorkers|MaxSpareThreads|ThreadsPerChild) .*/\1 64/",
+        ]
+        cluster.run(server, [*fewer, "/etc/apache2/conf-enabled/lvslab.conf"])
         cluster.run(server, ["systemctl", "restart", "apache2"], timeout=90)
     settle(cluster)
     found = once(cluster, "slow-clients")
