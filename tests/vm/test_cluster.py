@@ -444,6 +444,13 @@ def test_with_lldp_a_restart_of_networkd_is_red(cluster: Cluster) -> None:
     assert any("web1 lost" in problem for problem in once(cluster, "networkd-server").problems)
 
 
+def test_with_links_brought_up_again_a_restart_of_networkd_is_red(cluster: Cluster) -> None:
+    cluster.run("rs1", ["rm", "/usr/local/lib/lvslab/leave-up"])
+    cluster.run("rs1", ["sh", "-c", "rm -f /run/systemd/network/*/60-up.conf"])
+    settle(cluster)
+    assert any("web1 lost" in problem for problem in once(cluster, "networkd-server").problems)
+
+
 def test_with_the_kernels_limit_of_icmp_not_all_are_refused_at_once(cluster: Cluster) -> None:
     on_directors(cluster, "sysctl", "-w", "net.ipv4.icmp_ratemask=6168")
     settle(cluster)

@@ -127,6 +127,10 @@ WANTED = json.loads(r"""
    "afc208aa37cbea3e6819a23e2173a067ce9b44ff15837d135de95e51ea466317",
    420
   ],
+  "/etc/systemd/system/systemd-networkd.service.d/10-lvslab.conf": [
+   "37e1ac29db62ec09a0ea36a9b3b7ba7f617304f78cfa67faa216fd789e1f0358",
+   420
+  ],
   "/etc/tmpfiles.d/lvslab.conf": [
    "3ef98b97773c975e09ab3aa88ad3598158d071606f6a01440c568c312f717756",
    420
@@ -153,6 +157,10 @@ WANTED = json.loads(r"""
   ],
   "/usr/local/lib/lvslab/hand-over": [
    "9e36eac73e42ef747c755f8869788fb4788393013bd5315689d43d41d07b5c4e",
+   493
+  ],
+  "/usr/local/lib/lvslab/leave-up": [
+   "783320b162e802107a14d664daccab067a4264561ca3868803af7197d1be701d",
    493
   ]
  },

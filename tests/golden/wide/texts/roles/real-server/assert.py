@@ -129,6 +129,10 @@ WANTED = json.loads(r"""
    "afc208aa37cbea3e6819a23e2173a067ce9b44ff15837d135de95e51ea466317",
    420
   ],
+  "/etc/systemd/system/systemd-networkd.service.d/10-lvslab.conf": [
+   "37e1ac29db62ec09a0ea36a9b3b7ba7f617304f78cfa67faa216fd789e1f0358",
+   420
+  ],
   "/etc/vmware-tools/tools.conf": [
    "a54ce9760a3341700ebd82f9e498585f9cf46bbf57c9a0b3221ca41511a070d7",
    420
@@ -139,6 +143,10 @@ WANTED = json.loads(r"""
   ],
   "/usr/local/lib/lvslab/first-boot": [
    "b4b132b63585f3c4c67306abd42bbdbe2a0b25414b4ca922e820c960d1494568",
+   493
+  ],
+  "/usr/local/lib/lvslab/leave-up": [
+   "783320b162e802107a14d664daccab067a4264561ca3868803af7197d1be701d",
    493
   ],
   "/var/www/lvslab/index.php": [
