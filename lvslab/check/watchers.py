@@ -150,10 +150,16 @@ class Tables(Watcher):
 # --- connections that are open when the fault comes
 
 _ESTABLISHED = 200
+# A connection is known to the other director at the latest then: the kernel sends what it has
+# every 2 s (IPVS_SYNC_FLUSH_TIME, net/netfilter/ipvs/ip_vs_sync.c).
+_SYNC_SECONDS = 2.5
 
 
 class Established(Watcher):
-    """Connections that stand in the middle of a request before the fault and end it after."""
+    """Connections that stand in the middle of a request before the fault and end it after.
+
+    They are some seconds old then: those of the last two seconds die with their director.
+    """
 
     def __init__(self, cluster: Cluster, breaks: frozenset[str]) -> None:
         super().__init__(cluster)
@@ -162,6 +168,7 @@ class Established(Watcher):
     def before(self) -> None:
         """Open them."""
         self._open = HalfRequests(self.cluster.lab, self.cluster.namespace, _ESTABLISHED)
+        time.sleep(_SYNC_SECONDS)
 
     def after(self) -> list[str]:
         """Whether each got its answer, except those of real servers that were broken."""

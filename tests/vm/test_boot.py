@@ -133,9 +133,16 @@ def demand_policy_routing(cluster: Cluster) -> None:
 
 
 def demand_page(cluster: Cluster) -> None:
-    answer = cluster.run("rs1", ["curl", "-si", "http://192.168.100.10/"], timeout=60)
-    assert "200 OK" in answer
-    assert "x-real-server: rs1" in answer.lower()
+    """Apache starts after PHP, and that may be after the end of cloud-init."""
+
+    def asked() -> str:
+        return cluster.ask("rs1", ["curl", "-si", "http://192.168.100.10/"], timeout=60).out
+
+    def right() -> bool:
+        answer = asked()
+        return "200 OK" in answer and "x-real-server: rs1" in answer.lower()
+
+    assert until(right), asked()
 
 
 def test_a_real_server_answers_and_names_itself(pair: Cluster) -> None:
