@@ -477,13 +477,6 @@ def test_without_a_restart_a_killed_keepalived_is_red(cluster: Cluster) -> None:
     assert "VI_1 is advertised by lvs2, not lvs1" in found.problems
 
 
-def test_with_rare_checks_servers_that_are_back_are_red(cluster: Cluster) -> None:
-    reconfigure(cluster, lambda text: re.sub(r"delay_loop \S+", "delay_loop 6", text))
-    settle(cluster)
-    found = once(cluster, "servers-return")
-    assert any("the last lost request" in problem for problem in found.problems)
-
-
 def test_with_few_threads_slow_clients_are_red(cluster: Cluster) -> None:
     for server in cluster.lab.nodes_of(Role.REAL_SERVER):
         fewer = [
