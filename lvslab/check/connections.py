@@ -10,7 +10,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import cycle, islice
 from types import TracebackType
 
@@ -71,18 +71,26 @@ class Connections:
         return sum(_echoes(wire, word, deadline) for wire in self._sockets)
 
 
-def _echoes(wire: socket.socket, word: bytes, deadline: float) -> bool:
+def _received(wire: socket.socket, enough: Callable[[bytes], bool], deadline: float) -> bytes:
+    """What came in until it is `enough`, the other end closed, or the deadline has passed."""
     received = b""
-    while not received.endswith(word):
+    while not enough(received):
         wire.settimeout(max(deadline - time.monotonic(), 0.001))
         try:
             chunk = wire.recv(4096)
         except OSError:
-            return False
+            break
         if not chunk:
-            return False
+            break
         received += chunk
-    return True
+    return received
+
+
+def _echoes(wire: socket.socket, word: bytes, deadline: float) -> bool:
+    def echoed(received: bytes) -> bool:
+        return received.endswith(word)
+
+    return echoed(_received(wire, echoed, deadline))
 
 
 def _targets(lab: Lab, count: int) -> Iterator[tuple[str, int]]:
@@ -130,17 +138,10 @@ class HalfRequests:
 
 
 def _starts_with(wire: socket.socket, word: bytes, deadline: float) -> bool:
-    received = b""
-    while len(received) < len(word):
-        wire.settimeout(max(deadline - time.monotonic(), 0.001))
-        try:
-            chunk = wire.recv(4096)
-        except OSError:
-            return False
-        if not chunk:
-            return False
-        received += chunk
-    return received.startswith(word)
+    def enough(received: bytes) -> bool:
+        return len(received) >= len(word)
+
+    return _received(wire, enough, deadline).startswith(word)
 
 
 class SlowRequests:
