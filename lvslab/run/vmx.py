@@ -124,8 +124,8 @@ def slots(values: Mapping[str, str]) -> dict[str, int]:
 
     A card without a slot (or with -1: VMware chooses at power-on) gets the next free one.
     """
-    written = {card: values.get(f"{card}.pcislotnumber", "") for card in cards(values)}
-    found = {card: int(slot) for card, slot in written.items() if number(slot) is not None}
+    written = {card: number(values.get(f"{card}.pcislotnumber", "")) for card in cards(values)}
+    found = {card: slot for card, slot in written.items() if slot is not None}
     free = (slot for slot in count(_FIRST_SLOT) if slot not in found.values())
     for card in written:
         if card not in found:
