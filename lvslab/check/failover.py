@@ -197,7 +197,8 @@ def once(
             watcher.struck(zero)
         time.sleep(max(0.0, zero + experiment.seconds - time.monotonic()))
         end = time.monotonic()
-    seen = [problem for watcher in watchers for problem in watcher.after()]
+    moved = _last_move(wire.timeline(lab, tap.adverts()), zero)
+    seen = [problem for watcher in watchers for problem in watcher.after(moved)]
     return _judge(cluster, experiment, probe.requests, tap, zero, end, seen)
 
 
@@ -251,7 +252,7 @@ def _judge(
         experiment.name,
         {name: view(found, start, seconds) for name, found in asked.items()},
         wire.owners(lab, tap.adverts(), end - _LAST),
-        {name: _moves(timeline, name) for name in lab.vrrp_instances},
+        {name: len(_moves(timeline, name, 0)) for name in lab.vrrp_instances},
         _first_new(timeline),
         _first_announced(lab, experiment, announced),
         seen,
@@ -336,22 +337,28 @@ _MEASURES: dict[str, Callable[[list[Request], float], float]] = {
 }
 
 
-def _moves(timeline: list[tuple[float, str, str]], instance: str) -> int:
-    """How often a director began to advertise an instance after the fault.
+def _moves(timeline: list[tuple[float, str, str]], instance: str, after: float) -> list[float]:
+    """When a director began to advertise an instance, after a moment.
 
     One that was heard within the time that a backup waits has not stopped: two that
     advertise side by side, as after a split brain, are no moves.
     """
     heard: dict[str, float] = {}
-    last, moves = "", 0
+    last, moves = "", []
     for at, name, node in timeline:
         if name != instance:
             continue
         stopped = at - heard.get(node, -_NEVER) > _STOPPED_SECONDS
-        if at > 0 and node != last and stopped:
-            moves += 1
+        if at > after and node != last and stopped:
+            moves.append(at)
         heard[node], last = at, node
     return moves
+
+
+def _last_move(timeline: list[tuple[float, str, str]], after: float) -> float:
+    """When the last instance moved; 0 if none did."""
+    names = {name for _, name, _ in timeline}
+    return max((at for name in names for at in _moves(timeline, name, after)), default=0.0)
 
 
 def _first_announced(

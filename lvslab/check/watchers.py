@@ -28,46 +28,61 @@ class Watcher:
     def struck(self, zero: float) -> None:
         """The fault has been made; `zero` is time 0 of the experiment (monotonic seconds)."""
 
-    def after(self) -> list[str]:
-        """The time of the watch is over: what was wrong, a sentence each."""
+    def after(self, moved: float) -> list[str]:
+        """The time of the watch is over: what was wrong, a sentence each.
+
+        `moved` is when an address changed hands last (monotonic seconds); 0 if none did.
+        """
         return []
 
 
 # --- who neighbours think owns an address
 
-_LOOKS, _PAUSE_SECONDS = 3, 1.0
+_PAUSE_SECONDS = 1.0
+_TOLD_SECONDS = 1.0  # from a move until every neighbour must know
 _KNOWN = {"REACHABLE", "STALE", "DELAY", "PROBE", "PERMANENT"}
 _SHOW = ["ip", "-json", "neighbour", "show"]
 
 
 class Neighbours(Watcher):
-    """From `since` seconds after time 0 on nobody's ARP entry of a service address is wrong.
+    """Nobody's ARP entry of a service address is wrong once all is well again.
 
-    Asked are the client and every real server, once a second for three seconds. Right is
-    whoever holds the address while all is well.
+    That is `since` seconds after time 0, and, if the addresses come home by themselves later
+    (`after_moves`), not before one second after the last of them moved. Asked are the client
+    and every real server, once a second. Right is whoever holds the address while all is well.
     """
 
-    def __init__(self, cluster: Cluster, since: float = 1.0) -> None:
+    def __init__(self, cluster: Cluster, since: float = 1.0, after_moves: bool = False) -> None:
         super().__init__(cluster)
-        self._since = since
+        self._since, self._after_moves = since, after_moves
 
     def struck(self, zero: float) -> None:
         """Begin to look."""
-        self._found: Counter[str] = Counter()
-        self._thread = threading.Thread(target=self._look, args=(zero,), daemon=True)
+        self._first = zero + self._since
+        self._looks: list[tuple[float, list[str]]] = []
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
 
-    def after(self) -> list[str]:
+    def after(self, moved: float) -> list[str]:
         """The entries that were wrong."""
+        self._ended.set()
         self._thread.join()
-        return [f"{what} ({count} of {_LOOKS} looks)" for what, count in self._found.items()]
+        first = max(self._first, moved + _TOLD_SECONDS) if self._after_moves else self._first
+        looks = [wrong for at, wrong in self._looks if at >= first]
+        found = Counter(what for wrong in looks for what in wrong)
+        if not looks:
+            return ["the addresses came home too late to ask the neighbours"]
+        return [f"{what} ({count} of {len(looks)} looks)" for what, count in found.items()]
 
-    def _look(self, zero: float) -> None:
+    def _look(self) -> None:
         nodes = [*self.cluster.lab.nodes_of(Role.REAL_SERVER), ""]
-        for number in range(_LOOKS):
-            time.sleep(max(0.0, zero + self._since + number * _PAUSE_SECONDS - time.monotonic()))
-            for wrong in self.cluster.each(nodes, self._wrong).values():
-                self._found.update(wrong)
+        due = self._first
+        while not self._ended.wait(max(0.0, due - time.monotonic())):
+            at = time.monotonic()
+            wrong = self.cluster.each(nodes, self._wrong).values()
+            self._looks.append((at, [what for each in wrong for what in each]))
+            due += _PAUSE_SECONDS
 
     def _wrong(self, node: str) -> list[str]:
         try:
@@ -128,7 +143,7 @@ class Tables(Watcher):
         self._directors = list(self.cluster.lab.nodes_of(Role.DIRECTOR))
         self.cluster.each(self._directors, lambda n: self.cluster.run(n, [*words, expected]))
 
-    def after(self) -> list[str]:
+    def after(self, moved: float) -> list[str]:
         """What the programs have seen."""
         found = self.cluster.each(self._directors, self._seen)
         return [problem for problems in found.values() for problem in problems]
@@ -170,7 +185,7 @@ class Established(Watcher):
         self._open = HalfRequests(self.cluster.lab, self.cluster.namespace, _ESTABLISHED)
         time.sleep(_SYNC_SECONDS)
 
-    def after(self) -> list[str]:
+    def after(self, moved: float) -> list[str]:
         """Whether each got its answer, except those of real servers that were broken."""
         with contextlib.closing(self._open):
             answered = self._open.finish()
@@ -199,7 +214,7 @@ class SlowClients(Watcher):
             self.cluster.lab, self.cluster.namespace, _SLOW_PER_SERVER * servers
         )
 
-    def after(self) -> list[str]:
+    def after(self, moved: float) -> list[str]:
         """Whether each of them was there for the time."""
         missing = self._slow.end()
         return [f"{missing} slow clients were not connected"] if missing else []

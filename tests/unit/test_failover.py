@@ -51,15 +51,17 @@ def every_beat(node: str, start: float, end: float) -> list[tuple[float, str]]:
 
 def test_a_move_is_another_director_that_begins_to_advertise() -> None:
     away = heard(*every_beat("lvs1", -2, 0), *every_beat("lvs2", 0.8, 3), *every_beat("lvs1", 3, 5))
-    assert failover._moves(away, "VI_1") == 2
-    assert failover._moves(away, "VI_2") == 0
+    assert failover._moves(away, "VI_1", 0) == [pytest.approx(0.8), pytest.approx(3)]
+    assert failover._moves(away, "VI_2", 0) == []
+    assert failover._last_move(away, 0) == pytest.approx(3)
+    assert failover._last_move(away, 5) == 0
 
 
 def test_two_that_advertise_side_by_side_and_one_that_is_late_are_no_moves() -> None:
     both = sorted(heard(*every_beat("lvs1", -2, 5), *every_beat("lvs2", -2, 0.4)))
-    assert failover._moves(both, "VI_1") == 0
+    assert failover._moves(both, "VI_1", 0) == []
     late = heard(*every_beat("lvs1", -2, 0), *every_beat("lvs1", 0.8, 3))
-    assert failover._moves(late, "VI_1") == 0
+    assert failover._moves(late, "VI_1", 0) == []
 
 
 def entry(address: str, mac: str, state: str = "STALE") -> dict[str, object]:

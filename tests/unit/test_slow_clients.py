@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -21,6 +22,7 @@ Specs = dict[Role, RoleSpec]
 COUNT = 200
 SITE = "/etc/apache2/sites-available/000-default.conf"
 LIMITS = "/etc/apache2/conf-enabled/lvslab.conf"
+UNIT = "/etc/systemd/system/apache2.service.d/10-lvslab.conf"
 SCRIPT = """
 ip link set lo up
 mkdir -p /var/log/apache2 /run/apache2 /run/lock /run/php
@@ -85,3 +87,13 @@ def test_a_reload_beside_slow_clients(
     reload = ("apache2ctl", "graceful")
     _, worst, _ = beside(program_tree(Role.REAL_SERVER), files, "header", *reload)
     assert (worst < 1) is fine
+
+
+def test_systemd_allows_every_thread_that_apache_may_need(lab: Lab, specs: Specs) -> None:
+    """Else Apache ends by itself on a machine with little memory: systemd counts threads, too."""
+    files = render.role_files(lab, specs[Role.REAL_SERVER])
+    limits = dict(re.findall(r"^(\w+) +(\d+)$", files[LIMITS].content, re.MULTILINE))
+    (allowed,) = re.findall(r"^TasksMax=(\d+)$", files[UNIT].content, re.MULTILINE)
+    beside_workers = 2  # a process has its first thread and the one that listens
+    each = int(limits["ThreadsPerChild"]) + beside_workers
+    assert int(allowed) > int(limits["ServerLimit"]) * each

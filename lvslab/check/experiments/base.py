@@ -127,6 +127,11 @@ def neighbours(since: float) -> Callable[[Cluster], Watcher]:
     return lambda cluster: Neighbours(cluster, since)
 
 
+def neighbours_after_moves(cluster: Cluster) -> Watcher:
+    """Neighbours are watched from one second after the addresses have come home."""
+    return Neighbours(cluster, after_moves=True)
+
+
 def health_check(lab: Lab) -> HealthCheck:
     """How the real servers of the first virtual server are checked."""
     return next(iter(lab.virtual_servers.values())).check

@@ -13,7 +13,7 @@ from lvslab.check.experiments.base import (
     heal,
     home,
     master_down,
-    neighbours,
+    neighbours_after_moves,
     owners_without,
     real_servers,
     services_of,
@@ -63,7 +63,7 @@ def _killed(lab: Lab) -> list[Experiment]:
             f"kill-{name}", f"{what} of {node} is killed by SIGKILL; it starts again",
             command(node, "pkill", "-KILL", "--exact", process),
             services_of(lab, node), max(0.8, down), 0.0, home(lab),
-            moves=2, seconds=9, watchers=(neighbours(6),),
+            moves=2, seconds=9, watchers=(neighbours_after_moves,),
         )
         for name, what, process in (
             ("main", "keepalived's main process", "keepalived"),
@@ -120,7 +120,7 @@ def _by_hand(lab: Lab) -> list[Experiment]:
             name, summary, _hand_over(node, times, pause), services_of(lab, node), 0.3, 0.0,
             home(lab), moves=2 * times, seconds=2 * times * (pause + 0.2) + 3, long=long,
             breaks=None if long else _NOBODY,
-            watchers=(Tables, neighbours(2 * times * (pause + 0.2))),
+            watchers=(Tables, neighbours_after_moves),
         )  # fmt: skip
 
     return [

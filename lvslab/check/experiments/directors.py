@@ -12,6 +12,7 @@ from lvslab.check.experiments.base import (
     home,
     master_down,
     neighbours,
+    neighbours_after_moves,
     owners_without,
     promise,
     services_of,
@@ -22,7 +23,14 @@ from lvslab.model.lab import Lab
 from lvslab.run.cluster import Cluster
 
 _HOUR = 3600
-_FILL = "fallocate --length $(df --output=avail --block-size=1 / | tail -1) /var/full; df / >&2"
+# What is free, then what root may use beyond that; the last byte must be refused, or the disk is
+# not full.
+_FILL = """\
+set -e
+fallocate --length $(df --output=avail --block-size=1 / | tail -1) /var/full
+dd if=/dev/zero of=/var/rest bs=64K status=none || true
+! echo more 2>/dev/null >/var/more
+"""
 # It takes what there is, page by page, until the kernel ends it.
 _EAT = "hoard = []\nwhile True:\n    hoard.append(b'x' * (1 << 20))\n"
 
@@ -65,7 +73,7 @@ def _pauses(lab: Lab) -> list[Experiment]:
         Experiment(
             "pause", f"{node} stands still for 2 s; its tables stay as they are",
             _pause(node, 2), hits, promise(lab, 1.2, down), down, home(lab), moves=2, seconds=7,
-            watchers=(Tables, neighbours(3)),
+            watchers=(Tables, neighbours_after_moves),
         ),
         *(
             Experiment(

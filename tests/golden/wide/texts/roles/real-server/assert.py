@@ -110,7 +110,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/systemd/system/apache2.service.d/10-lvslab.conf": [
-   "51fcdd963f5029c3e6d2150c5816e21fef43ff20f1763abbce97796a9f6da745",
+   "31afa2d99ff1ed69cb393de5d0f0cdce9f8a719c8a984c768518920219ded1a6",
    420
   ],
   "/etc/systemd/system/cloud-final.service.d/10-lvslab.conf": [
