@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -113,6 +115,15 @@ def golden(request: pytest.FixtureRequest) -> Golden:
     return compare
 
 
+@contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Wait for other test processes that do the same."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
 def program_tree(
     tmp_path_factory: pytest.TempPathFactory, pipeline: Pipeline
@@ -120,7 +131,8 @@ def program_tree(
     """The unpacked base tree of a role's image, to run its own programs in.
 
     `LVSLAB_TEST_TREE` may name an unpacked tree that serves both roles; otherwise the
-    pipeline makes the base trees (from its cache, if they are there).
+    pipeline makes the base trees (from its cache, if they are there). Tests run side by side:
+    one process makes a tree, the others wait for it.
     """
     given = os.environ.get("LVSLAB_TEST_TREE")
 
@@ -130,7 +142,9 @@ def program_tree(
             return ProgramTree(Path(given))
         folder = tmp_path_factory.mktemp(role)
         # Device files are root's to make; the programs see the host's /dev.
-        argv = ["tar", "--exclude=./dev/*", "-C", folder, "-xf", pipeline.base_tree(role)]
+        with one_at_a_time(pipeline.options.cache / "test-trees.lock"):
+            archive = pipeline.base_tree(role)
+        argv = ["tar", "--exclude=./dev/*", "-C", folder, "-xf", archive]
         run(argv, what=f"unpacking the tree of {role}")
         return ProgramTree(folder)
 

@@ -37,8 +37,13 @@ def test_slowest_is_the_slowest_page_over_twice_the_quiet_median() -> None:
     quiet = [request(-1 + at / 10, 0.05, page=True) for at in range(9)]
     assert failover._slowest([*quiet, request(1, 0.3, page=True)], 5) == pytest.approx(0.2)
     assert failover._slowest([*quiet, request(1, 0.09, page=True), request(1, 0.5)], 5) == 0
+
+
+def test_a_page_that_never_came_is_slower_than_any_other() -> None:
+    """Also where the quiet pages are slow: a client gives up after 0.9 s."""
+    quiet = [request(-1 + at / 10, 0.45, page=True) for at in range(9)]
     lost = request(1, 0.9, "no answer", page=True)
-    assert failover._slowest([*quiet, lost], 5) == pytest.approx(0.8)
+    assert failover._slowest([*quiet, lost], 15) == pytest.approx(14.1)
 
 
 def heard(*adverts: tuple[float, str]) -> list[tuple[float, str, str]]:

@@ -677,7 +677,7 @@ def judged(lab: Lab, lost: int, owner: str = "lvs2") -> failover.Run:
     views = {name: view(found, -0.5, 5) for name, found in requests.items()}
     moves = dict.fromkeys(owners, 0)
     return failover.Run(
-        "crash", views, owners, moves, 0.7, 0.7, [], [], requests, adverts, [],
+        "crash", 5, 0.0, views, owners, moves, 0.7, 0.7, [], [], requests, adverts, [],
     )  # fmt: skip
 
 
@@ -688,6 +688,35 @@ def test_a_run_within_its_limit_is_green_and_beyond_it_red(lab: Lab) -> None:
     assert failover.judge(experiment, judged(lab, 30, "lvs1")) == [
         f"{name} is advertised by lvs1, not lvs2" for name in lab.vrrp_instances
     ]
+
+
+@pytest.mark.parametrize(
+    ("broken", "still", "runs", "ok"),
+    [
+        ([False], 1.0, 1, True),  # it kept all on a busy host: no less worth
+        ([True], 0.05, 1, False),  # it broke a promise on a quiet host: no second chance
+        ([True, True, False], 0.2, 3, True),
+        ([True] * 5, 0.2, 5, False),
+    ],
+)
+def test_a_run_is_repeated_only_if_this_host_kept_its_nodes_waiting(
+    lab: Lab,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: list[bool],
+    still: float,
+    runs: int,
+    ok: bool,
+) -> None:
+    left = list(broken)
+
+    def once(*_: object) -> failover.Run:
+        problems = ["longest gap"] if left.pop(0) else []
+        return replace(judged(lab, 30), stood_still=still, problems=problems)
+
+    monkeypatch.setattr(failover, "once", once)
+    found = failover.undisturbed(Cluster(lab), experiments.everything(lab)["crash"])
+    assert (len(broken) - len(left), found.ok) == (runs, ok)
+    assert ("too busy" in " ".join(found.problems)) == (runs == 5)
 
 
 def test_a_lost_request_of_another_address_is_red(lab: Lab) -> None:
@@ -754,7 +783,7 @@ def test_a_server_that_does_not_come_back_in_time_is_told(lab: Lab) -> None:
     found.owners = {name: [owner] for name, owner in experiment.owners.items()}
     for requests in found.requests.values():
         requests[:] = [Request(at / 5, True, at / 5 + 0.01, "rs2") for at in range(-5, 30)]
-    late = ["the server answers after 6.00 s, promised 3.00 s"]
+    late = ["the server answers after 5.00 s, promised 3.00 s"]
     assert failover.judge(experiment, found) == late
     for requests in found.requests.values():
         requests[12].server = "rs1"

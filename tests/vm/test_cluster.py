@@ -1,8 +1,10 @@
 """The whole lab from the artifacts: checklist, failover, connections, and negative controls.
 
-One boot, many experiments: each starts from a checkpoint. An emulated node can be held up
-by a busy host for longer than an advert, so an experiment may be tried three times; a
-negative control must be red every time.
+One boot, many experiments: each starts from a checkpoint. An experiment that broke a promise
+is repeated only if the host kept a node waiting meanwhile (lvslab.check.busy). A negative
+control is the same experiment without what the product does, and must be red; where the
+fault does harm only at some moments, in one of a few rounds at different moments. How long
+things take is measured in bench/.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ import pytest
 
 from lvslab.check import bringup, checklist, experiments, failover, status, wire
 from lvslab.check.connections import ECHO_SERVER, Connections
+from lvslab.check.experiments import networks
 from lvslab.check.watchers import Tables
-from lvslab.core.errors import StageError
 from lvslab.core.stages import default_cache
 from lvslab.model.lab import Lab, Role
 from lvslab.model.role import RoleSpec
@@ -36,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LIMITS = bringup.Limits(boot_seconds=1500, settle_seconds=300)
 START = failover.CHECKPOINT
 CONF = "/etc/keepalived/keepalived.conf"
-ATTEMPTS = 3
+ROUNDS = 4
 
 
 @pytest.fixture(scope="module")
@@ -59,62 +61,31 @@ def cluster(booted: Cluster) -> Cluster:
     return booted
 
 
-def run(cluster: Cluster, name: str, start: str = START) -> failover.Run:
-    """The first run of an experiment that keeps every promise, or the last that does not."""
-    experiment = experiments.everything(cluster.lab)[name]
-    for left in reversed(range(ATTEMPTS)):
-        try:
-            found = failover.once(cluster, experiment, start)
-        except StageError:  # the cluster did not come to rest
-            if not left:
-                raise
-            continue
-        if found.ok:
-            break
-    return found
-
-
 def directors(cluster: Cluster) -> list[str]:
     return list(cluster.lab.nodes_of(Role.DIRECTOR))
 
 
-def fastest(work: Callable[[], None]) -> float:
-    """The seconds of the fastest of a few tries: what a busy host adds is not the product's."""
-    seconds = []
-    for _ in range(ATTEMPTS):
-        start = time.monotonic()
-        work()
-        seconds.append(time.monotonic() - start)
-    return min(seconds)
-
-
-def test_the_checklist_passes_within_five_seconds_of_a_restore(cluster: Cluster) -> None:
-    def restore() -> None:
-        checkpoint.restore(cluster, START)
-        findings = checklist.wait(cluster, 60)
-        assert checklist.well(findings), [finding for finding in findings if not finding.ok]
-        assert {finding.item for finding in findings} == set(range(1, 8))
-
-    assert fastest(restore) < 5
+def test_the_checklist_passes_after_a_restore(cluster: Cluster) -> None:
+    findings = checklist.wait(cluster, 60)
+    assert checklist.well(findings), [finding for finding in findings if not finding.ok]
+    assert {finding.item for finding in findings} == set(range(1, 8))
 
 
 def test_labcheck_answers_on_a_node_as_a_student_types_it(cluster: Cluster) -> None:
-    def labcheck() -> None:
-        typed = ["runuser", "-u", cluster.lab.login.user, "labcheck"]
-        answer = cluster.ask("lvs1", typed)
-        assert "✓ 1 VRRP addresses where they belong" in answer.out, answer
-        assert "run with sudo to ask the neighbours, too" in answer.out
-
     checklist.wait(cluster, 60)
-    assert fastest(labcheck) < 2
+    typed = ["runuser", "-u", cluster.lab.login.user, "labcheck"]
+    answer = cluster.ask("lvs1", typed, timeout=30)
+    assert "✓ 1 VRRP addresses where they belong" in answer.out, answer
+    assert "run with sudo to ask the neighbours, too" in answer.out
 
 
 def test_status_tells_owners_from_nodes_and_from_the_wire(cluster: Cluster) -> None:
     checklist.wait(cluster, 60)
-    for _ in range(ATTEMPTS):
+    deadline = time.monotonic() + 60
+    found = status.look(cluster)
+    while not all(instance.ok for instance in found.instances):
+        assert time.monotonic() < deadline, found
         found = status.look(cluster)
-        if all(instance.ok for instance in found.instances):
-            break
     assert [node.state for node in found.nodes] == ["running"] * 4
     assert all(instance.held_by == [instance.expected] for instance in found.instances)
     assert all(instance.adverts > 1 for instance in found.instances)
@@ -175,7 +146,7 @@ def test_nothing_leaves_the_namespace(cluster: Cluster) -> None:
     ],
 )
 def test_a_fault_costs_what_is_promised(booted: Cluster, name: str) -> None:
-    found = run(booted, name)
+    found = failover.undisturbed(booted, experiments.everything(booted.lab)[name], START)
     assert found.ok, found.problems
 
 
@@ -383,10 +354,8 @@ def test_without_a_source_for_adverts_the_articles_letter_is_red(
 
 def test_without_sync_groups_a_pulled_cable_is_red(cluster: Cluster) -> None:
     reconfigure(cluster, without(r"^vrrp_sync_group .*?^\}"))
-    checklist.wait(cluster, 60)
-    checkpoint.save(cluster, "control")
-    found = run(cluster, "cut-back", "control")
-    assert "VI_1 is advertised by lvs1, not lvs2" in found.problems
+    settle(cluster)
+    assert red(cluster, "cut-back", "VI_1 is advertised by lvs1, not lvs2")
 
 
 def settle(cluster: Cluster) -> None:
@@ -399,9 +368,19 @@ def on_directors(cluster: Cluster, *argv: str) -> None:
     cluster.each(directors(cluster), lambda node: cluster.run(node, argv, timeout=60))
 
 
-def once(cluster: Cluster, name: str) -> failover.Run:
-    experiment = experiments.everything(cluster.lab)[name]
-    return failover.once(cluster, experiment, "control")
+def red(cluster: Cluster, experiment: str | experiments.Experiment, words: str) -> bool:
+    """Whether a run breaks the promise that a problem with these words names.
+
+    Some faults do harm only at some moments of the guests' timers: a few are tried.
+    """
+    if isinstance(experiment, str):
+        experiment = experiments.everything(cluster.lab)[experiment]
+    for number in range(ROUNDS):
+        found = failover.once(cluster, experiment, "control", failover.phase_of(number))
+        if any(words in problem for problem in found.problems):
+            return True
+        print(found.problems)  # for the reader of a failure
+    return False
 
 
 TELLS = (
@@ -423,7 +402,7 @@ def test_after_a_split_brain_neighbours_must_be_told(cluster: Cluster, told: boo
     settle(cluster)
     split = experiments.everything(cluster.lab)["split"]
     staged = replace(split, fault=heal_one_after_the_other, zero="end")
-    found = failover.once(cluster, staged, "control")
+    found = failover.undisturbed(cluster, staged, "control")
     wrong = [problem for problem in found.problems if "sends 192.168.50.1 to" in problem]
     assert bool(wrong) is not told, found.problems
     assert found.ok is told, found.problems
@@ -433,7 +412,7 @@ def test_a_group_that_is_left_is_red(cluster: Cluster) -> None:
     """arp-watch holds the adverts' group while keepalived leaves it to read its file again."""
     on_directors(cluster, "systemctl", "stop", "lvslab-track")
     settle(cluster)
-    assert any("web1 lost" in problem for problem in once(cluster, "reload").problems)
+    assert red(cluster, "reload", "web1 lost")
 
 
 def test_with_lldp_a_restart_of_networkd_is_red(cluster: Cluster) -> None:
@@ -441,21 +420,20 @@ def test_with_lldp_a_restart_of_networkd_is_red(cluster: Cluster) -> None:
     cluster.run("rs1", ["sed", "-i", "s/^LLDP=no/LLDP=yes/", f"{folder}/50-lvslab.conf"])
     cluster.run("rs1", ["systemctl", "restart", "systemd-networkd"], timeout=60)
     settle(cluster)
-    assert any("web1 lost" in problem for problem in once(cluster, "networkd-server").problems)
+    assert red(cluster, "networkd-server", "web1 lost")
 
 
 def test_with_links_brought_up_again_a_restart_of_networkd_is_red(cluster: Cluster) -> None:
     cluster.run("rs1", ["rm", "/usr/local/lib/lvslab/leave-up"])
     cluster.run("rs1", ["sh", "-c", "rm -f /run/systemd/network/*/60-up.conf"])
     settle(cluster)
-    assert any("web1 lost" in problem for problem in once(cluster, "networkd-server").problems)
+    assert red(cluster, "networkd-server", "web1 lost")
 
 
 def test_with_the_kernels_limit_of_icmp_not_all_are_refused_at_once(cluster: Cluster) -> None:
     on_directors(cluster, "sysctl", "-w", "net.ipv4.icmp_ratemask=6168")
     settle(cluster)
-    found = once(cluster, "servers-stop")
-    assert any("the longest wait in vain" in problem for problem in found.problems)
+    assert red(cluster, "servers-stop", "the longest wait in vain")
 
 
 def test_without_a_time_to_settle_a_loose_cable_is_red(cluster: Cluster) -> None:
@@ -465,7 +443,9 @@ def test_without_a_time_to_settle_a_loose_cable_is_red(cluster: Cluster) -> None
     on_directors(cluster, "systemctl", "daemon-reload")
     on_directors(cluster, "systemctl", "restart", "lvslab-track")
     settle(cluster)
-    assert any("VI_1 moved" in problem for problem in once(cluster, "flap").problems)
+    flap = experiments.everything(cluster.lab)["flap"]
+    slow = replace(flap, fault=networks.flapping("lvs1", "eth1", there=4.0, times=2))
+    assert red(cluster, slow, "VI_1 moved")
 
 
 def test_without_a_restart_a_killed_keepalived_is_red(cluster: Cluster) -> None:
@@ -473,8 +453,7 @@ def test_without_a_restart_a_killed_keepalived_is_red(cluster: Cluster) -> None:
     on_directors(cluster, "sed", "-i", "s/^Restart=always/Restart=no/", drop_in)
     on_directors(cluster, "systemctl", "daemon-reload")
     settle(cluster)
-    found = once(cluster, "kill-main")
-    assert "VI_1 is advertised by lvs2, not lvs1" in found.problems
+    assert red(cluster, "kill-main", "VI_1 is advertised by lvs2, not lvs1")
 
 
 def test_with_few_threads_slow_clients_are_red(cluster: Cluster) -> None:
@@ -488,30 +467,25 @@ def test_with_few_threads_slow_clients_are_red(cluster: Cluster) -> None:
         cluster.run(server, [*fewer, "/etc/apache2/conf-enabled/lvslab.conf"])
         cluster.run(server, ["systemctl", "restart", "apache2"], timeout=90)
     settle(cluster)
-    found = once(cluster, "slow-clients")
-    assert any("slowest page" in problem for problem in found.problems)
+    assert red(cluster, "slow-clients", "slowest page")
 
 
 def test_without_connection_sync_established_requests_die(cluster: Cluster) -> None:
     without_connection_sync(cluster)
     settle(cluster)
-    found = once(cluster, "crash")
-    assert any("established connections are alive" in problem for problem in found.problems)
+    assert red(cluster, "crash", "established connections are alive")
 
 
 def test_a_table_that_is_empty_is_seen(cluster: Cluster) -> None:
     settle(cluster)
     stop = replace(experiments.everything(cluster.lab)["servers-stop"], watchers=(Tables,))
-    found = failover.once(cluster, stop, "control")
-    assert any("a table was empty" in problem for problem in found.problems)
+    assert red(cluster, stop, "a table was empty")
 
 
 def test_without_the_watch_a_silent_cut_is_red(cluster: Cluster) -> None:
-    for node in directors(cluster):
-        cluster.run(node, ["systemctl", "stop", "lvslab-track"], timeout=60)
+    on_directors(cluster, "systemctl", "stop", "lvslab-track")
     checkpoint.save(cluster, "control")
-    found = run(cluster, "silent-lvs1-eth2", "control")
-    assert any("longest gap" in problem for problem in found.problems)
+    assert red(cluster, "silent-lvs1-eth2", "longest gap")
 
 
 # --- the verbs, as a user types them
@@ -559,10 +533,7 @@ def test_the_verbs_do_what_they_say(cluster: Cluster, tmp_path: Path) -> None:
 def test_failover_shows_a_table_and_draws_a_picture(cluster: Cluster, tmp_path: Path) -> None:
     picture = tmp_path / "failover.svg"
     words = ["failover", "--name", cluster.lab.name, "stop", "--svg", str(picture)]
-    for _ in range(ATTEMPTS):
-        done = build_py("lab", *words)
-        if done.returncode == 0:
-            break
+    done = build_py("lab", *words)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"^stop .* rs1 \d+, rs2 \d+ ✓$", done.stdout, re.MULTILINE), done.stdout
     assert picture.read_text().startswith("<svg")

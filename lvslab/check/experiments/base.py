@@ -43,9 +43,9 @@ class Experiment:
     and nothing counts that is lost meanwhile. Time 0 is when `fault` begins, or (`zero`) when
     it has ended. `owners` says who owns each instance at the end, `moves` how often one may
     change hands; `median` bounds the median of many runs; `seconds` is how long the cluster is
-    watched. `breaks` are the real servers whose established connections may die, all others
-    must live; None: the fault leaves none. `watchers` look at more. A `long` experiment takes
-    minutes and is done only by name.
+    watched once the fault has been made. `breaks` are the real servers whose established
+    connections may die, all others must live; None: the fault leaves none. `watchers` look at
+    more. A `long` experiment takes minutes and is done only by name.
     """
 
     name: str

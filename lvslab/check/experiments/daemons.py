@@ -118,7 +118,7 @@ def _by_hand(lab: Lab) -> list[Experiment]:
     def some(name: str, summary: str, times: int, pause: float, long: bool) -> Experiment:
         return Experiment(
             name, summary, _hand_over(node, times, pause), services_of(lab, node), 0.3, 0.0,
-            home(lab), moves=2 * times, seconds=2 * times * (pause + 0.2) + 3, long=long,
+            home(lab), moves=2 * times, seconds=3, long=long,
             breaks=None if long else _NOBODY,
             watchers=(Tables, neighbours_after_moves),
         )  # fmt: skip

@@ -93,7 +93,7 @@ def _resources(lab: Lab) -> list[Experiment]:
     return [
         Experiment(
             "clock", f"the clock of {node} jumps an hour ahead, and back", _clock(node),
-            nothing, 0.0, 0.0, home(lab), seconds=8, moves=0, watchers=(Tables,),
+            nothing, 0.0, 0.0, home(lab), seconds=3, moves=0, watchers=(Tables,),
         ),
         Experiment(
             "disk-full", f"the disk of {node} is full",

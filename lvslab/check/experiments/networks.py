@@ -57,8 +57,8 @@ def _cables(lab: Lab) -> list[Experiment]:
         ),
         Experiment(
             "flap", f"{node}'s cable to the clients goes and comes {_FLAPS} times in 10 s",
-            _flap(node, front), hits, promise(lab, 1.2, down), down, moved,
-            seconds=_FLAPS * (_AWAY_SECONDS + _THERE_SECONDS) + 2, watchers=(Tables,),
+            flapping(node, front), hits, promise(lab, 1.2, down), down, moved,
+            seconds=2, watchers=(Tables,),
         ),
     ]  # fmt: skip
 
@@ -121,14 +121,16 @@ def _deafen(nodes: list[str]) -> Action:
     return lambda cluster: faults.deafen(cluster, nodes)
 
 
-def _flap(node: str, interface: str) -> Action:
-    """There for long enough to be answered, and away again; there at the end."""
+def flapping(
+    node: str, interface: str, there: float = _THERE_SECONDS, times: int = _FLAPS
+) -> Action:
+    """A cable that is away and there again, for long enough to be answered; there at the end."""
 
     def action(cluster: Cluster) -> None:
-        for _ in range(_FLAPS):
+        for _ in range(times):
             faults.cut(cluster, node, interface)
             time.sleep(_AWAY_SECONDS)
             faults.heal(cluster, node, interface)
-            time.sleep(_THERE_SECONDS)
+            time.sleep(there)
 
     return action
