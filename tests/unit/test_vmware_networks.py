@@ -673,9 +673,9 @@ def test_the_verb_says_the_same(
         assert "to mend it" not in said  # as root it would change nothing either
     assert host.file.read_text() == AS_INSTALLED + "add_bridge_mapping eth0 12\n"
     assert main.main(["validate", "--lab", str(path)]) == 0
-    said = capsys.readouterr()
-    assert re.search(r"^warning: \S*lab\.yaml:\d+:3: VMnet8 is host-only here", said.err, re.M)
-    assert said.out.endswith("lab.yaml: no error\n")
+    shown = capsys.readouterr()
+    assert re.search(r"^warning: \S*lab\.yaml:\d+:3: VMnet8 is host-only here", shown.err, re.M)
+    assert shown.out.endswith("lab.yaml: no error\n")
     assert main.main(["validate", "--lab", str(ROOT / "lab.yaml")]) == 0
     assert "warning" not in capsys.readouterr().err
 
