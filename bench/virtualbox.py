@@ -28,6 +28,8 @@ from pathlib import Path
 
 import chroot
 
+from lvslab.core.files import remove
+
 OVAS = ("director.ova", "real-server.ova", "lvs1.ova")
 RASD = "{http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2/CIM_ResourceAllocationSettingData}"
 ETHERNET = "10"
@@ -156,10 +158,10 @@ def run(ovas: Sequence[Path], folder: Path, kinds: Sequence[str]) -> bool:
     root, log = folder / "sid", folder / "virtualbox.log"
     if not root.is_dir():
         chroot.make("sid", root, ["virtualbox"], ["main", "contrib"])
-    chroot.remove(root / "root/VirtualBox VMs")
-    chroot.remove(root / "root/.config/VirtualBox")
+    remove(root / "root/VirtualBox VMs")
+    remove(root / "root/.config/VirtualBox")
     exported = root / "root/exported"
-    chroot.remove(exported)
+    remove(exported)
     exported.mkdir()
     share = sorted({str(ova.parent) for ova in ovas})
     words = ["sh", "-e", "-c", _IMPORT, "sh", " ".join(kinds), *map(str, ovas)]

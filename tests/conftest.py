@@ -97,16 +97,16 @@ def golden(request: pytest.FixtureRequest) -> Golden:
     def compare(name: str, texts: dict[str, str]) -> None:
         folder = GOLDEN / name
         if request.config.getoption("--update-golden"):
-            for path in folder.rglob("*"):
-                if path.is_file() and path.relative_to(folder).as_posix() not in texts:
-                    path.unlink()
+            for old in folder.rglob("*"):
+                if old.is_file() and old.relative_to(folder).as_posix() not in texts:
+                    old.unlink()
             for path, text in texts.items():
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 (folder / path).write_text(text, "utf-8")
         there = {
-            path.relative_to(folder).as_posix(): path.read_text("utf-8")
-            for path in folder.rglob("*")
-            if path.is_file()
+            file.relative_to(folder).as_posix(): file.read_text("utf-8")
+            for file in folder.rglob("*")
+            if file.is_file()
         }
         assert sorted(texts) == sorted(there)
         for path, text in texts.items():
@@ -144,7 +144,7 @@ def program_tree(
         # Device files are root's to make; the programs see the host's /dev.
         with one_at_a_time(pipeline.options.cache / "test-trees.lock"):
             archive = pipeline.base_tree(role)
-        argv = ["tar", "--exclude=./dev/*", "-C", folder, "-xf", archive]
+        argv: list[str | Path] = ["tar", "--exclude=./dev/*", "-C", folder, "-xf", archive]
         run(argv, what=f"unpacking the tree of {role}")
         return ProgramTree(folder)
 

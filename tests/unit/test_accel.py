@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,6 @@ def test_the_lab_tries_the_images_own_kernel(host: Host, tmp_path: Path) -> None
 def test_a_lab_on_a_host_without_a_kernel_is_emulated(
     host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(power.os, "access", lambda path, _mode: Path(path) == host.kvm)
+    monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) == host.kvm)
     assert power._accelerator(tmp_path) == "tcg"
     assert host.tried == []

@@ -213,7 +213,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.setattr(host, "search_path", lambda: str(empty))
-    monkeypatch.setattr(host.Path, "exists", lambda _self: False)
+    monkeypatch.setattr(Path, "exists", lambda _self: False)
     monkeypatch.setattr(host, "has_apt", lambda: True)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 

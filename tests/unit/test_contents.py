@@ -51,6 +51,16 @@ def swap(path: Path, offset: int = 5) -> None:
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
+def another_kind(folder: Path) -> None:
+    (folder / "plain").unlink()
+    (folder / "plain").mkdir()
+
+
+def another_link(folder: Path) -> None:
+    (folder / "link").unlink()
+    (folder / "link").symlink_to("sub")
+
+
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut short": (lambda f: os.truncate(f / "plain", 100), "plain has 100 bytes, not 7000"),
     "a byte": (lambda f: swap(f / "plain"), "plain has another content"),
@@ -60,10 +70,8 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "added": (lambda f: (f / "sub/more").touch(), "sub/more was added"),
     "mode": (lambda f: (f / "sub/program").chmod(0o644), "sub/program has mode 0644, not 0755"),
     "folder gone": (lambda f: (f / "sub/empty").rmdir(), "sub/empty is gone"),
-    "kind": (lambda f: [(f / "plain").unlink(), (f / "plain").mkdir()],
-             "plain is of another kind"),
-    "link": (lambda f: [(f / "link").unlink(), (f / "link").symlink_to("sub")],
-             "link leads elsewhere"),
+    "kind": (another_kind, "plain is of another kind"),
+    "link": (another_link, "link leads elsewhere"),
 }  # fmt: skip
 
 
@@ -193,9 +201,12 @@ def test_all_is_read_once_in_a_whole_run_and_when_it_is_due(
     path, store = tmp_path / "file", tmp_path / "digests.json"
     path.write_text("one")
     read: list[Path] = []
-    monkeypatch.setattr(
-        "lvslab.core.digests.sha256_file", lambda path: read.append(path) or sha256_file(path)
-    )
+
+    def noted(path: Path) -> str:
+        read.append(path)
+        return sha256_file(path)
+
+    monkeypatch.setattr("lvslab.core.digests.sha256_file", noted)
     digests = Digests(store)
     digests.sha256(path)
     digests.save()

@@ -356,8 +356,8 @@ def disks(tmp_path: Path) -> tuple[Path, Path, Path]:
     out.mkdir()
     raw.write_bytes(b"from the base".ljust(1 << 20, b"\0"))
     subprocess.run(["qemu-img", "convert", "-O", "vmdk", raw, base], check=True)
-    words = ["qemu-img", "create", "-q", "-f", "vmdk", "-F", "vmdk", "-b", base, child]
-    subprocess.run(words, check=True)
+    create = ["qemu-img", "create", "-q", "-f", "vmdk", "-F", "vmdk"]
+    subprocess.run([*create, "-b", base, child], check=True)
     lines = [f"{sha256_file(path)}  {path.name}\n" for path in (base, child)]
     (out / "SHA256SUMS").write_text("".join(lines))
     return raw, base, child

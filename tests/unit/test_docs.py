@@ -15,7 +15,7 @@ from lvslab.cli.base import Session
 from lvslab.model.lab import Lab
 from lvslab.render.handout import SHEET, answers, handout
 from tests.documents import MARKS, Example, blocks, documents, examples, sheet_commands
-from tests.unit.test_vmware_networks import powershell_errors
+from tests.sources import powershell_errors
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ["python3", "build.py"]

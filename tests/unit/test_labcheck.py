@@ -289,7 +289,7 @@ def test_a_terminal_gets_colours_unless_it_wants_none(
     expect = tmp_path / "expect.json"
     expect.write_text(checklist.text(lab))
     ours, theirs = pty.openpty()
-    words = [sys.executable, PROGRAM, "--expect", expect, "--node", "lvs1"]
+    words: list[str | Path] = [sys.executable, PROGRAM, "--expect", expect, "--node", "lvs1"]
     subprocess.run(words, stdout=theirs, env=os.environ | {"NO_COLOR": no_color}, timeout=60)
     os.close(theirs)
     assert (b"\033[31;1m" in os.read(ours, 1 << 16)) == (not no_color)

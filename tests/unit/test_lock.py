@@ -63,7 +63,8 @@ def test_another_set_of_tools_stops_the_build(
 
 
 def test_another_suite_stops_the_build(lab: Lab, specs: dict[Role, RoleSpec]) -> None:
-    older = lab.model_copy(update={"debian": Debian.model_construct(suite="bookworm")})
+    debian = Debian.model_construct(suite="bookworm")  # type: ignore[arg-type]  # unknown here
+    older = lab.model_copy(update={"debian": debian})
     with pytest.raises(InputError, match="it is of trixie, lab.yaml asks for bookworm"):
         locks.check(locks.load(LOCK), older, specs, LOCK)
 

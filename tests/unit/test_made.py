@@ -14,6 +14,7 @@ from lvslab.cli import main
 from lvslab.core.errors import StageError
 from lvslab.core.events import Event, StageDone, StageFailed, StageProgress, silent
 from lvslab.core.files import sha256_file
+from lvslab.core.stages import source_digest
 from lvslab.export import seed
 from lvslab.make import Pipeline
 from lvslab.model.lab import Lab
@@ -83,7 +84,7 @@ def test_another_lab_and_other_rules_look_again(
 def test_the_rules_are_all_modules_of_verify() -> None:
     names = made._rules()
     assert {"lvslab.check.verify.seed", "lvslab.check.verify.rules"} <= set(names)
-    assert len(made.source_digest([*names, *made._READERS])) == 64
+    assert len(source_digest([*names, *made._READERS])) == 64
 
 
 @pytest.mark.parametrize("broken", [False, True])

@@ -159,8 +159,8 @@ def test_a_key_that_ssh_keygen_made_is_taken(
     lab: Lab, tmp_path: Path, kind: tuple[str, ...]
 ) -> None:
     key = tmp_path / "key"
-    argv = ["ssh-keygen", "-q", "-N", "", "-C", "J\u00f6rg's key", "-f", key, "-t", *kind]
-    subprocess.run(argv, check=True)
+    words = ["-q", "-N", "", "-C", "J\u00f6rg's key", "-f", str(key), "-t", *kind]
+    subprocess.run(["ssh-keygen", *words], check=True)
     line = key.with_suffix(".pub").read_text("utf-8").strip()
     login = {"user": "student", "ssh_keys": [line]}
     assert said(Lab.model_validate(lab.model_dump() | {"login": login})) == []

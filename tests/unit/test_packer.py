@@ -164,7 +164,7 @@ def test_a_bake_on_a_full_disk_ends_instead_of_waiting(tmp_path: Path) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "lvslab", work], check=True)
     try:
         with subprocess.Popen(["sleep", "60"]) as waiting:
-            bake = Bake("director", *[Path()] * 2, "tcg", 0, "", lambda _: Seed("", "", ""),
+            bake = Bake("director", Path(), Path(), "tcg", 0, "", lambda _: Seed("", "", ""),
                         lambda *_: None, logs)  # fmt: skip
             (work / "disk").write_bytes(bytes(1 << 20))
             with pytest.raises(StageError, match="^bake director: No space left on device"):

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import ast
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+import yaml
+
+from tests.sources import NOT_OURS, our_files, written_in
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYERS = ("core", "model", "render", "build", "export", "make", "run", "check", "vmware", "cli")
-NOT_OURS = {".git", ".venv", "artifacts", "node_modules", "__pycache__", "ovf-schema"}
-CACHES = {".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
 
 
 def command(*words: str | Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
@@ -30,16 +30,21 @@ def command(*words: str | Path, timeout: float = 600) -> subprocess.CompletedPro
     )
 
 
-def our_files(top: Path = ROOT) -> Iterator[Path]:
-    for folder, folders, names in os.walk(top):
-        folders[:] = [f for f in folders if f not in NOT_OURS | CACHES and ".egg-info" not in f]
-        yield from (Path(folder) / name for name in names if name not in NOT_OURS)
-
-
 @pytest.mark.parametrize("words", [("check",), ("format", "--check")], ids="_".join)
 def test_ruff(words: tuple[str, ...]) -> None:
     done = command(sys.executable, "-m", "ruff", *words, ".")
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def unseen(seen: Iterable[str], files: Iterable[Path]) -> list[str]:
+    """The Python programs that a tool, which names what it looked at, has not seen."""
+    paths = {ROOT / path for path in seen}
+    return sorted(str(path) for path in files if path.suffix != ".j2" and path not in paths)
+
+
+def test_ruff_sees_every_python_program() -> None:
+    shown = command(sys.executable, "-m", "ruff", "check", "--show-files", ".").stdout
+    assert unseen(shown.splitlines(), written_in("python")) == []
 
 
 def test_ruff_can_fail(tmp_path: Path) -> None:
@@ -48,9 +53,20 @@ def test_ruff_can_fail(tmp_path: Path) -> None:
     assert command(sys.executable, "-m", "ruff", "check", "--no-cache", bad).returncode == 1
 
 
-def test_mypy_strict() -> None:
-    done = command(sys.executable, "-m", "mypy")
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_mypy_strict_on_every_python_program() -> None:
+    done = command(sys.executable, "-m", "mypy", "--verbose")
+    assert done.returncode == 0, done.stdout
+    shown = re.findall(r"Found source: +BuildSource\(path='([^']+)'", done.stderr)
+    assert unseen(shown, written_in("python")) == []
+
+
+def test_a_program_that_no_tool_sees_is_found(tmp_path: Path) -> None:
+    (tmp_path / "tool").write_text("#!/usr/bin/python3 -IS\n")
+    (tmp_path / "module.py").write_text("")
+    (tmp_path / "page").write_text("#!/bin/sh\n")
+    programs = written_in("python", tmp_path)
+    assert unseen([str(tmp_path / "module.py")], programs) == [str(tmp_path / "tool")]
+    assert unseen(map(str, programs), programs) == []
 
 
 def test_mypy_can_fail(tmp_path: Path) -> None:
@@ -235,3 +251,47 @@ def test_the_locks_hold_every_requirement_with_hashes() -> None:
         assert entries
         assert all(entry.endswith("\\") for entry in entries), "an entry without a hash"
         assert "://" not in lock
+
+
+HOOKS = (ROOT / ".pre-commit-config.yaml").read_text()
+
+
+def wrong_hooks(text: str) -> list[str]:
+    """What is wrong with the settings of pre-commit: hooks that fetch, or that are no test."""
+    found = []
+    for source in yaml.safe_load(text)["repos"]:
+        if source["repo"] != "local":
+            found.append(f"{source['repo']} is fetched")
+            continue
+        for hook in source["hooks"]:
+            *words, path = hook["entry"].split()
+            if hook["language"] != "system":
+                found.append(f"{hook['id']}: {hook['language']} fetches packages")
+            if words != ["python3", "build.py", "test", "--fast", "--", "-q"]:
+                found.append(f"{hook['id']} is no test")
+            if not (ROOT / path).is_file():
+                found.append(f"{hook['id']}: there is no {path}")
+            if hook["pass_filenames"] or not hook["always_run"]:
+                found.append(f"{hook['id']} does not look at everything")
+    return found
+
+
+def test_the_hooks_are_tests_and_fetch_nothing() -> None:
+    assert wrong_hooks(HOOKS) == []
+    assert {"tests/unit/test_quality.py", "tests/unit/test_shipped.py"} <= set(HOOKS.split())
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("repo: local", "repo: https://example.org/hooks"),
+        ("language: system", "language: python"),
+        ("build.py test", "build.py images"),
+        ("test_quality.py", "test_nothing.py"),
+        ("pass_filenames: false", "pass_filenames: true"),
+        ("always_run: true", "always_run: false"),
+    ],
+)
+def test_a_wrong_hook_is_found(old: str, new: str) -> None:
+    assert old in HOOKS
+    assert wrong_hooks(HOOKS.replace(old, new))

@@ -168,7 +168,7 @@ def differences(twins: tuple[Path, Path]) -> list[tuple[str, str, str]]:
 
 def test_equal_builds_are_equal_although_the_bakes_were_not(twins: tuple[Path, Path]) -> None:
     found = compare(load(twins[0]), load(twins[1]))
-    assert found.differences == found.notes == ()
+    assert (found.differences, found.notes) == ((), ())
     assert found.files == len(STAGES) - 1 + 1
 
 
@@ -477,7 +477,7 @@ def test_both_builds_are_timed(
 
     monkeypatch.setattr(check, "images", images)
     monkeypatch.setattr(again, "rebuild", rebuild)
-    monkeypatch.setattr(check.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr("lvslab.cli.base.Session.ensure", lambda *_: None)
     monkeypatch.setenv("LVSLAB_CACHE", str(tmp_path / "cache"))
     assert main(["reproduce", "--work", str(tmp_path)]) == 0

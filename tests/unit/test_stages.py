@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,6 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.core import files
 from lvslab.core.errors import StageError
 from lvslab.core.events import Event, StageDone, StageFailed
 from lvslab.core.files import (
@@ -274,15 +274,15 @@ def test_what_belongs_to_another_id_of_the_user_is_removed_by_mmdebstrap(
     program.write_text('#!/bin/sh\n[ "$1" = --unshare-helper ] || exit 1\nshift\nexec "$@"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(files.os, "geteuid", lambda: 1000)
-    really = files.shutil.rmtree
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    really = shutil.rmtree
 
     def refuses(path: Path) -> None:
         if list(path.glob("*")):
             raise PermissionError
         really(path)
 
-    monkeypatch.setattr(files.shutil, "rmtree", refuses)
+    monkeypatch.setattr(shutil, "rmtree", refuses)
     remove(tree)
     assert not tree.exists()
 
@@ -294,7 +294,7 @@ def test_an_interrupt_is_not_hidden_by_a_folder_that_stays(
         raise PermissionError(path)
 
     def interrupted(folder: Path, progress: Callable[..., None]) -> None:
-        monkeypatch.setattr(files.shutil, "rmtree", refuses)
+        monkeypatch.setattr(shutil, "rmtree", refuses)
         with scratch(folder):
             raise KeyboardInterrupt
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -47,7 +47,7 @@ CFG = "etc/cloud/cloud.cfg.d"
 DEFAULT_USER = b"system_info: {default_user: {name: debian, plain_text_passwd: x}}\n"
 SHADOW = GOOD_TREE["etc/shadow"]
 
-TREES: list[tuple[str, dict[str, bytes | None], set[str]]] = [
+TREES: list[tuple[str, Mapping[str, bytes | None], set[str]]] = [
     (
         "root with a password",
         {"etc/shadow": SHADOW.replace(b"root:*", b"root:$6$salt$hash")},

@@ -236,10 +236,13 @@ def others(
     for number, (name, content) in enumerate(files.items()):
         if content is not None:
             data = content.encode() if isinstance(content, str) else content
-            kinds = {"iso_path": f"/FILE{number}.;1"}
-            kinds |= {} if names == "joliet" else {"rr_name": name}
-            kinds |= {} if names == "rock ridge" else {"joliet_path": f"/{name}"}
-            image.add_fp(io.BytesIO(data), len(data), **kinds)
+            image.add_fp(
+                io.BytesIO(data),
+                len(data),
+                iso_path=f"/FILE{number}.;1",
+                rr_name=None if names == "joliet" else name,
+                joliet_path=None if names == "rock ridge" else f"/{name}",
+            )
     image.write(str(path))
     image.close()
     return path

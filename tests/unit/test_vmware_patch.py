@@ -473,10 +473,18 @@ def test_check_needs_no_right_to_write(lab: Lab) -> None:
         machine = write(folder)
         (folder / PATCH_SH).write_text(handout(lab)[PATCH_SH])
         folder.chmod(0o555)
-        nobody = {"user": 65534, "group": 65534, "extra_groups": []} if not os.geteuid() else {}
-        argv = ["sh", folder / PATCH_SH, machine]
+        nobody = None if os.geteuid() else 65534
+        argv: list[str | Path] = ["sh", folder / PATCH_SH, machine]
         for words, status in (([*argv, "--check"], 1), (argv, 1)):
-            done = subprocess.run(words, capture_output=True, text=True, errors="replace", **nobody)
+            done = subprocess.run(
+                words,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                user=nobody,
+                group=nobody,
+                extra_groups=None if nobody is None else [],
+            )
             assert done.returncode == status
             assert '  is now: ethernet2.vnet = "/dev/vmnet12"' in done.stdout
         assert "could not be written" in done.stderr

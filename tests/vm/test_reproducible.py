@@ -18,6 +18,7 @@ import pytest
 import yaml
 
 from lvslab.build import changes, packer, policy
+from lvslab.build.pool import Download
 from lvslab.check.reproduce import Build, Comparison, Condition, again, choose, compare, work_folder
 from lvslab.cli.main import main
 from lvslab.core.events import silent
@@ -49,7 +50,8 @@ def moved_on(pipeline: Pipeline, built: Path, work: Path) -> Iterator[str]:
     Both serve the real packages, under the paths that the lock names.
     """
     lock = pipeline.lock
-    for number, package in enumerate((*lock.packages, packer.PINNED)):
+    served: list[Download] = [*lock.packages, packer.PINNED]
+    for number, package in enumerate(served):
         place = "older" if number % 7 == 0 else "today"
         target = work / "mirrors" / place / package.archive / package.path
         target.parent.mkdir(parents=True, exist_ok=True)

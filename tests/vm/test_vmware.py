@@ -47,9 +47,8 @@ def test_the_guests_have_the_macs_of_their_vmx(cluster: Cluster) -> None:
 
 def test_base_disks_and_children_are_as_they_were(cluster: Cluster, built: Path) -> None:
     """While four machines run on them."""
-    sums = dict(
-        reversed(line.split("  ")) for line in (built / "SHA256SUMS").read_text().splitlines()
-    )
+    lines = (built / "SHA256SUMS").read_text().splitlines()
+    sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
     disks = sorted((built / "vmware").rglob("*.vmdk"))
     assert len(disks) == 6
     for disk in disks:

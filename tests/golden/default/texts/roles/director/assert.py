@@ -140,15 +140,15 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "71bda886d2c34559bd2b78e5270cd72f1c13e21a25cbb20b5ccdea6df748ea83",
+   "c709438c457f88aa6411494ce98fd1e9fbe7b1e32c15cdce00f87dae0288f261",
    493
   ],
   "/usr/local/lib/lvslab/arp-watch": [
-   "298d62c006036010235f0abc46ee0662487040dc7087d7324acbee6a90cda620",
+   "2fd03015b5bd34660577598f48beb616a91e34adc6830dc6c9ecb25a557f2122",
    493
   ],
   "/usr/local/lib/lvslab/connection-sync": [
-   "45b04e2e09980279631cf872d28cadf6c1c81b96aae5634a85d5c2fc98dc6dfb",
+   "7394086f0120eede5c6f809b77dc4a3672813ff9fdc614b26a5951b592d7f3d3",
    493
   ],
   "/usr/local/lib/lvslab/first-boot": [
@@ -222,29 +222,30 @@ WANTED = json.loads(r"""
 }
 """)
 NAMESPACE = "lvslab-assert"
-failed = []
+failed: list[str] = []
 
 
-def check(what, wrong):
+def check(what: str, wrong: str) -> None:
     """Report one check; `wrong` says what is wrong and is empty if nothing is."""
     print(f"FAIL  {what}: {wrong}" if wrong else f"ok    {what}", flush=True)
     if wrong:
         failed.append(what)
 
 
-def output(*words):
+def output(*words: str) -> tuple[int, str]:
     """Status and both outputs of a program."""
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     return done.returncode, done.stdout.strip()
 
 
-def silent(what, *words):
+def silent(what: str, *words: str) -> None:
     """A check that a program ends with 0 and says nothing."""
     status, text = output(*words)
     check(what, text or (f"ended with {status}" if status else ""))
 
 
-def files():
+def files() -> None:
+    """The role's files: content, mode, owner."""
     for path, (sha256, mode) in WANTED["files"].items():
         there = pathlib.Path(path)
         if not there.is_file():
@@ -261,14 +262,16 @@ def files():
         check(f"file {path}", "; ".join(wrong))
 
 
-def packages():
+def packages() -> None:
+    """The role's packages are installed."""
     _, text = output("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n")
     installed = {line.split()[0] for line in text.splitlines() if line.endswith(" installed")}
     for name in WANTED["packages"]:
         check(f"package {name}", "" if name in installed else "is not installed")
 
 
-def units():
+def units() -> None:
+    """What starts, what never does, and what waits for a seed."""
     for state in ("enabled", "masked"):
         for unit in WANTED[state]:
             _, is_now = output("systemctl", "is-enabled", unit)
@@ -282,7 +285,8 @@ def units():
     )
 
 
-def kernel():
+def kernel() -> None:
+    """Modules and settings, and keepalived's file, in a network namespace of their own."""
     for module in WANTED["modules"]:
         silent(f"module {module}", "modprobe", module)
     output("ip", "netns", "delete", NAMESPACE)
@@ -311,7 +315,8 @@ def kernel():
     output("ip", "netns", "delete", NAMESPACE)
 
 
-def programs():
+def programs() -> None:
+    """sshd, Apache and PHP read their own files."""
     pathlib.Path("/run/sshd").mkdir(exist_ok=True)
     silent("sshd's configuration", "sshd", "-t")
     _, text = output("sshd", "-T")
@@ -331,7 +336,8 @@ def programs():
         check("the page's PHP", text if status else "")
 
 
-def main():
+def main() -> None:
+    """All checks, and the status."""
     os.environ["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
     os.environ["LC_ALL"] = "C.UTF-8"
     for part in (packages, files, units, kernel, programs):

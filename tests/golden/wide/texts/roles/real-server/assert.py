@@ -138,7 +138,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "71bda886d2c34559bd2b78e5270cd72f1c13e21a25cbb20b5ccdea6df748ea83",
+   "c709438c457f88aa6411494ce98fd1e9fbe7b1e32c15cdce00f87dae0288f261",
    493
   ],
   "/usr/local/lib/lvslab/first-boot": [
@@ -188,29 +188,30 @@ WANTED = json.loads(r"""
 }
 """)
 NAMESPACE = "lvslab-assert"
-failed = []
+failed: list[str] = []
 
 
-def check(what, wrong):
+def check(what: str, wrong: str) -> None:
     """Report one check; `wrong` says what is wrong and is empty if nothing is."""
     print(f"FAIL  {what}: {wrong}" if wrong else f"ok    {what}", flush=True)
     if wrong:
         failed.append(what)
 
 
-def output(*words):
+def output(*words: str) -> tuple[int, str]:
     """Status and both outputs of a program."""
     done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     return done.returncode, done.stdout.strip()
 
 
-def silent(what, *words):
+def silent(what: str, *words: str) -> None:
     """A check that a program ends with 0 and says nothing."""
     status, text = output(*words)
     check(what, text or (f"ended with {status}" if status else ""))
 
 
-def files():
+def files() -> None:
+    """The role's files: content, mode, owner."""
     for path, (sha256, mode) in WANTED["files"].items():
         there = pathlib.Path(path)
         if not there.is_file():
@@ -227,14 +228,16 @@ def files():
         check(f"file {path}", "; ".join(wrong))
 
 
-def packages():
+def packages() -> None:
+    """The role's packages are installed."""
     _, text = output("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n")
     installed = {line.split()[0] for line in text.splitlines() if line.endswith(" installed")}
     for name in WANTED["packages"]:
         check(f"package {name}", "" if name in installed else "is not installed")
 
 
-def units():
+def units() -> None:
+    """What starts, what never does, and what waits for a seed."""
     for state in ("enabled", "masked"):
         for unit in WANTED[state]:
             _, is_now = output("systemctl", "is-enabled", unit)
@@ -248,7 +251,8 @@ def units():
     )
 
 
-def kernel():
+def kernel() -> None:
+    """Modules and settings, and keepalived's file, in a network namespace of their own."""
     for module in WANTED["modules"]:
         silent(f"module {module}", "modprobe", module)
     output("ip", "netns", "delete", NAMESPACE)
@@ -277,7 +281,8 @@ def kernel():
     output("ip", "netns", "delete", NAMESPACE)
 
 
-def programs():
+def programs() -> None:
+    """sshd, Apache and PHP read their own files."""
     pathlib.Path("/run/sshd").mkdir(exist_ok=True)
     silent("sshd's configuration", "sshd", "-t")
     _, text = output("sshd", "-T")
@@ -297,7 +302,8 @@ def programs():
         check("the page's PHP", text if status else "")
 
 
-def main():
+def main() -> None:
+    """All checks, and the status."""
     os.environ["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
     os.environ["LC_ALL"] = "C.UTF-8"
     for part in (packages, files, units, kernel, programs):
