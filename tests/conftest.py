@@ -110,7 +110,7 @@ def golden(request: pytest.FixtureRequest) -> Golden:
         }
         assert sorted(texts) == sorted(there)
         for path, text in texts.items():
-            assert text == there[path], f"{name}/{path}: pytest --update-golden writes it anew"
+            assert text == there[path], f"{name}/{path}: pytest --update-golden writes it again"
 
     return compare
 

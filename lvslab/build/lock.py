@@ -93,7 +93,7 @@ def load(path: Path) -> Lock:
         raise InputError(
             f"this is not a lock of packages ({error!r})",
             where=str(path),
-            hint="take it from git again, or make it anew: python3 build.py lock --update",
+            hint="restore it from git, or make it again: python3 build.py lock --update",
         ) from None
 
 

@@ -151,7 +151,7 @@ def perform(
     if bad := [finding for finding in findings if not finding.ok]:
         raise StageError(
             f"the cluster is not well before the first experiment: {bad[0].node}: {bad[0].says}",
-            hint="mend it first (lab heal, lab check)",
+            hint="heal it first (lab heal, lab check)",
         )
     checkpoint.save(cluster, CHECKPOINT)
     try:

@@ -69,7 +69,7 @@ _MUCH = 5 * 10**9  # bytes of earlier builds in the cache that are worth a line
 @click.option(
     "--check-cache",
     is_flag=True,
-    help="Read all that the cache and the artifacts hold; what is damaged is made anew.",
+    help="Read all that the cache and the artifacts hold; what is damaged is made again.",
 )
 @click.option("--dry-run", is_flag=True, help="Show which stages would run; make nothing.")
 @lab_file

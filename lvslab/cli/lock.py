@@ -78,7 +78,7 @@ def lock(
 
 
 def _old(path: Path) -> Lock | None:
-    """The lock that is there, None if there is none or it cannot be read: an update mends that."""
+    """The lock that is there, None if there is none or it cannot be read: an update fixes that."""
     from lvslab.build import lock as engine
 
     try:

@@ -3,7 +3,7 @@
 A stage is made in a temporary folder and renamed when it is whole, so what stands under
 its final name is complete, a killed build resumes at the first stage that is missing,
 and an unchanged stage is not run again. Beside the folder is a record of its files' sums: what
-is used again is held against it, and what differs is made anew.
+is used again is held against it, and what differs is made again.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ class Stages:
 
         `inputs` is all that decides the result; `code` names the modules whose source
         text counts as input. `progress(done, total, unit, note)` feeds the live bar.
-        Raises what `make` raises; an OSError becomes a StageError that says how to mend it.
+        Raises what `make` raises; an OSError becomes a StageError that says how to fix it.
         """
         identity = digest({"name": name, "inputs": inputs, "code": source_digest(code)})
         final = self.cache / "stages" / name.replace(" ", "-") / identity
@@ -180,7 +180,7 @@ class Stages:
             self.listener(
                 Note(
                     f"the cache is damaged: {name}: {', '.join(faults[:_SHOWN])}{more}; "
-                    f"this stage {'would be' if self.dry else 'is'} made anew",
+                    f"this stage {'would be' if self.dry else 'is'} made again",
                     "warning",
                 )
             )
@@ -214,7 +214,7 @@ class Stages:
     def check_others(self) -> int:
         """Read the stages that this run has not used; how many are sound.
 
-        A damaged one is told, and loses its record: so it is made anew when it is used.
+        A damaged one is told, and loses its record: so it is made again when it is used.
         """
         used, sound = {record.id for record in self.records}, 0
         for folder in finished(self.cache):
@@ -224,7 +224,7 @@ class Stages:
             sound += not faults
             if faults:
                 text = f"the cache is damaged: {folder.parent.name}: {', '.join(faults[:_SHOWN])}"
-                self.listener(Note(f"{text}; it is made anew when it is used", "warning"))
+                self.listener(Note(f"{text}; it is made again when it is used", "warning"))
                 with suppress(OSError):
                     record_of(folder).unlink(missing_ok=True)
         return sound

@@ -202,7 +202,7 @@ def _placed(
     fault = _fault(target, digest, digests)
     if fault:
         if promised == digest:
-            listener(Note(f"{target} {fault}; it is placed anew", "warning"))
+            listener(Note(f"{target} {fault}; it is placed again", "warning"))
         try:
             with atomic(target) as temporary:
                 shutil.copy(source, temporary)  # a script stays executable, a base disk read-only
@@ -211,7 +211,7 @@ def _placed(
                         f"the cache is damaged: {source.name} has another content than when it was "
                         "made",
                         where=str(source),
-                        hint="python3 build.py images --check-cache makes it anew",
+                        hint="python3 build.py images --check-cache makes it again",
                     )
         except OSError as error:
             raise StageError(

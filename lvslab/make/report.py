@@ -160,7 +160,7 @@ def lock_of(table: Mapping[str, Any], where: str) -> Lock:
         raise InputError(
             f"the lock in it is damaged ({error!r})",
             where=where,
-            hint="get this file anew from where it was published",
+            hint="get this file again from where it was published",
         ) from None
 
 

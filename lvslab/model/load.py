@@ -158,7 +158,7 @@ def _sound_part(
     findings = findings or shape_findings(Lab, data)
     while findings or dangling(data):
         for finding in findings:
-            whole &= _mended(data, finding)
+            whole &= _corrected(data, finding)
         for reference, path, _ in reversed(dangling(data)):
             whole = False
             _drop(data, path if reference.leaves_entry else path[:2])
@@ -166,7 +166,7 @@ def _sound_part(
     return Lab.model_validate_json(json.dumps(data), strict=True), whole
 
 
-def _mended(data: dict[str, Any], finding: Finding) -> bool:
+def _corrected(data: dict[str, Any], finding: Finding) -> bool:
     """Takes the typo for what was meant (True), or leaves the entry out (False)."""
     *above, last = finding.path or ("",)
     holder = _at(data, tuple(above))

@@ -32,7 +32,7 @@ def save(cluster: Cluster, name: str) -> None:
     if broken := faults.broken(cluster):
         raise InputError(
             "a broken cluster is not saved: " + "; ".join(str(fault) for fault in broken),
-            hint="mend it first: lab heal",
+            hint="heal it first: lab heal",
         )
     nodes = list(cluster.lab.nodes)
     others = {known: at for known, at in names(cluster).items() if known != name}
@@ -47,9 +47,9 @@ def save(cluster: Cluster, name: str) -> None:
 
 
 def restore(cluster: Cluster, name: str) -> None:
-    """Bring the cluster back to the checkpoint `name`: faults mended, nodes as they were.
+    """Bring the cluster back to the checkpoint `name`: faults healed, nodes as they were.
 
-    Every node is started anew in the checkpoint, then all go on together. Raises
+    Every node is started again in the checkpoint, then all go on together. Raises
     InputError if there is no such checkpoint.
     """
     if name not in names(cluster):

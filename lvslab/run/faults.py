@@ -1,4 +1,4 @@
-"""Faults of a running lab: made, listed, mended.
+"""Faults of a running lab: made, listed, healed.
 
 What can be asked is asked (QEMU's state, the bridges' ports, systemd in the node); a pulled
 cable is in QEMU only, which does not tell, and a stopped service is a fault only because
@@ -73,7 +73,7 @@ def stop_service(cluster: Cluster, node: str, service: str) -> None:
 
 
 def heal(cluster: Cluster, node: str | None = None, interface: str | None = None) -> list[Fault]:
-    """Mend every fault, or those of one node or interface, and return what was mended.
+    """Heal every fault, or those of one node or interface, and return what was healed.
 
     A node that is off is started (it boots, and starts its services), one that is paused goes on.
     """
@@ -85,7 +85,7 @@ def heal(cluster: Cluster, node: str | None = None, interface: str | None = None
     for fault in chosen:
         # a node that was off starts its services by itself
         if fault.kind != "service" or fault in _kept(cluster):
-            _mend(cluster, fault)
+            _heal_one(cluster, fault)
     return chosen
 
 
@@ -101,7 +101,7 @@ def start(cluster: Cluster, node: str) -> bool:
 
 
 def reapply(cluster: Cluster, node: str) -> None:
-    """Pull the cables that are out on a node whose QEMU was started anew.
+    """Pull the cables that are out on a node whose QEMU was started again.
 
     Those that its .vmx has not connected, and those that were pulled before.
     """
@@ -116,16 +116,16 @@ def reapply(cluster: Cluster, node: str) -> None:
 
 
 def forget(cluster: Cluster) -> None:
-    """Mend what a checkpoint does not hold (cables, ports) before its nodes go on."""
+    """Heal what a checkpoint does not hold (cables, ports) before its nodes go on."""
     for fault in _kept(cluster):
         if fault.kind == "carrier":
             _carrier(cluster, fault.node, fault.what, True)
     _keep(cluster, [])
     for fault in _ports(cluster):
-        _mend(cluster, fault)
+        _heal_one(cluster, fault)
 
 
-def _mend(cluster: Cluster, fault: Fault) -> None:
+def _heal_one(cluster: Cluster, fault: Fault) -> None:
     if fault.kind in ("off", "paused", "disk full"):
         start(cluster, fault.node)
     elif fault.kind == "silent":

@@ -52,7 +52,7 @@ def seed(this: vmx.VmxMachine, node: str) -> Path:
         )
     if not this.cdrom.is_file():
         raise InputError(
-            f"there is no CD-ROM image ({this.cdrom})", where=f"{node}.vmx", hint="build it anew"
+            f"there is no CD-ROM image ({this.cdrom})", where=f"{node}.vmx", hint="build it again"
         )
     return this.cdrom
 

@@ -25,7 +25,7 @@ def test_a_file_in_the_way_of_the_results(
     said = capsys.readouterr().err.splitlines()
     assert said[0].startswith(f"error: {tmp_path}/file/in/it")
     assert said[0].endswith(": Not a directory")
-    assert said[1] == "  to mend it: a part of this path is a file: choose another folder"
+    assert said[1] == "  to fix it: a part of this path is a file: choose another folder"
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_what_the_host_says_of_a_path(number: int, status: int, hint: str) -> No
     error = main.of_the_host(OSError(number, os.strerror(number), "/out/.lab.svg.7-8.part"))
     assert isinstance(error, InputError | StageError)
     assert error.status == status
-    assert str(error) == f"/out: {os.strerror(number)}\n  to mend it: {hint}"
+    assert str(error) == f"/out: {os.strerror(number)}\n  to fix it: {hint}"
 
 
 @pytest.mark.parametrize(

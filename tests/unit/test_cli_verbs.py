@@ -73,7 +73,7 @@ def test_a_missing_program_is_status_3(
     shown = capsys.readouterr()
     assert "error: to make the images, this host needs: dpkg mmdebstrap mount uidmap " in shown.err
     assert (
-        "  to mend it: sudo apt-get update && sudo apt-get install --no-install-recommends -y "
+        "  to fix it: sudo apt-get update && sudo apt-get install --no-install-recommends -y "
         "dpkg mmdebstrap mount uidmap debian-archive-keyring qemu-system-x86 qemu-utils "
         "openssh-client\n"
     ) in shown.err

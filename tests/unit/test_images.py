@@ -139,7 +139,7 @@ def test_a_machine_that_was_run_where_it_stands_is_not_replaced(
         images(lab, specs, options, silent)
     assert str(caught.value) == (
         f"{quick}/vmware: this build would replace a machine that has been run here: "
-        "lvs1/lvs1.vmdk\n  to mend it: close it, copy this folder if its state matters, then "
+        "lvs1/lvs1.vmdk\n  to fix it: close it, copy this folder if its state matters, then "
         "remove it; or build into another folder with --out"
     )
     assert disk.read_text() == "the work of a class"

@@ -500,8 +500,8 @@ def test_a_node_that_was_off_starts_its_services_by_itself(
     cluster = Cluster(lab)
     done = off(cluster, monkeypatch)
     cluster.state.save("faults", [("service", "rs1", "apache2")])
-    mended = [str(fault) for fault in faults.heal(cluster, "rs1")]
-    assert mended == ["rs1 is off", "rs1: apache2 stopped"]
+    healed = [str(fault) for fault in faults.heal(cluster, "rs1")]
+    assert healed == ["rs1 is off", "rs1: apache2 stopped"]
     assert done == [("launch", "rs1")]
     assert cluster.state.load("faults") == []
 

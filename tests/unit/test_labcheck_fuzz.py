@@ -49,7 +49,7 @@ def typed(path: Path, machine: str, monkeypatch: pytest.MonkeyPatch, *words: str
 
 
 def told(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """The one sentence on stderr: what, where, and how to mend it."""
+    """The one sentence on stderr: what, where, and how to fix it."""
     said = capsys.readouterr()
     assert said.out == ""
     [line] = said.err.splitlines()

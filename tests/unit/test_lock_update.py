@@ -287,7 +287,7 @@ def test_what_is_refused_leaves_the_lock_as_it_was(
 
 
 @pytest.mark.parametrize("text", [None, "", "<<<<<<< ours\n", '{"packages": []}\n'])
-def test_a_lock_that_cannot_be_read_is_made_anew(
+def test_a_lock_that_cannot_be_read_is_made_again(
     archive: Archive, lock: Path, capsys: pytest.CaptureFixture[str], text: str | None
 ) -> None:
     if text is not None:

@@ -159,7 +159,7 @@ def load(folder: Path) -> Build:
 
 
 def differences(twins: tuple[Path, Path]) -> list[tuple[str, str, str]]:
-    """Stage, file and lines of every difference, after the reports are written anew."""
+    """Stage, file and lines of every difference, after the reports are written again."""
     for folder in twins:
         report(folder)
     found = compare(load(twins[0]), load(twins[1])).differences

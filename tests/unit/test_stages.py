@@ -258,7 +258,7 @@ def test_removing_never_goes_through_a_mount(tmp_path: Path) -> None:
         subprocess.run(["umount", folder / "in"], check=True)
     assert str(caught.value) == (
         f"{folder}: file systems are mounted in a folder that is to be removed: {folder}/in\n"
-        f"  to mend it: umount {folder}/in"
+        f"  to fix it: umount {folder}/in"
     )
     assert (host / "mine").exists()
     remove(folder)

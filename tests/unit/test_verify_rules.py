@@ -65,7 +65,7 @@ def test_a_defect_ends_with_status_4_and_the_log(
     assert "the rule seed-node could not look at rs1.iso: the rule itself failed (TypeError" in said
     assert "this is a defect of lvslab: please report it with the log" in said
     assert "broken" not in said
-    log = Path(said.rpartition("whole log:")[2].strip())
+    log = Path(said.rpartition("full log:")[2].strip())
     assert "Traceback" in log.read_text()
     assert "while seed-node looked at rs1.iso" in log.read_text()
 

@@ -217,7 +217,7 @@ def test_a_program_that_does_nothing_is_found_out(host: Host) -> None:
         ("vmnet12", "192.168.100.1/24", "vmnet12: this host has 192.168.100.1/24 there"),
     ],
 )
-def test_a_host_with_a_place_of_the_cluster_is_found_and_mended(
+def test_a_host_with_a_place_of_the_cluster_is_found_and_fixed(
     host: Host, device: str, address: str, sentence: str
 ) -> None:
     assert host.run()[0] == 0
@@ -368,7 +368,7 @@ def test_the_verb_runs_the_same_script(
     assert main.main([*words, "--check"]) == 1
     shown = capsys.readouterr()
     assert "VMnet1: VNET_1_DHCP is yes, should be no" in shown.err
-    assert "to mend it: as root, without --check, makes them" in shown.err
+    assert "to fix it: as root, without --check, makes them" in shown.err
     assert f"{machines}/rs1/rs1.vmx: names VMnet..., on Linux it must be /dev" in shown.err
     assert main.main(words) == 0
     assert '.vnet = "/dev/vmnet12"\n' in (machines / "rs1" / "rs1.vmx").read_text()
@@ -670,7 +670,7 @@ def test_the_verb_says_the_same(
         said = capsys.readouterr().err
         assert f"VMnet8: {NAT}" in said
         assert f"VMnet12: is bridged to eth0, {BRIDGED}" in said
-        assert "to mend it" not in said  # as root it would change nothing either
+        assert "to fix it" not in said  # as root it would change nothing either
     assert host.file.read_text() == AS_INSTALLED + "add_bridge_mapping eth0 12\n"
     assert main.main(["validate", "--lab", str(path)]) == 0
     said = capsys.readouterr()
@@ -700,7 +700,7 @@ def spelt_otherwise(text: str) -> str:
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_the_file_in_other_words(host: Host, lab: Lab, end: str) -> None:
-    """What is right is right in any spelling, and what is wrong is found and written anew."""
+    """What is right is right in any spelling, and what is wrong is found and written again."""
     text = spelt_otherwise(wanted(lab) + "answer VNET_5_DHCP yes\n").replace("\n", end)
     host.file.write_bytes(text.encode())
     up(host)

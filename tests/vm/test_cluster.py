@@ -212,7 +212,7 @@ def advertisers(cluster: Cluster, instance: str) -> list[str]:
     return wire.owners(cluster.lab, tap.adverts(), 0)[instance]
 
 
-def test_every_fault_is_listed_and_mended(cluster: Cluster) -> None:
+def test_every_fault_is_listed_and_healed(cluster: Cluster) -> None:
     faults.cut(cluster, "lvs1", "eth1")
     faults.cut(cluster, "lvs2", "eth3", silent=True)
     faults.stop_service(cluster, "rs1", "apache2")
@@ -522,7 +522,7 @@ def test_the_verbs_do_what_they_say(cluster: Cluster, tmp_path: Path) -> None:
     lab("check", "--wait", "0", status=1)
     lab("save", "x", status=2)
     lab("start", "rs2")
-    assert "mended: rs1: apache2 stopped" in lab("heal")
+    assert "healed: rs1: apache2 stopped" in lab("heal")
     assert "nothing was broken" in lab("heal")
     lab("check", "--wait", "60")
     assert "saved as x" in lab("save", "x")

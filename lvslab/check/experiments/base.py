@@ -39,7 +39,7 @@ class Experiment:
     - told: until a client in vain knows that nobody serves it;
     - slowest: the slowest page, less twice the median of the pages before the fault.
 
-    `prepare` brings the fault that `fault` then mends; with `lasts` that many seconds before,
+    `prepare` brings the fault that `fault` then heals; with `lasts` that many seconds before,
     and nothing counts that is lost meanwhile. Time 0 is when `fault` begins, or (`zero`) when
     it has ended. `owners` says who owns each instance at the end, `moves` how often one may
     change hands; `median` bounds the median of many runs; `seconds` is how long the cluster is
@@ -138,7 +138,7 @@ def health_check(lab: Lab) -> HealthCheck:
 
 
 def heal(node: str | None = None) -> Action:
-    """Mend what is broken on a node, or everything."""
+    """Heal what is broken on a node, or everything."""
 
     def action(cluster: Cluster) -> None:
         faults.heal(cluster, node)

@@ -1,4 +1,4 @@
-"""Faults made and mended: kill, pause, start, cut, split, stop-service, heal."""
+"""Faults made and healed: kill, pause, start, cut, split, stop-service, heal."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def stop_service(lab_path: Path, name: str | None, node: str, service: str) -> N
 @click.argument("node", required=False)
 @click.argument("interface", required=False)
 def heal(lab_path: Path, name: str | None, node: str | None, interface: str | None) -> None:
-    """Mend everything that is broken, or what is broken on one node or interface.
+    """Heal everything that is broken, or what is broken on one node or interface.
 
     A node that was off has booted when the command ends.
     """
@@ -127,11 +127,11 @@ def heal(lab_path: Path, name: str | None, node: str | None, interface: str | No
     this = session()
     cluster = running(lab_path, name)
     with cluster.changing(), this.reporting("lab-heal") as listener:
-        mended = faults.heal(cluster, node, interface)
-        booting = [fault.node for fault in mended if fault.kind == "off"]
+        healed = faults.heal(cluster, node, interface)
+        booting = [fault.node for fault in healed if fault.kind == "off"]
         limits = bringup.Limits()
         cluster.each(booting, lambda n: bringup.wait_for_boot(cluster, n, limits, listener))
-    for fault in mended:
-        this.out(f"mended: {fault}")
-    if not mended:
+    for fault in healed:
+        this.out(f"healed: {fault}")
+    if not healed:
         this.out("nothing was broken")

@@ -35,7 +35,7 @@ def save(lab_path: Path, name: str | None, checkpoint: str) -> None:
 @which_lab
 @click.argument("checkpoint")
 def restore(lab_path: Path, name: str | None, checkpoint: str) -> None:
-    """Back to a checkpoint, faults mended; done when the checklist passes."""
+    """Back to a checkpoint, faults healed; done when the checklist passes."""
     from lvslab.check import checklist
     from lvslab.run import checkpoint as checkpoints
 
