@@ -28,7 +28,9 @@ def save(cluster: Cluster, name: str) -> None:
     InputError for a bad name, or while a fault is in place.
     """
     if not _NAME.fullmatch(name):
-        raise InputError(f"{name!r} is no name", hint="a letter, then letters, digits, - or _")
+        raise InputError(
+            f"{name!r} cannot be a name", hint="a letter, then letters, digits, - or _"
+        )
     if broken := faults.broken(cluster):
         raise InputError(
             "a broken cluster is not saved: " + "; ".join(str(fault) for fault in broken),

@@ -68,7 +68,7 @@ def rewired(lab: Lab, machines: dict[str, vmx.VmxMachine]) -> Lab:
         for nic in machine.nics:
             if nic.vnet not in lab.networks:
                 raise InputError(
-                    f"{nic.interface} is on {nic.vnet}, which is no network of the lab",
+                    f"{nic.interface} is on {nic.vnet}, which is not a network of the lab",
                     where=f"{name}.vmx",
                 )
         nodes[name] = lab.nodes[name].model_copy(

@@ -29,7 +29,7 @@ def run(lab: Lab, machines: Path, *, check: bool, file: Path = FILE) -> str:
     """
     if not sys.platform.startswith("linux"):
         raise MissingError(
-            "this is no Linux host", hint="use networks.ps1 of the bundle, or see docs/import.md"
+            "this is not a Linux host", hint="use networks.ps1 of the bundle, or see docs/import.md"
         )
     with tempfile.TemporaryDirectory(prefix="lvslab-") as folder:
         script = Path(folder) / NETWORKS_SH

@@ -76,7 +76,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_a_dry_run_looks_at_every_artifact(
     lab: Lab, specs: dict[Role, RoleSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After another log-in the images are the same; seeds, and what has them inside, are not."""
+    """After another login the images are the same; seeds, and what has them inside, are not."""
     for stage in ("ova", "sbom", "base_vmdk", "vmdk"):
         monkeypatch.setattr(Pipeline, stage, lambda this, role: tmp_path / role)
     options = Options(tmp_path, tmp_path / "out")

@@ -442,7 +442,7 @@ def test_a_node_that_does_not_exist_is_told(lab: Lab) -> None:
 
 def test_a_bad_or_unknown_checkpoint_is_told(lab: Lab) -> None:
     cluster = Cluster(lab)
-    with pytest.raises(InputError, match="'a b' is no name"):
+    with pytest.raises(InputError, match="'a b' cannot be a name"):
         checkpoint.save(cluster, "a b")
     with pytest.raises(InputError, match="there is no checkpoint x"):
         checkpoint.restore(cluster, "x")

@@ -331,7 +331,7 @@ def test_a_role_alone_leaves_out_what_all_roles_share(twins: tuple[Path, Path]) 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"artifacts": {}}'])
 def test_what_is_no_build_json_is_the_users_mistake(tmp_path: Path, text: str) -> None:
     (tmp_path / "build.json").write_text(text)
-    with pytest.raises(InputError, match=r"this is no build\.json"):
+    with pytest.raises(InputError, match=r"this is not a build\.json"):
         Build.load(tmp_path / "build.json")
 
 

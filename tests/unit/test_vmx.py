@@ -146,8 +146,8 @@ def test_a_wrong_vmx_gives_wrong_wires(lab: Lab, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('vnet = "VMnet12"', 'vnet = "VMnet7"', "eth1 is on VMnet7, which is no network of the"),
-        ('Type = "nat"', 'Type = "bridged"', "eth0 is on VMnet0, which is no network of the lab"),
+        ('vnet = "VMnet12"', 'vnet = "VMnet7"', "eth1 is on VMnet7, which is not a network of"),
+        ('Type = "nat"', 'Type = "bridged"', "eth0 is on VMnet0, which is not a network of"),
         ('firmware = "bios"', 'firmware = "coreboot"', "this one has 1 and coreboot"),
         (
             'scsi0:0.present = "TRUE"',

@@ -43,7 +43,7 @@ class Build:
             form, source = data.get("form", 1), data.get("source", {})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"this is no build.json ({error!r})",
+                f"this is not a build.json ({error!r})",
                 where=str(report),
                 hint="give the build.json of a build, for instance artifacts/build.json",
             ) from None

@@ -84,7 +84,7 @@ def split(lab_path: Path, name: str | None, one: str, other: str) -> None:
     for node in (one, other):
         if node not in directors:
             raise InputError(
-                f"{node} is no director", hint="the directors are: " + ", ".join(directors)
+                f"{node} is not a director", hint="the directors are: " + ", ".join(directors)
             )
     with cluster.changing():
         faults.deafen(cluster, (one, other))

@@ -1,4 +1,4 @@
-"""Rules of the class user's log-in."""
+"""Rules of the class user's login."""
 
 from __future__ import annotations
 
