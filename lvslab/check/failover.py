@@ -130,7 +130,7 @@ class Verdict:
         bound = self.experiment.median
         enough = len(self.runs) >= _MEDIAN_RUNS
         if enough and bound is not None and self.figures[1] > bound:
-            found.append(f"median {self.figures[1]:.2f} s, promised {bound:.2f} s")
+            found.append(f"median {self.figures[1]:.2f} s, limit {bound:.2f} s")
         return list(dict.fromkeys(found))
 
 
@@ -307,7 +307,7 @@ def judge(experiment: Experiment, run: Run) -> list[str]:
     measured = run.measured(experiment)
     if measured > experiment.limit:
         words = _WORDS[experiment.measure]
-        found.append(f"{words} {measured:.2f} s, promised {experiment.limit:.2f} s")
+        found.append(f"{words} {measured:.2f} s, limit {experiment.limit:.2f} s")
     for name, seen in run.views.items():
         if name not in experiment.hits and seen.lost:
             found.append(f"{name} lost {seen.lost} of {seen.total} requests and should lose none")

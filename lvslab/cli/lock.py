@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--ignore-valid-until",
     is_flag=True,
-    help="Take an index past its Valid-Until, from a mirror that lags.",
+    help="Accept an index after its Valid-Until, from a mirror that is behind.",
 )
 @lab_file
 @as_json

@@ -269,13 +269,13 @@ class Stages:
         if not os.access(self.cache, os.W_OK):
             return (
                 f"the cache ({self.cache}) cannot be written: set LVSLAB_CACHE to a folder that "
-                "you may write"
+                "you may write to"
             )
         free, temporary = (shutil.disk_usage(p).free >> 20 for p in (self.cache, gettempdir()))
         return (
             f"{free} MiB are free where the cache is ({self.cache}), {temporary} MiB where "
-            f"temporary files are ({gettempdir()}); free some room, or set LVSLAB_CACHE or TMPDIR "
-            "to a folder with more; finished stages are kept"
+            f"temporary files are ({gettempdir()}); free some disk space, or set LVSLAB_CACHE or "
+            "TMPDIR to a folder with more; finished stages are kept"
         )
 
     def remembered(self, key: object, compute: Callable[[], R]) -> R:

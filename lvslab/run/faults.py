@@ -20,7 +20,7 @@ Kind = Literal["off", "paused", "disk full", "carrier", "silent", "multicast", "
 _WORDS: dict[str, str] = {
     "off": "{node} is off",
     "paused": "{node} is paused",
-    "disk full": "{node} stands still, because the disk of this host is full",
+    "disk full": "{node} is paused, because the disk of this host is full",
     "carrier": "{node} {what}: cable pulled",
     "silent": "{node} {what}: frames dropped, link up",
     "multicast": "{node} {what}: hears no VRRP",
@@ -41,7 +41,7 @@ class Fault:
 
 
 def broken(cluster: Cluster) -> list[Fault]:
-    """Everything that is broken on purpose just now."""
+    """Every fault at this moment."""
     return sorted(_machines(cluster) + _ports(cluster) + _kept(cluster))
 
 

@@ -33,7 +33,7 @@ def test_a_file_in_the_way_of_the_results(
     [
         (errno.EACCES, 2, "choose a folder that you may write to"),
         (errno.EROFS, 2, "choose a folder that you may write to"),
-        (errno.ENOSPC, 4, "free some room there, or choose another folder"),
+        (errno.ENOSPC, 4, "free some disk space there, or choose another folder"),
         (errno.EEXIST, 2, "something else has that name: move it away, or choose another folder"),
         (errno.EISDIR, 2, "a folder has that name: move it away, or choose another folder"),
     ],

@@ -559,7 +559,7 @@ def test_the_checkpoint_of_failover_is_its_own(
 ) -> None:
     monkeypatch.setattr(host, "ensure", lambda *_: None)
     assert main.main(["lab", "save", failover.CHECKPOINT]) == 2
-    assert "take another name" in capsys.readouterr().err
+    assert "choose another name" in capsys.readouterr().err
 
 
 def test_a_lab_that_never_ran_has_nothing_to_end(
@@ -684,7 +684,7 @@ def judged(lab: Lab, lost: int, owner: str = "lvs2") -> failover.Run:
 def test_a_run_within_its_limit_is_green_and_beyond_it_red(lab: Lab) -> None:
     experiment = experiments.everything(lab)["crash"]
     assert failover.judge(experiment, judged(lab, 30)) == []
-    assert failover.judge(experiment, judged(lab, 80)) == ["longest gap 1.62 s, promised 1.20 s"]
+    assert failover.judge(experiment, judged(lab, 80)) == ["longest gap 1.62 s, limit 1.20 s"]
     assert failover.judge(experiment, judged(lab, 30, "lvs1")) == [
         f"{name} is advertised by lvs1, not lvs2" for name in lab.vrrp_instances
     ]
@@ -736,7 +736,7 @@ def test_the_median_of_many_runs_is_bounded_and_that_of_one_is_not(lab: Lab) -> 
     crash = experiments.everything(lab)["crash"]
     slow = judged(lab, 45)
     assert failover.Verdict(crash, [slow]).problems == []
-    assert failover.Verdict(crash, [slow] * 20).problems == ["median 0.92 s, promised 0.80 s"]
+    assert failover.Verdict(crash, [slow] * 20).problems == ["median 0.92 s, limit 0.80 s"]
 
 
 def test_a_lab_with_slower_adverts_is_held_to_what_it_can_do(lab: Lab) -> None:
@@ -783,7 +783,7 @@ def test_a_server_that_does_not_come_back_in_time_is_told(lab: Lab) -> None:
     found.owners = {name: [owner] for name, owner in experiment.owners.items()}
     for requests in found.requests.values():
         requests[:] = [Request(at / 5, True, at / 5 + 0.01, "rs2") for at in range(-5, 30)]
-    late = ["the server answers after 5.00 s, promised 3.00 s"]
+    late = ["the server answers after 5.00 s, limit 3.00 s"]
     assert failover.judge(experiment, found) == late
     for requests in found.requests.values():
         requests[12].server = "rs1"

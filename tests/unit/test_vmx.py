@@ -288,7 +288,7 @@ def test_options_for_what_the_vmx_decides_are_refused(
     assert main.main(["lab", "up", "--from", "vmware", *words]) == 2
     said = capsys.readouterr().err
     assert f"{words[0]}: with --from vmware each .vmx decides on the devices" in said
-    assert f"to fix it: leave {words[0]} away" in said
+    assert f"to fix it: remove {words[0]}" in said
 
 
 def test_missing_folders_and_seeds(lab: Lab, tmp_path: Path) -> None:
