@@ -137,7 +137,7 @@ def check(lock: Lock, lab: Lab, roles: Mapping[Role, RoleSpec], path: Path) -> N
             stale.append(f"{who} no longer asks for {', '.join(dropped)}")
     if stale:
         raise InputError(
-            "the lock is older than what it locks: " + "; ".join(stale),
+            "the lock is out of date: " + "; ".join(stale),
             where=str(path),
             hint="python3 build.py lock --update",
         )
@@ -225,11 +225,11 @@ def resolve(
     except LabError as error:
         # The signature first: what a stranger has signed is no lagging mirror.
         if "is not signed" in error.message:
-            error.hint = f"what it has is not signed by Debian ({KEYRING}): name another --mirror"
+            error.hint = f"what it has is not signed by Debian ({KEYRING}): give another --mirror"
         elif re.search(r"Valid-Until|is expired", error.message):
-            error.hint = "the mirror lags; try another --mirror, or --ignore-valid-until"
+            error.hint = "the mirror is behind; try another --mirror, or --ignore-valid-until"
         else:
-            error.hint = "check the network, or name another --mirror"
+            error.hint = "check the network, or give another --mirror"
         raise
     essential = _essential(apt("apt-cache", "dumpavail"))
     shared = set.intersection(*(set(spec.packages) for spec in roles.values()))

@@ -128,7 +128,7 @@ def demand_declared(verdicts: Sequence[Verdict], role: str, base: Path, blobs: P
     raise StageError(
         f"the bake changed {len(stray)} path(s) that the role does not declare:\n{shown}",
         where=f"roles/{role}/role.yaml",
-        hint="declare what shall ship under `keep: [{path: ..., why: ...}]`, and what shall not "
+        hint="declare what should ship under `keep: [{path: ..., why: ...}]`, and what should not "
         "under `handle: [{path: ..., rule: drop|base|empty|rewrite, why: ...}]`",
     )
 
@@ -136,7 +136,9 @@ def demand_declared(verdicts: Sequence[Verdict], role: str, base: Path, blobs: P
 def _fitting(verdict: Verdict, blobs: Path) -> Verdict:
     """The verdict, but a rule `rewrite` that finds nothing to replace declares nothing."""
     if verdict.rule == "rewrite" and _content_of(verdict, blobs)[1] == 0:
-        return Verdict(verdict.change, "undeclared", "the rule `rewrite` finds nothing that fits")
+        return Verdict(
+            verdict.change, "undeclared", "the rule `rewrite` finds nothing that matches"
+        )
     return verdict
 
 

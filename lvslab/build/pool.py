@@ -115,7 +115,7 @@ class Pool:
         try:
             if sha256_file(target) == item.sha256:
                 return True
-            fault = "has another content"
+            fault = "has other content"
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -179,9 +179,9 @@ class Pool:
 
     def _nowhere(self, item: Download, reasons: Sequence[str]) -> StageError:
         """The error of an item that no address has, each with its reason."""
-        said = [f"{Path(item.path).name} cannot be had with the bytes that the lock names"]
+        said = [f"no address has {Path(item.path).name} with the bytes that the lock names"]
         hint = (
-            "what was fetched so far is kept: try again, name another --mirror, or take "
+            "what was fetched so far is kept: try again, give another --mirror, or use "
             "today's packages: python3 build.py lock --update"
         )
         if item.archive in self.mirrors.lacking:
@@ -190,7 +190,7 @@ class Pool:
                 "so only public addresses were asked"
             )
             hint = (
-                f"add {item.archive} to the package sources of this host, or name a --mirror that "
+                f"add {item.archive} to the package sources of this host, or give a --mirror that "
                 "has it; what was fetched so far is kept"
             )
         said += [f"    {reason}" for reason in reasons]

@@ -150,7 +150,7 @@ def perform(
     findings = checklist.wait(cluster, _SETTLE_SECONDS)
     if bad := [finding for finding in findings if not finding.ok]:
         raise StageError(
-            f"the cluster is not well before the first experiment: {bad[0].node}: {bad[0].says}",
+            f"the cluster has a problem before the first experiment: {bad[0].node}: {bad[0].says}",
             hint="heal it first (lab heal, lab check)",
         )
     checkpoint.save(cluster, CHECKPOINT)
@@ -262,7 +262,7 @@ def _wait_for_calm(probe: Probe, experiment: Experiment) -> None:
             return
         if now > deadline:
             raise StageError(
-                f"the cluster did not come to rest within {_CALM_LIMIT:.0f} s",
+                f"the cluster did not become calm within {_CALM_LIMIT:.0f} s",
                 where=experiment.name,
                 hint="is this host too busy? lab check shows what is wrong",
             )

@@ -72,7 +72,7 @@ class Neighbours(Watcher):
         looks = [wrong for at, wrong in self._looks if at >= first]
         found = Counter(what for wrong in looks for what in wrong)
         if not looks:
-            return ["the addresses came home too late to ask the neighbours"]
+            return ["the addresses came back too late to ask the neighbours"]
         return [f"{what} ({count} of {len(looks)} looks)" for what, count in found.items()]
 
     def _look(self) -> None:

@@ -147,7 +147,7 @@ def ensure_packages(packages: Iterable[str], why: str, say: Say, log: Path) -> N
     ):
         raise MissingError(
             "apt-get could not install " + " ".join(wanted) + last_lines(log.read_text(), 4),
-            hint="look at the network and at this host's package sources, then try again",
+            hint="check the network and this host's package sources, then try again",
             log=log,
         )
 

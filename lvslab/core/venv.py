@@ -105,6 +105,6 @@ def _run(words: list[str], log: Path) -> None:
     if ended.returncode != 0:
         raise MissingError(
             "the Python packages cannot be installed:" + last_lines(log.read_text(), 4),
-            hint="look at the network, the free room and pip's settings, then try again",
+            hint="check the network, the free disk space and pip's settings, then try again",
             log=log,
         )

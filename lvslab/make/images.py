@@ -208,7 +208,7 @@ def _placed(
                 shutil.copy(source, temporary)  # a script stays executable, a base disk read-only
                 if sha256_file(temporary) != digest:
                     raise StageError(
-                        f"the cache is damaged: {source.name} has another content than when it was "
+                        f"the cache is damaged: {source.name} has other content than when it was "
                         "made",
                         where=str(source),
                         hint="python3 build.py images --check-cache makes it again",

@@ -248,10 +248,10 @@ def _pattern_findings(place: Place, entry: Handled) -> Iterator[Finding]:
     if entry.rule != "rewrite":
         if entry.pattern or entry.replacement:
             what = f"{entry.path} has the rule {entry.rule}, which replaces nothing"
-            yield Finding((*place, "rule"), what, "write `rule: rewrite`, or take the pattern away")
+            yield Finding((*place, "rule"), what, "write `rule: rewrite`, or remove the pattern")
         return
     if not entry.pattern:
-        what = f"{entry.path} shall be rewritten, and no pattern says what"
+        what = f"{entry.path} is to be rewritten, but there is no pattern"
         yield Finding((*place, "rule"), what, "add `pattern` and `replacement`")
     try:
         re.sub(entry.pattern.encode(), entry.replacement.encode(), b"")
@@ -265,7 +265,7 @@ def _repeated(key: str, entries: Iterable[str], field: str = "") -> Iterator[Fin
     for index, entry in enumerate(entries):
         if entry in seen:
             path = (key, index, field) if field else (key, index)
-            yield Finding(path, f"{entry} stands twice in {key}", "keep it once")
+            yield Finding(path, f"{entry} appears twice in {key}", "keep it once")
         seen.add(entry)
 
 
@@ -274,12 +274,12 @@ def _contradictions(role: RoleSpec) -> Iterator[Finding]:
     for index, unit in enumerate(role.mask):
         if unit in role.enable:
             what = f"{unit} is masked and enabled"
-            yield Finding(("mask", index), what, "take it from one of the two lists")
+            yield Finding(("mask", index), what, "remove it from one of the two lists")
     kept = {entry.path for entry in role.keep}
     for index, entry in enumerate(role.handle):
         if entry.path in kept:
             what = f"{entry.path} is kept as it is and handled ({entry.rule})"
-            yield Finding(("handle", index, "path"), what, "take it from `keep` or from `handle`")
+            yield Finding(("handle", index, "path"), what, "remove it from `keep` or from `handle`")
 
 
 def _merged(common: RoleSpec, role: RoleSpec) -> RoleSpec:

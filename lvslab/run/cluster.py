@@ -156,7 +156,7 @@ class Cluster:
             return
         if known.lab != self.lab or known.settings != settings:
             raise InputError(
-                "the lab runs already, started from another lab.yaml or with other options",
+                "the lab already runs, started from another lab.yaml or with other options",
                 where=self.lab.name,
                 hint="end it first (lab down), or give this one another name in lab.yaml",
             )

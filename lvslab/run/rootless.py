@@ -44,7 +44,7 @@ def enter() -> None:
         return
     if not os.access(_TUN, os.R_OK | os.W_OK):
         raise MissingError(
-            f"a lab needs taps, and {_TUN} is open to root only here", hint="run it as root"
+            f"a lab needs taps, and only root may open {_TUN} on this host", hint="run it as root"
         )
     root = own_root()
     with _locked(root):

@@ -48,7 +48,7 @@ def seed(this: vmx.VmxMachine, node: str) -> Path:
         raise InputError(
             "no CD-ROM with an image is connected at power-on, so the machine has no seed",
             where=f"{node}.vmx",
-            hint=f'it wants ide1:0.fileName = "{node}.iso" and ide1:0.startConnected = "TRUE"',
+            hint=f'set ide1:0.fileName = "{node}.iso" and ide1:0.startConnected = "TRUE"',
         )
     if not this.cdrom.is_file():
         raise InputError(
@@ -115,7 +115,7 @@ def _known(devices: Mapping[str, Device], name: str, what: str, node: str) -> De
     """QEMU's device for VMware's. Raises InputError if there is none."""
     if name not in devices:
         raise InputError(
-            f"{what} is {name!r}, which cannot be had here",
+            f"{what} is {name!r}, which QEMU does not have",
             where=f"{node}.vmx",
             hint=f"virtualDev can be {', '.join(devices)}",
         )

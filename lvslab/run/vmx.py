@@ -99,7 +99,7 @@ def demand_readable(values: Mapping[str, str], path: Path) -> None:
         raise InputError(
             "this machine is encrypted: only VMware can read its settings",
             where=str(path),
-            hint="take the encryption away in VMware (VM settings, Options, Access Control)",
+            hint="remove the encryption in VMware (VM settings, Options, Access Control)",
         )
 
 

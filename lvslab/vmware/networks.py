@@ -47,5 +47,5 @@ def run(lab: Lab, machines: Path, *, check: bool, file: Path = FILE) -> str:
     if done.returncode != CheckFailed.status:
         raise LabError(f"{NETWORKS_SH} ended with status {done.returncode}: {complaint}")
     said = "\n".join(filter(None, (done.stdout.strip(), complaint)))
-    hint = "as root, without --check, makes them" if check and _IN_USE not in said else ""
+    hint = "run it as root, without --check" if check and _IN_USE not in said else ""
     raise CheckFailed(f"not all networks are as the lab needs them:\n{said}", hint=hint)

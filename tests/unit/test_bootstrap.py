@@ -124,7 +124,7 @@ def test_packages_that_cannot_be_had(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "error: the Python packages cannot be installed:" in done.stderr
     assert "No matching distribution found for setuptools==1.0" in done.stderr
-    assert "to fix it: look at the network, the free room and pip's settings" in done.stderr
+    assert "to fix it: check the network, the free disk space and pip's settings" in done.stderr
     assert f"full log:  {tmp_path}/cache/log/venv.log" in done.stderr
     assert "Traceback" not in done.stderr
 

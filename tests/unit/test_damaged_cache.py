@@ -94,7 +94,7 @@ def build(
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut short": (lambda file: os.truncate(file, 100), "{} has 100 bytes, not {}"),
-    "a byte": (swap, "{} has another content"),
+    "a byte": (swap, "{} has other content"),
     "gone": (Path.unlink, "{} is gone"),
 }
 STAGES = {
@@ -123,7 +123,7 @@ def test_what_a_bad_disk_did_is_seen_when_all_is_read(build: Build) -> None:
     shown = []
     for name, file in sorted(STAGES.items()):
         rot(build.stage(name), file)
-        what = f"{name.replace('-', ' ')}: {file} has another content"
+        what = f"{name.replace('-', ' ')}: {file} has other content"
         shown.append(f"warning: the cache is damaged: {what}; this stage is made again")
     assert "warning" not in build()  # the cheap look cannot see it
     said = build("--check-cache").splitlines()
@@ -137,7 +137,7 @@ def test_what_a_bad_disk_did_never_leaves_the_cache(build: Build) -> None:
     rot(build.stage("ova-director"), "director.ova")
     (build.out / "ova/director.ova").unlink()
     said = build(status=4)
-    assert "the cache is damaged: director.ova has another content than when it was made" in said
+    assert "the cache is damaged: director.ova has other content than when it was made" in said
     assert "to fix it: python3 build.py images --check-cache makes it again" in said
     assert not (build.out / "ova/director.ova").exists()
     assert "this stage is made again" in build("--check-cache")
@@ -151,7 +151,7 @@ def test_all_is_read_after_a_week(build: Build, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(time, "time", lambda: later)
     build.demand_fixed(
         build(),
-        "the cache is damaged: ova director: director.ova has another content; "
+        "the cache is damaged: ova director: director.ova has other content; "
         "this stage is made again",
     )
 
@@ -203,7 +203,7 @@ def test_a_dry_run_says_it_and_touches_nothing(build: Build) -> None:
     assert main([*WORDS, "--dry-run"]) == 0
     said = build.capsys.readouterr()
     assert "would run  ova director" in said.out
-    assert "director.ova has another content; this stage would be made again" in said.err
+    assert "director.ova has other content; this stage would be made again" in said.err
     assert sha256_file(file) == broken
 
 
@@ -286,13 +286,13 @@ def test_damage_that_cannot_be_fixed_ends_the_build(build: Build) -> None:
         said = build(status=4)
     finally:
         subprocess.run(["umount", build.cache], check=True)
-    assert "the cache is damaged: ova director: director.ova has another content" in said
+    assert "the cache is damaged: ova director: director.ova has other content" in said
     assert "Read-only file system" in said
     assert "set LVSLAB_CACHE to a folder that you may write" in said
     assert not whole(build.out)
     build.demand_fixed(
         build(),
-        "the cache is damaged: ova director: director.ova has another content; "
+        "the cache is damaged: ova director: director.ova has other content; "
         "this stage is made again",
     )
 
@@ -311,7 +311,7 @@ def test_packages_are_read_too(tmp_path: Path, mirror: Mirror) -> None:
     assert listening.check([good, cut, absent]) == 1
     assert said == [
         Note(
-            "the cache is damaged: b.deb has another content; it is fetched when needed "
+            "the cache is damaged: b.deb has other content; it is fetched when needed "
             f"({listening.path(cut)})",
             "warning",
         )
@@ -336,10 +336,10 @@ def test_check_cache_reads_what_this_build_does_not_use(build: Build) -> None:
     kept.write_bytes(b"not Packer")
     said = build("--check-cache")
     assert (
-        "warning: the cache is damaged: lab-disk-director: result has another content; "
+        "warning: the cache is damaged: lab-disk-director: result has other content; "
         "it is made again when it is used"
     ) in said
-    assert "packer_1.6.6+ds2-1+b1_amd64.deb has another content; it is fetched when needed" in said
+    assert "packer_1.6.6+ds2-1+b1_amd64.deb has other content; it is fetched when needed" in said
     assert "the whole cache was read: " in said
     assert "0 packages are sound" in said
     assert not kept.exists()

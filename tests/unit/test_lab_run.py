@@ -178,7 +178,7 @@ def test_a_host_without_user_namespaces_is_told(
 
 def test_a_folder_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    with pytest.raises(InputError, match="somebody else's"):
+    with pytest.raises(InputError, match="belongs to somebody else"):
         LabState("x").create()
 
 
@@ -466,7 +466,7 @@ def test_a_lab_in_a_folder_of_somebody_else_is_not_touched(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    with pytest.raises(InputError, match="somebody else's"), Cluster(lab).changing():
+    with pytest.raises(InputError, match="belongs to somebody else"), Cluster(lab).changing():
         pass
     assert list(Cluster(lab).state.folder.parent.iterdir()) == []
 

@@ -193,7 +193,7 @@ def test_an_expired_release_is_refused_unless_that_is_ignored(
     archive.publish(valid=-86400)
     error = refused(archive, lab, specs, work)
     assert "expired" in error.message
-    assert error.hint == "the mirror lags; try another --mirror, or --ignore-valid-until"
+    assert error.hint == "the mirror is behind; try another --mirror, or --ignore-valid-until"
     assert resolve(archive, lab, specs, work, ignore=True).epoch == DATE
 
 

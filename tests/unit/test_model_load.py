@@ -152,10 +152,10 @@ def test_mistakes_of_the_lab_and_of_all_roles_at_once(tmp_path: Path) -> None:
         (b"name: caf\xe9\n", "lab.yaml:1:10: the byte 0xE9 is not UTF-8; save the file as UTF-8"),
         (
             b"a: 1\nname: x\x00y\n",
-            "lab.yaml:2:8: the character U+0000 must not stand in a YAML file; take it away",
+            "lab.yaml:2:8: the character U+0000 must not be in a YAML file; remove it",
         ),
         (b"x" * (2 << 20), "lab.yaml: larger than 1 MiB; give the path of another file"),
-        (b"[" * 5000, "lab.yaml:1:1: nested too deep; take the brackets away"),
+        (b"[" * 5000, "lab.yaml:1:1: nested too deeply; remove the brackets"),
     ],
 )
 def test_files_that_cannot_be_read(content: bytes | None, says: str, tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def test_a_rewritten_file_ships_without_what_a_bake_leaves_by_chance(trees: Tree
 def test_a_rule_to_rewrite_that_finds_nothing_declares_nothing(trees: Trees) -> None:
     with pytest.raises(StageError) as caught:
         trees.ship(rewriting("made on", ""), trees.changed("/etc/a"))
-    assert "changed /etc/a (the rule `rewrite` finds nothing that fits)" in str(caught.value)
+    assert "changed /etc/a (the rule `rewrite` finds nothing that matches)" in str(caught.value)
     with pytest.raises(StageError, match="the rule `rewrite` is for regular files"):
         trees.ship(rewriting("made on", ""), trees.removed("/etc/a"))
 

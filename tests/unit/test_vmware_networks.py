@@ -368,7 +368,7 @@ def test_the_verb_runs_the_same_script(
     assert main.main([*words, "--check"]) == 1
     shown = capsys.readouterr()
     assert "VMnet1: VNET_1_DHCP is yes, should be no" in shown.err
-    assert "to fix it: as root, without --check, makes them" in shown.err
+    assert "to fix it: run it as root, without --check" in shown.err
     assert f"{machines}/rs1/rs1.vmx: names VMnet..., on Linux it must be /dev" in shown.err
     assert main.main(words) == 0
     assert '.vnet = "/dev/vmnet12"\n' in (machines / "rs1" / "rs1.vmx").read_text()

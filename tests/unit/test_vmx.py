@@ -157,17 +157,17 @@ def test_a_wrong_vmx_gives_wrong_wires(lab: Lab, tmp_path: Path) -> None:
         (
             'ethernet1.virtualDev = "e1000"',
             'ethernet1.virtualDev = "vlance"',
-            "the card eth1 is 'vlance', which cannot be had here",
+            "the card eth1 is 'vlance', which QEMU does not have",
         ),
         (
             'scsi0.virtualDev = "lsilogic"',
             'scsi0.virtualDev = "buslogic"',
-            "the disk's controller is 'buslogic', which cannot be had here",
+            "the disk's controller is 'buslogic', which QEMU does not have",
         ),
         (
             'scsi0.virtualDev = "lsilogic"',
             "",
-            "the disk's controller is 'scsi', which cannot be had here",
+            "the disk's controller is 'scsi', which QEMU does not have",
         ),
     ],
 )

@@ -175,9 +175,9 @@ def _disk_items(ovf: Envelope) -> str:
     def check(machine: Machine) -> str:
         for item in machine.of(DISK):
             resource = item["HostResource"]
-            demand(item.disk in disks, f"a hard disk wants {resource!r}, which is not a Disk")
+            demand(item.disk in disks, f"a hard disk needs {resource!r}, which is not a Disk")
         for item in machine.items:
-            demand(not item.disk or item.disk in disks, f"{item.title} wants the Disk {item.disk}")
+            demand(not item.disk or item.disk in disks, f"{item.title} needs the Disk {item.disk}")
         for disk, count in Counter(item.disk for item in machine.of(DISK)).items():
             demand(count == 1, f"the Disk {disk} is used {count} times")
         demand(machine.of(DISK), "there is no disk")

@@ -117,7 +117,7 @@ def _stream_header(image: Image) -> str:
 def _stream_descriptor(image: Image) -> str:
     _check_descriptor(image, STREAM_OPTIMIZED)
     parent = image.reader.descriptor.values.get("parentCID")
-    demand(parent == NO_PARENT, f"it wants the parent {parent}")
+    demand(parent == NO_PARENT, f"it needs the parent {parent}")
     return "descriptor of a streamOptimized disk without a parent"
 
 

@@ -103,7 +103,7 @@ def _guessed(text: str) -> str:
         if start.lower().startswith(beginning):
             return kind
     first = start.partition("\n")[0].strip()
-    raise Refused(f"user-data begins with {first!r}, which cloud-init does nothing with")
+    raise Refused(f"user-data begins with {first!r}, which cloud-init ignores")
 
 
 def _payload(part: Message) -> bytes:

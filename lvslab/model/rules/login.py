@@ -85,7 +85,7 @@ KEY_FIELDS = {
 def the_class_user_is_nobody_else(lab: Lab) -> Iterator[Finding]:
     """The class user is a user of its own, not one that the images have, nor a group of theirs."""
     if lab.login.user in RESERVED_USERS:
-        what = f"{lab.login.user} is a user or a group that Debian has already"
+        what = f"{lab.login.user} is already a user or a group of Debian"
         yield Finding(("login", "user"), what, "choose another name, such as student")
 
 
@@ -131,5 +131,5 @@ def keys_are_there_once(lab: Lab) -> Iterator[Finding]:
     for key, times in Counter(lab.login.ssh_keys).items():
         if times > 1:
             index = len(lab.login.ssh_keys) - 1 - lab.login.ssh_keys[::-1].index(key)
-            what = f"a key stands {times} times in login.ssh_keys"
+            what = f"a key appears {times} times in login.ssh_keys"
             yield Finding(("login", "ssh_keys", index), what, "keep it once")
