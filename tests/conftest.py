@@ -131,7 +131,7 @@ def program_tree(
     """The unpacked base tree of a role's image, to run its own programs in.
 
     `LVSLAB_TEST_TREE` may name an unpacked tree that serves both roles; otherwise the
-    pipeline makes the base trees (from its cache, if they are there). Tests run side by side:
+    pipeline makes the base trees (from its cache, if they are there). Tests run at the same time:
     one process makes a tree, the others wait for it.
     """
     given = os.environ.get("LVSLAB_TEST_TREE")

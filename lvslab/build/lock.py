@@ -123,7 +123,7 @@ def _lists(lists: Mapping[str, Sequence[str]]) -> str:
 def check(lock: Lock, lab: Lab, roles: Mapping[Role, RoleSpec], path: Path) -> None:
     """Raise InputError if the lock was not made for what lab.yaml, the roles and TOOLS ask for.
 
-    What is no longer asked for would still ship, so that is not less wrong than what is missing.
+    A package that nobody asks for any more would still ship: as wrong as one that is missing.
     """
     stale = []
     if lock.suite != lab.debian.suite:
@@ -223,7 +223,7 @@ def resolve(
     try:
         apt("apt-get", "update", "--error-on=any", *options)
     except LabError as error:
-        # The signature first: what a stranger has signed is no lagging mirror.
+        # The signature first: what a stranger has signed is not a mirror that is behind.
         if "is not signed" in error.message:
             error.hint = f"what it has is not signed by Debian ({KEYRING}): give another --mirror"
         elif re.search(r"Valid-Until|is expired", error.message):

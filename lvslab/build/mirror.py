@@ -62,7 +62,7 @@ def find(option: str | None, apt_etc: Path = Path("/etc/apt")) -> Mirrors:
 
     `option` is the address above the archives (`http://host` for `http://host/debian`), or
     that of `debian` itself; several, with blanks between them, are tried in that order.
-    Raises InputError if one is no http, https or file address.
+    Raises InputError if one is not an http, https or file address.
     """
     chosen = (option or os.environ.get("LVSLAB_MIRROR") or "").split()
     if chosen:
@@ -85,7 +85,7 @@ def _above(address: str) -> str:
 
 
 def _is_url(address: str) -> bool:
-    """Whether host and port can be told (RFC 3986, 3.2)."""
+    """Whether host and port can be read (RFC 3986, 3.2)."""
     try:
         return urlsplit(address).port != 0
     except ValueError:

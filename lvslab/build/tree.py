@@ -89,7 +89,7 @@ def stanzas(pool: Pool, packages: Sequence[Package]) -> list[str]:
 class Recipe:
     """What a tree is made of, and all that decides its bytes.
 
-    `packages` are all that apt shall see, `install` those that it is asked for. Without
+    `packages` are all that apt may see, `install` those that it must install. Without
     `under` the tree begins empty and gets the files of the folder `files` before packages
     are configured; with `under` (a tar made by `make`) packages are added to that tree.
     Paths that match `exclude` and not `include` are never unpacked (dpkg's path-exclude

@@ -1,4 +1,4 @@
-"""`lab up`: nodes booted side by side, then the checklist until it holds."""
+"""`lab up`: nodes booted at the same time, then the checklist until it holds."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Linux counts for each thread how long it could have run and did not (schedstat, in the
 kernel's Documentation/scheduler/sched-stats.rst), and for a host that is itself a virtual
-machine what its own host took away (`steal`, proc(5)). A host that stood still as a whole
+machine what its own host took away (`steal`, proc(5)). A host that was stopped as a whole
 is seen by this thread's own lateness.
 """
 

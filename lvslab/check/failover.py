@@ -29,7 +29,7 @@ _LAST = 1.0  # the owners at the end are those heard in the last second
 _SETTLE_SECONDS = 60.0
 _STILL_SECONDS = 0.1  # less than any limit allows over what the protocols need
 _TRIES = 5
-# All runs start from one checkpoint, where every timer of the guests stands at one place: without a
+# All runs start from one checkpoint, with every timer of the guests at the same place: without a
 # wait of another length before each fault, many runs would measure the same thing many times.
 _PHASES_SECONDS = 2.0  # the longest period that matters: e1000 looks at its link every 2 s
 _GOLDEN = 0.618  # its multiples spread evenly over 0 to 1
@@ -38,7 +38,7 @@ _WORDS = {
     "settled": "requests were lost for",
     "healed": "the last lost request after",
     "back": "the server answers after",
-    "told": "the longest wait in vain",
+    "told": "longest wait until refused",
     "slowest": "slowest page over twice the quiet median",
 }
 
@@ -67,7 +67,7 @@ class Run:
 
     @property
     def ok(self) -> bool:
-        """Whether the run kept every promise."""
+        """Whether the run was within every limit."""
         return not self.problems
 
     def measured(self, experiment: Experiment) -> float:
@@ -184,10 +184,10 @@ def phase_of(number: int) -> float:
 def undisturbed(
     cluster: Cluster, experiment: Experiment, start: str = CHECKPOINT, phase: float = 0
 ) -> Run:
-    """`once`, and again if a promise was broken while this host kept the nodes waiting.
+    """`once`, and again if a run was over a limit while this host kept the nodes waiting.
 
-    A busy host only makes a run worse, so one that kept every promise is never repeated, and
-    one that broke a promise on a quiet host neither. What the last of a few tries says counts.
+    A busy host only makes a run worse. So a run within every limit is never repeated, and a run
+    over a limit on a quiet host is not repeated either. The last of a few tries counts.
     """
     for _ in range(_TRIES):
         run = once(cluster, experiment, start, phase)
@@ -302,7 +302,7 @@ def _timed(
 
 
 def judge(experiment: Experiment, run: Run) -> list[str]:
-    """What the run did not keep of the promises."""
+    """How the run was over its limits, a sentence each."""
     found = []
     measured = run.measured(experiment)
     if measured > experiment.limit:
@@ -350,7 +350,7 @@ def _healed(requests: list[Request], seconds: float) -> float:
 
 
 def _told(requests: list[Request], seconds: float) -> float:
-    """How long a client in vain waited for the bad news, at most."""
+    """How long a client waited at most until it was refused."""
     return max((r.ended - r.started for r in _lost(requests, seconds)), default=0.0)
 
 
@@ -379,7 +379,7 @@ def _moves(timeline: list[tuple[float, str, str]], instance: str, after: float) 
     """When a director began to advertise an instance, after a moment.
 
     One that was heard within the time that a backup waits has not stopped: two that
-    advertise side by side, as after a split brain, are no moves.
+    advertise at the same time, as after a split brain, are not moves.
     """
     heard: dict[str, float] = {}
     last, moves = "", []

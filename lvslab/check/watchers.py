@@ -48,8 +48,8 @@ class Neighbours(Watcher):
     """Nobody's ARP entry of a service address is wrong once all is well again.
 
     That is `since` seconds after time 0, and, if the addresses come home by themselves later
-    (`after_moves`), not before one second after the last of them moved. Asked are the client
-    and every real server, once a second. Right is whoever holds the address while all is well.
+    (`after_moves`), not before one second after the last of them moved. Once a second
+    the client and every real server are asked. Right is the owner while all is well.
     """
 
     def __init__(self, cluster: Cluster, since: float = 1.0, after_moves: bool = False) -> None:
@@ -171,7 +171,7 @@ _SYNC_SECONDS = 2.5
 
 
 class Established(Watcher):
-    """Connections that stand in the middle of a request before the fault and end it after.
+    """Connections that are in the middle of a request before the fault and end it after.
 
     They are some seconds old then: those of the last two seconds die with their director.
     """

@@ -1,4 +1,4 @@
-"""What every verb stands on: the project's folders, the session, and the `verb` decorator."""
+"""What every verb uses: the project's folders, the session, and the `verb` decorator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`clean`: how large the cache is, and what of it may go."""
+"""`clean`: how large the cache is, and what of it can be removed."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ class LabError(Exception):
     """An error that is shown to the user without a traceback.
 
     `message` says what is wrong, `where` names the file, stage or node, `hint` says how
-    to fix it and `log` is the file that has the whole story.
+    to fix it and `log` is the file that has the full log.
     """
 
     status = 4

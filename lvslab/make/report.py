@@ -1,6 +1,6 @@
 """build.json: what was built from what, for people, for `reproduce --from`, for the benchmark.
 
-It is JSON with an entry a line. Long values stand in it once: inputs of stages and the roles,
+It is JSON with an entry a line. Long values are in it once: inputs of stages and the roles,
 which are files of the checkout, by their sums; the lock as a table.
 """
 

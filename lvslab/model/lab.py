@@ -1,7 +1,7 @@
 """The lab as lab.yaml says it: networks, nodes, VRRP instances, virtual servers.
 
 These classes hold values and answer questions about them; what must hold between
-values is in `rules`, where a value stands in the file is known to `load`.
+values is in `rules`; `load` knows where a value is in the file.
 """
 
 from __future__ import annotations

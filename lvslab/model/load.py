@@ -1,6 +1,6 @@
-"""lab.yaml and roles/<role>/role.yaml, read and judged; every mistake is reported at once.
+"""lab.yaml and roles/<role>/role.yaml, read and checked; all mistakes are reported together.
 
-A document is judged in three steps: the shape of each value (`explain`), the names that
+A document is checked in three steps: the shape of each value (`explain`), the names that
 point elsewhere (`names`), and what must hold between values (`rules`). If a step finds
 something, what it concerns is left out and the next step looks at the rest.
 """
@@ -106,7 +106,7 @@ def load_all(lab_path: Path, roles_dir: Path) -> tuple[Lab, dict[Role, RoleSpec]
 
 
 def _gather(problems: list[Problem], results: list[_T], read: Any) -> None:
-    """Adds what `read` returns to `results`, or what it complains of to `problems`."""
+    """Adds the result of `read` to `results`, or its problems to `problems`."""
     try:
         results.append(read())
     except BadInput as error:
@@ -270,7 +270,7 @@ def _repeated(key: str, entries: Iterable[str], field: str = "") -> Iterator[Fin
 
 
 def _contradictions(role: RoleSpec) -> Iterator[Finding]:
-    """What a role says both ways."""
+    """What a role says twice, in contradiction."""
     for index, unit in enumerate(role.mask):
         if unit in role.enable:
             what = f"{unit} is masked and enabled"
@@ -283,7 +283,7 @@ def _contradictions(role: RoleSpec) -> Iterator[Finding]:
 
 
 def _merged(common: RoleSpec, role: RoleSpec) -> RoleSpec:
-    """A role with the common one in front; what stands in both stands once."""
+    """A role with the common one in front; an entry of both appears once."""
     joined: dict[str, Any] = {"sysctl": {**common.sysctl, **role.sysctl}}
     for key in ("packages", "enable", "mask", "modules"):
         joined[key] = tuple(dict.fromkeys((*getattr(common, key), *getattr(role, key))))

@@ -50,7 +50,7 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class Source:
-    """A YAML file's data (dict, list, str, int, float, bool, None) and where it stands.
+    """A YAML file's data (dict, list, str, int, float, bool, None) and where it is.
 
     `lost` is where something is in the file that is not in the data, because of a problem.
     """
@@ -162,7 +162,7 @@ def _plain(text: str) -> Any:
 
 @dataclass
 class _Reader:
-    """Turns composed nodes into data and notes where each value and key stands."""
+    """Turns composed nodes into data and notes where each value and key is."""
 
     file: str
     values: dict[Path, tuple[int, int]] = field(default_factory=dict)
@@ -172,7 +172,7 @@ class _Reader:
     full: bool = False
 
     def value(self, node: yaml.Node, path: Path) -> Any:
-        """The data of a node that stands at `path`."""
+        """The data of a node that is at `path`."""
         self.values[path] = self._mark(node)
         if len(path) > _MAX_DEPTH or len(self.values) > _MAX_VALUES:
             self._too_much(node, path)

@@ -21,9 +21,9 @@ def names(cluster: Cluster) -> dict[str, str]:
 
 
 def save(cluster: Cluster, name: str) -> None:
-    """Keep the running cluster as `name`, an older one of that name is replaced.
+    """Save the running cluster as `name`; an older checkpoint of that name is replaced.
 
-    All nodes stand still before the first is written, so no node has heard what another
+    All nodes are paused before the first is written, so no node has heard what another
     has not yet said. Until the last is written there is no checkpoint of that name. Raises
     InputError for a bad name, or while a fault is in place.
     """

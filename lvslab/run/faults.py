@@ -1,8 +1,8 @@
 """Faults of a running lab: made, listed, healed.
 
-What can be asked is asked (QEMU's state, the bridges' ports, systemd in the node); a pulled
-cable is in QEMU only, which does not tell, and a stopped service is a fault only because
-somebody stopped it: those two are kept in the lab's state.
+The state of QEMU, of the bridges' ports and of systemd in the node is asked for. Two faults are
+kept in the lab's state: a pulled cable, because QEMU does not report it, and a stopped service,
+which is a fault only because somebody stopped it.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A keeper, a process that only sleeps, holds three namespaces as long as the user has labs: a
 user namespace, a mount namespace with a /run of its own (there `ip netns` has its names) and
 an empty network namespace, because nobody but root may come back to the host's own. Each verb
-of the lab starts itself again inside, and goes on as root would: all that it makes there
+of the lab starts itself again inside, and continues as root would: all that it makes there
 belongs to the user namespace. See user_namespaces(7) and nsenter(1).
 """
 
@@ -33,7 +33,7 @@ _HINT = (
 
 
 def enter() -> None:
-    """For root nothing; anybody else's command starts again, as root of the user's namespaces.
+    """For root nothing. The command of any other user starts again, as root of its namespaces.
 
     Raises MissingError if this host has no taps, or does not let ordinary users have what a lab
     needs, and InputError if the folder for the labs' state belongs to somebody else.

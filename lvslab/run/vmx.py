@@ -68,7 +68,7 @@ class VmxMachine:
 
 
 def settings(text: str) -> dict[str, str]:
-    """Keys in lower case and values; what is no setting is passed over, as VMware does."""
+    """Keys in lower case and values; what is not a setting is ignored, as VMware does."""
     found = {}
     for line in lines(text):
         if match := LINE.match(line.rstrip("\r\n")):

@@ -25,7 +25,7 @@ def run(lab: Lab, machines: Path, *, check: bool, file: Path = FILE) -> str:
     `machines` is the folder of the machines whose .vmx files then name devices of Linux; it
     need not be there.
     One definition, one program: teachers hand out the same script. Raises CheckFailed with
-    what is missing, MissingError if this is no Linux host with VMware or rights are missing.
+    what is missing, MissingError if this is not a Linux host with VMware or rights are missing.
     """
     if not sys.platform.startswith("linux"):
         raise MissingError(

@@ -1,4 +1,4 @@
-"""What the host refuses is told with its path and a way out; it is no defect."""
+"""What the host refuses is reported with its path and a way out; it is not a defect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A damaged cache: whatever is broken in it, the artifacts are right and the user is told."""
+"""A damaged cache: whatever is broken in it, the artifacts are right and the user is warned."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_a_dry_run_says_it_and_touches_nothing(build: Build) -> None:
 
 
 def test_what_another_made_meanwhile_is_taken_with_its_own_record(tmp_path: Path) -> None:
-    """Two processes that make one stage side by side: `lab up` twice."""
+    """Two processes that make one stage at the same time: `lab up` twice."""
 
     other = tmp_path / "other"
 

@@ -462,7 +462,7 @@ def test_both_builds_are_timed(
     cached: bool,
     said: str,
 ) -> None:
-    """A first build that found a stage in the cache is no measure."""
+    """A first build that found a stage in the cache measures nothing."""
     report(twins[0], stages=[{"name": "tools", "id": "1", "cached": cached}])
     report(twins[1], stages=[{"name": "tools", "id": "1", "cached": False}])
     clock = [0.0]

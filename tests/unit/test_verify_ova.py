@@ -457,7 +457,7 @@ def change_cid(data: bytearray) -> None:
 
 
 class Grains:
-    """Where things stand in a VMDK with the directory in front."""
+    """Where things are in a VMDK with the directory in front."""
 
     def __init__(self, data: bytearray) -> None:
         self.data = data

@@ -1,4 +1,4 @@
-"""The rules as such: a defect is told as one, list and page have all of them."""
+"""The rules as such: a defect is reported as one, list and page have all of them."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_defect_ends_with_status_4_and_the_log(
 
 
 @pytest.mark.usefixtures("defect")
-def test_a_defect_beside_a_refusal_is_still_told(
+def test_a_defect_beside_a_refusal_is_still_reported(
     iso: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nobody knows what the rule would have said: the check is not done."""

@@ -222,7 +222,7 @@ DISK_DEVICES = ("mptsas1068", "pvscsi", "ich9-ahci", "virtio-blk")
 
 
 def test_a_controller_of_qemu_s_takes_the_disk(tmp_path: Path) -> None:
-    """QEMU itself is asked, and stands still before the first instruction of a guest."""
+    """QEMU itself is asked, and is paused before the first instruction of a guest."""
     disk = tmp_path / "disk.qcow2"
     subprocess.run([program("qemu-img"), "create", "-q", "-f", "qcow2", disk, "1M"], check=True)
     for controller in get_args(hardware.DiskController):

@@ -396,7 +396,7 @@ def heal_one_after_the_other(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_after_a_split_brain_neighbours_must_be_told(cluster: Cluster, told: bool) -> None:
+def test_after_a_split_brain_neighbours_must_be_informed(cluster: Cluster, told: bool) -> None:
     if not told:
         reconfigure(cluster, without(TELLS))
     settle(cluster)
@@ -433,7 +433,7 @@ def test_with_links_brought_up_again_a_restart_of_networkd_is_red(cluster: Clust
 def test_with_the_kernels_limit_of_icmp_not_all_are_refused_at_once(cluster: Cluster) -> None:
     on_directors(cluster, "sysctl", "-w", "net.ipv4.icmp_ratemask=6168")
     settle(cluster)
-    assert red(cluster, "servers-stop", "the longest wait in vain")
+    assert red(cluster, "servers-stop", "longest wait until refused")
 
 
 def test_without_a_time_to_settle_a_loose_cable_is_red(cluster: Cluster) -> None:

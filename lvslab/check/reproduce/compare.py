@@ -35,7 +35,7 @@ class Build:
 
     @classmethod
     def load(cls, report: Path, cache: Path | None = None) -> Build:
-        """The build that wrote `report`; raises InputError if that is no build.json of ours."""
+        """The build that wrote `report`; raises InputError if that is not a build.json of ours."""
         try:
             data = json.loads(report.read_text())
             for name in ("artifacts", "stages", "lab", "roles", "lock"):

@@ -30,7 +30,7 @@ _DIGITS = {"1": 40, "256": 64, "512": 128}
 
 @dataclass(frozen=True)
 class Member:
-    """A member of the tar: its header as written, and where its content stands.
+    """A member of the tar: its header as written, and where its content is.
 
     `length` is how much of the content is there: less than the header says if it is cut off.
     """

@@ -145,7 +145,7 @@ def _tools(image: Image) -> str:
 
 @STREAM.advice(
     "vmdk-front",
-    "grain directory and tables stand before the first grain",
+    "grain directory and tables come before the first grain",
     "readers that seek (QEMU, 7-Zip) need no footer then, and no footer can contradict the header",
 )
 def _front(image: Image) -> str:

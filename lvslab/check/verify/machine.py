@@ -33,7 +33,7 @@ _UNWANTED = ("floppy0.present", "sound.present", "usb.present", "ehci.present", 
 class Machine:
     """A .vmx file and the folder around it; `lab` is the lab if it is known.
 
-    Keys are compared without regard to case, and a line that is no setting is passed over, as
+    Keys are compared without regard to case, and a line that is not a setting is ignored, as
     VMware does.
     """
 

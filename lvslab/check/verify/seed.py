@@ -102,7 +102,7 @@ class SeedIso:
 
     @cached_property
     def network(self) -> dict[str, Any]:
-        """The network-config; raises Absent without it, Refused if it is no mapping."""
+        """The network-config; raises Absent without it, Refused if it is not a mapping."""
         if self.files and _NETWORK not in self.files:
             raise Absent(f"there is no {_NETWORK}: every interface asks DHCP")
         return _mapping(self.data(_NETWORK), _NETWORK)

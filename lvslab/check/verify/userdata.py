@@ -58,7 +58,7 @@ class Part:
 def parts(data: bytes) -> list[Part]:
     """The parts of user-data in order; raises Refused for what cloud-init does nothing with.
 
-    Raises Unreadable for what is no text.
+    Raises Unreadable for what is not text.
     """
     return list(_parts(data, "text/plain", 0))
 

@@ -100,7 +100,7 @@ def someone_can_log_in(lab: Lab) -> Iterator[Finding]:
 
 @rule
 def keys_are_whole(lab: Lab) -> Iterator[Finding]:
-    """sshd passes over a key that it cannot read, and nobody is told."""
+    """sshd silently ignores a key that it cannot read."""
     for index, key in enumerate(lab.login.ssh_keys):
         if not _is_public_key(key):
             what = f"{key.split()[0]} … in login.ssh_keys is not a public key that sshd can read"
@@ -127,7 +127,7 @@ def _is_public_key(line: str) -> bool:
 
 @rule
 def keys_are_there_once(lab: Lab) -> Iterator[Finding]:
-    """A key that stands twice is probably one that was meant to be another."""
+    """A key that appears twice is probably one that was meant to be another."""
     for key, times in Counter(lab.login.ssh_keys).items():
         if times > 1:
             index = len(lab.login.ssh_keys) - 1 - lab.login.ssh_keys[::-1].index(key)

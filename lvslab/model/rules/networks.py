@@ -77,7 +77,7 @@ def networks_do_not_overlap(lab: Lab) -> Iterator[Finding]:
 
 
 def _addresses(lab: Lab) -> Iterator[tuple[Path, str, IPv4Address, str]]:
-    """Every address of the lab: where it stands, whose it is, the address, its network."""
+    """Every address of the lab: where it is, whose it is, the address, its network."""
     for name, network in lab.networks.items():
         if network.host:
             yield ("networks", name, "host"), "the host", network.host, name
@@ -92,7 +92,7 @@ def _addresses(lab: Lab) -> Iterator[tuple[Path, str, IPv4Address, str]]:
 
 @rule
 def addresses_are_unique(lab: Lab) -> Iterator[Finding]:
-    """No address stands twice, be it the host's, a node's or a VRRP instance's."""
+    """No address appears twice, whether the host's, a node's or a VRRP instance's."""
     owners: dict[IPv4Address, str] = {}
     for path, owner, address, _ in _addresses(lab):
         if address in owners:

@@ -23,7 +23,7 @@ def instances_are_on_host_only_networks(lab: Lab) -> Iterator[Finding]:
 
 @rule
 def router_ids_are_unique(lab: Lab) -> Iterator[Finding]:
-    """A virtual router id stands once on a network (RFC 5798, 5.2.3)."""
+    """A virtual router id appears once on a network (RFC 5798, 5.2.3)."""
     seen: dict[tuple[str, int], str] = {}
     for name, instance in lab.vrrp_instances.items():
         first = seen.setdefault((instance.network, instance.router_id), name)
