@@ -233,7 +233,7 @@ def test_a_user_is_given_one_command(group: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("bare")
-def test_another_distribution_is_told_the_programs(
+def test_another_distribution_is_shown_the_programs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host, "has_apt", lambda: False)

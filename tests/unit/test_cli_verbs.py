@@ -114,7 +114,7 @@ def test_verify_refuses_the_seed_of_another_node(
     assert re.match(r"error: \d+ of \d+ rules are broken \(", shown.err)
 
 
-def test_verify_of_what_is_no_ova(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_of_what_is_not_an_ova(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     junk = tmp_path / "junk.ova"
     junk.write_text("junk")
     assert main.main(["verify", str(junk)]) == 1

@@ -109,7 +109,7 @@ STAGES = {
     ("name", "kind"),
     [*((name, "a byte") for name in STAGES), ("ova-director", "cut short"), ("seeds", "gone")],
 )
-def test_a_damaged_file_is_said_and_made_again(build: Build, name: str, kind: str) -> None:
+def test_a_damaged_file_is_reported_and_made_again(build: Build, name: str, kind: str) -> None:
     damage, said = DAMAGE[kind]
     file = build.stage(name) / STAGES[name]
     size = file.stat().st_size
@@ -228,7 +228,7 @@ def test_what_another_made_meanwhile_is_taken_with_its_own_record(tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_artifact_is_said_and_placed_again(build: Build, kind: str) -> None:
+def test_a_damaged_artifact_is_reported_and_placed_again(build: Build, kind: str) -> None:
     file = build.out / "ova/director.ova"
     DAMAGE[kind][0](file)
     fault = "is gone" if kind == "gone" else "is not what was built"

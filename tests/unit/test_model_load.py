@@ -33,7 +33,7 @@ def complaints(error: load.BadInput, below: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("case", LAB_CASES, ids=lambda case: case["case"])
-def test_a_bad_lab_is_told_in_full(case: dict[str, Any], tmp_path: Path) -> None:
+def test_a_bad_lab_is_reported_in_full(case: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "lab.yaml"
     path.write_text(changed((BAD / "lab.yaml").read_text(), case["change"]))
     with pytest.raises(load.BadInput) as caught:
@@ -47,7 +47,7 @@ def test_a_bad_lab_is_told_in_full(case: dict[str, Any], tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("case", ROLE_CASES, ids=lambda case: case["case"])
-def test_a_bad_role_is_told_in_full(case: dict[str, Any], tmp_path: Path) -> None:
+def test_a_bad_role_is_reported_in_full(case: dict[str, Any], tmp_path: Path) -> None:
     for role in ("common", "director"):
         if role in case:
             (tmp_path / role).mkdir()
@@ -167,7 +167,7 @@ def test_files_that_cannot_be_read(content: bytes | None, says: str, tmp_path: P
     assert complaints(caught.value, tmp_path) == [says]
 
 
-def test_a_file_that_is_no_mapping(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_mapping(tmp_path: Path) -> None:
     path = tmp_path / "lab.yaml"
     path.write_text("- lvs1\n- lvs2\n")
     with pytest.raises(load.BadInput) as caught:
@@ -176,7 +176,7 @@ def test_a_file_that_is_no_mapping(tmp_path: Path) -> None:
     assert only.startswith("lab.yaml:1:1: the file is a list; it must be a mapping with the keys")
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
     with pytest.raises(load.BadInput, match="cannot be read: Is a directory"):
         load.load_lab(tmp_path)
 

@@ -150,7 +150,7 @@ def test_an_emptied_file_has_mode_owner_and_attributes_of_the_base(trees: Trees)
         Entry("fifo", 0o666, 0, 0),
     ],
 )
-def test_what_is_no_file_cannot_be_emptied(trees: Trees, new: Entry) -> None:
+def test_what_is_not_a_file_cannot_be_emptied(trees: Trees, new: Entry) -> None:
     old = trees.old("/etc/a")
     for change in (Change("/etc/a", "changed", old, new), Change("/etc/x", "added", None, new)):
         with pytest.raises(StageError) as caught:

@@ -218,7 +218,7 @@ def content_at(disk: Path, content: bytes) -> int:
         (lambda disk: 0, "the boot sector or the partition table"),
     ],
 )
-def test_a_disk_that_differs_is_shown_by_what_stands_there(
+def test_a_disk_that_differs_is_shown_by_what_is_there(
     twins: tuple[Path, Path], offset: Callable[[Path], int], shown: str
 ) -> None:
     place = stage(twins[1], "disk director")
@@ -310,7 +310,7 @@ def test_of_a_published_build_the_sums_alone_are_compared(twins: tuple[Path, Pat
     assert (found.stage, found.file) == ("artifacts", "ova/director.ova")
 
 
-def test_inputs_that_differ_are_said(twins: tuple[Path, Path]) -> None:
+def test_inputs_that_differ_are_reported(twins: tuple[Path, Path]) -> None:
     report(twins[0], source={"sha256": "9", "commit": "abc"})
     report(twins[1], tools={"deflate": "0.9"}, lock={"sha256": "3"})
     assert compare(load(twins[0]), load(twins[1])).notes == (
@@ -329,7 +329,7 @@ def test_a_role_alone_leaves_out_what_all_roles_share(twins: tuple[Path, Path]) 
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"artifacts": {}}'])
-def test_what_is_no_build_json_is_the_users_mistake(tmp_path: Path, text: str) -> None:
+def test_what_is_not_a_build_json_is_the_users_mistake(tmp_path: Path, text: str) -> None:
     (tmp_path / "build.json").write_text(text)
     with pytest.raises(InputError, match=r"this is not a build\.json"):
         Build.load(tmp_path / "build.json")

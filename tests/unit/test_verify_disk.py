@@ -211,7 +211,7 @@ def test_the_uefi_loader_is_asked_for(tmp_path: Path) -> None:
     assert failing(other, tmp_path) == {"disk-uefi-loader"}
 
 
-def test_folders_in_a_ring_are_told_and_not_followed(good: bytes, tmp_path: Path) -> None:
+def test_folders_in_a_ring_are_reported_and_not_followed(good: bytes, tmp_path: Path) -> None:
     start, end = ROOT_START * SECTOR, (ROOT_START * SECTOR) + ROOT_MIB * MIB
     (tmp_path / "root").write_bytes(good[start:end])
     for name in ("a", "b"):

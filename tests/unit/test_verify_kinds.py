@@ -344,7 +344,7 @@ def test_broken_chunks_are_refused(good: Appliance, tmp_path: Path, which: str) 
     assert refused >= expected.get(which, {"ovf-references"})
 
 
-def test_a_cd_rom_s_image_is_no_hard_disk(good: Appliance, tmp_path: Path) -> None:
+def test_a_cd_rom_s_image_is_not_a_hard_disk(good: Appliance, tmp_path: Path) -> None:
     """VirtualBox writes a Disk for it, and a drive refers to that."""
     iso = b"\0" * 32769 + b"CD001" + bytes(4096)
     change = both(

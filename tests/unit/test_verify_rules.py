@@ -47,7 +47,7 @@ def defect(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("defect")
 @pytest.mark.parametrize("strict", [False, True])
-def test_a_defect_is_no_finding_about_the_artifact(lab: Lab, iso: Path, strict: bool) -> None:
+def test_a_defect_is_not_a_finding_about_the_artifact(lab: Lab, iso: Path, strict: bool) -> None:
     findings = verify(iso, lab if strict else None)
     assert {f.outcome for f in findings} == {Outcome.PASS, Outcome.DEFECT}
     (found,) = (f for f in findings if f.outcome is Outcome.DEFECT)
@@ -113,7 +113,7 @@ def test_a_defect_stays_one_beside_a_failure() -> None:
     assert settled([broken, failed], strict=True) == [broken, failed]
 
 
-def test_an_error_of_the_host_is_no_defect() -> None:
+def test_an_error_of_the_host_is_not_a_defect() -> None:
     rules: RuleSet[object] = RuleSet()
 
     @rules.rule("only-for-this-test", "it can be read", "nobody")

@@ -175,7 +175,7 @@ def test_a_missing_file_is_refused(lab: Lab, tmp_path: Path) -> None:
     assert "seed-files" in failing(path, None)
 
 
-def test_what_is_no_iso_is_refused(tmp_path: Path) -> None:
+def test_what_is_not_an_iso_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rs1.iso").write_bytes(bytes(100_000))
     assert failing(tmp_path / "rs1.iso", None) == {"seed-label", "seed-files"}
 

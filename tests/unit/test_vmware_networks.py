@@ -198,7 +198,7 @@ def test_twice_is_once(host: Host) -> None:
     assert len(host.backups()) == 1
 
 
-def test_the_status_of_vmwares_program_is_no_guide(host: Host) -> None:
+def test_the_status_of_vmwares_program_is_not_a_guide(host: Host) -> None:
     assert host.run(FAKE_STATUS="1")[0] == 0
 
 
@@ -264,7 +264,7 @@ def test_an_adapter_with_our_addresses_stops_it(host: Host, address: str, clashi
     assert "vmnet1 has" not in said
 
 
-def test_a_nat_network_that_no_script_makes_is_told(host: Host, lab: Lab) -> None:
+def test_a_nat_network_that_no_script_makes_is_reported(host: Host, lab: Lab) -> None:
     other = handout(with_nat(lab, "VMnet9"))
     (host.folder / "lab" / NETWORKS_SH).write_text(other[NETWORKS_SH])
     sentence = "VMnet9: is not VMware's NAT network, and this script cannot make it: set it in the"
@@ -555,7 +555,7 @@ def up(host: Host) -> None:
     ],
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_a_bridged_network_is_told_and_left_alone(
+def test_a_bridged_network_is_reported_and_left_alone(
     host: Host, lab: Lab, lines: str, card: str, end: str
 ) -> None:
     text = (wanted(lab) + lines + "\n").replace("\n", end)
@@ -617,7 +617,7 @@ def vmx(host: Host) -> list[Path]:
     ],
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_a_network_with_nat_is_told_and_left_alone(host: Host, line: str, end: str) -> None:
+def test_a_network_with_nat_is_reported_and_left_alone(host: Host, line: str, end: str) -> None:
     text = (AS_INSTALLED + line + "\n").replace("\n", end)
     host.file.write_bytes(text.encode())
     for words in (["--check"], []):
