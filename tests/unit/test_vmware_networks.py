@@ -527,7 +527,7 @@ def test_the_windows_script_wants_what_the_linux_one_wants(lab: Lab) -> None:
 
 # --- networks that somebody uses for something else
 
-NAT = "has VMware's NAT now, and a network that has is not changed"
+NAT = "has VMware's NAT now, and a network with NAT is not changed"
 BRIDGED = "a real network, where VRRP must not get"
 
 
@@ -785,10 +785,10 @@ def test_the_windows_script_changes_no_network_in_use(lab: Lab) -> None:
     text = handout(lab)[NETWORKS_PS1]
     linux = handout(lab)[NETWORKS_SH]
     for sentence in (
-        "NAT now, and a network that has is not changed: ",
+        "NAT now, and a network with NAT is not changed: ",
         "a real network, where VRRP must not get: ",
-        "take the NAT off it in the Virtual Network Editor, or ask for a lab with another number",
-        "make it host-only in the Virtual Network Editor, or ask for a lab with another number",
+        "remove its NAT in the Virtual Network Editor, or ask for a lab with another VMnet",
+        "make it host-only in the Virtual Network Editor, or ask for a lab with another VMnet",
     ):
         assert sentence in text and sentence in linux
     before, found, after = text.partition('if ($clashes) { Stop-With 1 ($clashes -join "`n") }')
