@@ -38,7 +38,7 @@ class Mirrors:
     lacking: tuple[str, ...] = ()
 
     def urls(self, archive: str, path: str) -> list[str]:
-        """Every address that a file of an archive may be had from."""
+        """Every address that a file of an archive may be fetched from."""
         return [f"{base}/{path}" for base in self.bases[archive]]
 
     def with_snapshot(self, epoch: int) -> Mirrors:

@@ -47,7 +47,7 @@ def ensure(cache: Path, lock: Path, say: Callable[[str], None]) -> Path:
     """The environment's folder, made if it is not there.
 
     A second run at the same time waits for the first. Raises MissingError when the host
-    has no `ensurepip` and we are not root, or when the packages cannot be had.
+    has no `ensurepip` and we are not root, or when the packages cannot be fetched.
     """
     place = folder(cache, lock)
     if ready(place):

@@ -116,7 +116,7 @@ def test_another_lock_is_another_environment(tmp_path: Path) -> None:
     assert venv.folder(tmp_path, lock) != one
 
 
-def test_packages_that_cannot_be_had(tmp_path: Path) -> None:
+def test_packages_that_no_index_has(tmp_path: Path) -> None:
     lock = "setuptools==1.0 --hash=sha256:" + "0" * 64 + "\n"
     project = copy_of_the_project(tmp_path / "project", lock=lock)
     nowhere = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_CONFIG_FILE": os.devnull}

@@ -337,7 +337,7 @@ def test_a_monitor_that_is_gone_is_reported(tmp_path: Path) -> None:
         pass
 
 
-# int 13h, AH=3: write the sector at 0:7C00 to the first disk; then stand still.
+# int 13h, AH=3: write the sector at 0:7C00 to the first disk; then halt.
 WRITES = bytes.fromhex("b80103 b90100 ba8000 bb007c cd13 ebfe").ljust(510, b"\0") + b"\x55\xaa"
 
 

@@ -20,7 +20,7 @@ from lvslab.make import Pipeline
 from lvslab.render.packer import BakeTemplate, bake_template
 from lvslab.render.texts import Seed
 
-# A fake: today's Packer and its plugins cannot be had where the tests run.
+# A fake: today's Packer and its plugins cannot be fetched where the tests run.
 FAKE = """#!/bin/sh
 if [ "$1" = version ]; then echo "Packer v{version}"; exit; fi
 echo "$@ $PACKER_PLUGIN_PATH" >> {calls}

@@ -85,7 +85,7 @@ TREES: list[tuple[str, dict[str, bytes | None], set[str]]] = [
     ("encrypted key", {"srv/k": KEY.replace(b"OPENSSH", b"ENCRYPTED")}, {"disk-no-host-key"}),
     ("PuTTY's key", {"opt/k.ppk": b"PuTTY-User-Key-File-3: ssh-rsa\n"}, {"disk-no-host-key"}),
     (
-        "keys where sshd is told to look",
+        "keys where sshd is set to look",
         {"etc/ssh/authorized_keys/root": b"ssh-ed25519 A\n"},
         {"disk-no-authorized-key"},
     ),

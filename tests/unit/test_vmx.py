@@ -79,7 +79,7 @@ def test_connection_types_without_a_vmnet(lab: Lab, tmp_path: Path, kind: str, v
         ('pciSlotNumber = "33"', 'pciSlotNumber = "x"', "ethernet1.pcislotnumber is 'x'"),
     ],
 )
-def test_a_machine_that_cannot_be_had(
+def test_a_machine_that_qemu_cannot_make(
     lab: Lab, tmp_path: Path, old: str, new: str, message: str
 ) -> None:
     text = vmx(lab, "rs1")
@@ -255,7 +255,7 @@ def test_a_cd_rom_that_is_not_connected_holds_no_seed(lab: Lab, tmp_path: Path) 
 
 
 class Recorder(Cluster):
-    """A cluster of VMware's folders whose nodes run; what their monitors are told is kept."""
+    """A cluster of VMware's folders whose nodes run; the commands for their monitors are kept."""
 
     told: list[tuple[str, dict[str, object]]]
 

@@ -1,7 +1,7 @@
 """Rules for disks of several files: a descriptor as text names extents beside it.
 
 Source: VMware, "Virtual Disk Format 5.0", "The Descriptor File". Workstation makes such disks
-unless it is told to use one file.
+unless it is set to use one file.
 """
 
 from __future__ import annotations
