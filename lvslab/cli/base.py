@@ -166,7 +166,7 @@ def out_folder(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any
         type=click.Path(path_type=Path, file_okay=False),
         default=ROOT / default,
         show_default=default,
-        help="Where the results go.",
+        help="The folder for the results.",
     )
 
 

@@ -51,7 +51,7 @@ _MUCH = 5 * 10**9  # bytes of earlier builds in the cache that are worth a line
 @click.option(
     "--acceleration",
     type=click.Choice(["kvm", "tcg"]),
-    help="Do not probe what the virtual machine may use.",
+    help="Use this acceleration in the bake; do not probe.",
 )
 @click.option(
     "--packer",
@@ -91,7 +91,7 @@ def images(
 ) -> None:
     """Make the images: OVAs, seeds and VMware folders.
 
-    What has not changed since the last time is not made again.
+    What has not changed since the last build is not made again.
     """
     from lvslab import make
     from lvslab.check.made import examine

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @click.option("--mirror", metavar="URL", help="The Debian mirror.")
 @click.option(
     "--acceleration", type=click.Choice(["kvm", "tcg"]),
-    help="Do not probe what the virtual machine may use.",
+    help="Use this acceleration in the bake; do not probe.",
 )  # fmt: skip
 @click.option(
     "--work", type=click.Path(path_type=Path, file_okay=False, exists=True),

@@ -16,7 +16,7 @@ from lvslab.cli.base import ROOT, lab_file, session, verb
 )
 @lab_file
 def validate(lab_path: Path) -> None:
-    """Check lab.yaml and the roles: all errors at once, and how to fix each.
+    """Check lab.yaml and the roles: show all mistakes, and how to fix each.
 
     A warning means that the lab can be built, but may cause trouble on some hosts.
     """

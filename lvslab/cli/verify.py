@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, dir_okay=False),
     help="The accepted signers of SHA256SUMS: OpenSSH's allowed_signers, or a keyring of gpg.",
 )
-@click.option("--list", "listing", is_flag=True, help="Only list all rules and who refuses.")
+@click.option("--list", "listing", is_flag=True, help="Only list the rules, and who refuses.")
 @as_json
 def verify(
     paths: tuple[Path, ...], lab_path: Path | None, signers: Path | None, listing: bool

@@ -44,7 +44,7 @@ VERBS = {
 )
 @everywhere
 def lab() -> None:
-    """The whole cluster on this machine, in QEMU, from the artifacts.
+    """Run the whole cluster on this host, in QEMU, from the artifacts.
 
     It runs in its own network namespace, so nothing reaches a real network. It does not need
     root on a host where ordinary users may create namespaces.

@@ -52,7 +52,7 @@ def failover(
 ) -> None:
     """Make faults one by one and show what a client sees; status 1 if one is over its limit.
 
-    Each fault starts from the same checkpoint. Without FAULT: all but the long ones.
+    Each fault starts from the same checkpoint. Without FAULT: all except the long ones.
     """
     from lvslab.check import experiments, timeline
     from lvslab.check import failover as engine

@@ -30,7 +30,7 @@ from lvslab.core.errors import InputError
     type=click.Choice(["ova", "vmware"]),
     default="ova",
     show_default=True,
-    help="Start OVAs and seeds, or the VMware folders; there each .vmx decides on the devices.",
+    help="Start from OVAs and seeds, or VMware folders; there each .vmx decides on the devices.",
 )
 @click.option(
     "--artifacts",
