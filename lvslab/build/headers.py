@@ -41,6 +41,6 @@ def _settled(header: bytes) -> bytes:
         found[_DEVICE] = b"0000000\0" * 2
     if found == header:
         return header
-    found[_SUM] = b" " * 8  # the sum is computed with blanks in its own place
+    found[_SUM] = b" " * 8  # the sum is computed with spaces in its own place
     found[_SUM] = b"%06o\0 " % sum(found)
     return bytes(found)

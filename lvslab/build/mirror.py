@@ -61,7 +61,7 @@ def find(option: str | None, apt_etc: Path = Path("/etc/apt")) -> Mirrors:
     after them the public default of each archive.
 
     `option` is the address above the archives (`http://host` for `http://host/debian`), or
-    that of `debian` itself; several, with blanks between them, are tried in that order.
+    that of `debian` itself; several, with spaces between them, are tried in that order.
     Raises InputError if one is not an http, https or file address.
     """
     chosen = (option or os.environ.get("LVSLAB_MIRROR") or "").split()

@@ -152,7 +152,7 @@ def make(
             *_finish(),
             recipe.suite,
             str(tar),
-            # A blank would end the address (sources.list(5)).
+            # A space would end the address (sources.list(5)).
             f"deb [trusted=yes] copy:{quote(str(repo))} ./",
         ]
         _mmdebstrap(words, recipe.epoch, work, listener)

@@ -35,12 +35,12 @@ class HostWatch:
         self.longest_wait = 0.0
 
     def __enter__(self) -> HostWatch:
-        """Begin to look."""
+        """Start looking."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Look no more."""
+        """Stop looking."""
         self._ended.set()
         self._thread.join()
 

@@ -57,7 +57,7 @@ class Neighbours(Watcher):
         self._since, self._after_moves = since, after_moves
 
     def struck(self, zero: float) -> None:
-        """Begin to look."""
+        """Start looking."""
         self._first = zero + self._since
         self._looks: list[tuple[float, list[str]]] = []
         self._ended = threading.Event()
@@ -208,7 +208,7 @@ class SlowClients(Watcher):
     """
 
     def struck(self, zero: float) -> None:
-        """Let them begin."""
+        """Start them."""
         servers = len(self.cluster.lab.nodes_of(Role.REAL_SERVER))
         self._slow = SlowRequests(
             self.cluster.lab, self.cluster.namespace, _SLOW_PER_SERVER * servers

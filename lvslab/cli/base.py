@@ -47,7 +47,7 @@ class Session:
             click.echo(text, color=None if self.color else False)
 
     def tell(self, text: str) -> None:
-        """One line for the user about what goes on: to the listener if any, else on stderr."""
+        """One line for the user about the work: to the listener if any, else on stderr."""
         if self.listener:
             self.listener(Note(text))
         else:

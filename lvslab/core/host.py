@@ -47,7 +47,7 @@ _ALL = ("build", "lab", "test")
 NEEDS = (
     Need("dpkg-deb", "dpkg", ("build", "test")),
     Need("mmdebstrap", "mmdebstrap", ("build", "test")),
-    # Without it mmdebstrap goes on and packages' scripts fail unseen: the tree is another one.
+    # Without it mmdebstrap continues and packages' scripts fail unseen: the tree is another one.
     Need("mount", "mount", ("build", "test")),
     Need("newuidmap", "uidmap", _ALL, only_users=True),
     Need(

@@ -51,7 +51,7 @@ def save(cluster: Cluster, name: str) -> None:
 def restore(cluster: Cluster, name: str) -> None:
     """Bring the cluster back to the checkpoint `name`: faults healed, nodes as they were.
 
-    Every node is started again in the checkpoint, then all go on together. Raises
+    Every node is started again in the checkpoint, then all continue together. Raises
     InputError if there is no such checkpoint.
     """
     if name not in names(cluster):
@@ -68,7 +68,7 @@ def restore(cluster: Cluster, name: str) -> None:
 def _stand_still_in(cluster: Cluster, node: str, name: str) -> None:
     """A fresh QEMU that loads the checkpoint.
 
-    A QEMU that goes on after `loadvm` never lets its guest's time stamp counter run back
+    A QEMU that continues after `loadvm` never lets its guest's time stamp counter run back
     (cpu_get_ticks in softmmu/cpu-timers.c): the guest would see minutes pass at once, its
     timers would all expire and systemd's watchdogs would kill its own services.
     """

@@ -56,7 +56,7 @@ def cut(cluster: Cluster, node: str, interface: str, silent: bool = False) -> No
 
 
 def deafen(cluster: Cluster, nodes: Sequence[str]) -> None:
-    """Keep nodes from hearing others' adverts on every network; unicast goes on.
+    """Keep nodes from hearing others' adverts on every network; unicast still works.
 
     Two directors that are both deaf are a split brain.
     """
@@ -75,7 +75,7 @@ def stop_service(cluster: Cluster, node: str, service: str) -> None:
 def heal(cluster: Cluster, node: str | None = None, interface: str | None = None) -> list[Fault]:
     """Heal every fault, or those of one node or interface, and return what was healed.
 
-    A node that is off is started (it boots, and starts its services), one that is paused goes on.
+    A node that is off is started (it boots, and starts its services), one that is paused continues.
     """
     chosen = [
         fault
@@ -116,7 +116,7 @@ def reapply(cluster: Cluster, node: str) -> None:
 
 
 def forget(cluster: Cluster) -> None:
-    """Heal what a checkpoint does not hold (cables, ports) before its nodes go on."""
+    """Heal what a checkpoint does not hold (cables, ports) before its nodes continue."""
     for fault in _kept(cluster):
         if fault.kind == "carrier":
             _carrier(cluster, fault.node, fault.what, True)

@@ -48,7 +48,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the manifest; `blank` if there is one before the bracket."""
+    """A line of the manifest; `blank` if there is a space before the bracket."""
 
     algorithm: str
     name: str

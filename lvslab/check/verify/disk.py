@@ -250,7 +250,7 @@ def _bios_loader(disk: Disk) -> str:
     first = disk.read(part.start)
     demand(any(first), "the BIOS boot partition is empty")
     start, count = struct.unpack_from("<QH", first, 0x1F4)
-    demand(start == part.start + 1, f"GRUB goes on at sector {start}, not {part.start + 1}")
+    demand(start == part.start + 1, f"GRUB continues at sector {start}, not {part.start + 1}")
     demand(0 < count < part.sectors, f"GRUB's core would have {count} sectors")
     return f"boot code, then {count + 1} sectors of GRUB"
 

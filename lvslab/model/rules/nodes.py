@@ -19,8 +19,8 @@ _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|clock\$|(com|lpt)[0-9\u
 def reserved_on_windows(name: str) -> bool:
     """Whether Windows takes a file's name for a device's or cannot have it.
 
-    A device counts in any case and with any extension (`aux`, `Aux.iso`, `aux .tar.gz`); of
-    a name that ends in dots or blanks Windows drops these.
+    A device counts in any case and with any extension (`aux`, `Aux.iso`, `aux .tar.gz`).
+    Windows removes dots and spaces at the end of a name.
     """
     stem = name.partition(".")[0].rstrip(" ").lower()
     return bool(_DEVICE.fullmatch(stem)) or name != name.rstrip(". ")
