@@ -268,7 +268,7 @@ def _manifest_place(archive: Archive) -> str:
 @ARCHIVE.advice(
     "tar-owner",
     "uid and gid are 0, no user names, mode 0644, one time for all",
-    "no importer refuses it, but it tells of the building host and makes each build differ",
+    "no importer refuses it, but it shows the building host, and each build differs",
 )
 def _owner(archive: Archive) -> str:
     times = {member.info.mtime for member in archive.members}
