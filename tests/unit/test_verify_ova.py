@@ -385,7 +385,7 @@ ARCHIVE_CASES: list[tuple[str, Break, set[str]]] = [
         with_(extra=(("docs/readme", b"hello"),)),
         {"tar-names", "tar-order", "manifest-complete"},
     ),
-    ("blank before the bracket", sums(lambda t: t.replace("6(", "6 (")), {"manifest-blank"}),
+    ("space before the bracket", sums(lambda t: t.replace("6(", "6 (")), {"manifest-blank"}),
     ("blank line", sums(lambda t: t + "\n"), {"manifest-form"}),
     ("sha256sum's form", sums(lambda t: "0" * 64 + "  director.ovf\n"), {"manifest-form"}),
     ("disk not in the manifest", sums(lambda t: t.splitlines(True)[0]), {"manifest-complete"}),

@@ -216,7 +216,7 @@ def test_a_child_disk_needs_its_unchanged_parent(raw: Path, folder: Path) -> Non
 
 
 LAB_CASES = {
-    "another wire": ('"VMnet13"', '"VMnet1"'),
+    "another network": ('"VMnet13"', '"VMnet1"'),
     "wires swapped": ('"VMnet12"', '"VMnet13"'),
     "a card less": ('ethernet2.present = "TRUE"', 'ethernet2.present = "FALSE"'),
     "another node's address": ("00:50:56:01:03:01", "00:50:56:01:04:01"),
