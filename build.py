@@ -49,7 +49,7 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.status
     except (OSError, RuntimeError) as error:  # RuntimeError: a user without a home
-        print(f"error: {error}\n  to mend it: set LVSLAB_CACHE to a folder", file=sys.stderr)
+        print(f"error: {error}\n  to fix it: set LVSLAB_CACHE to a folder", file=sys.stderr)
         return 3
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -114,7 +114,7 @@ def differs(ours: Path, imported: Path) -> str:
 
 
 def problems(ova: Path, root: Path, seen: dict[str, Machine]) -> list[str]:
-    """What VirtualBox has made otherwise than the OVA says; prints what it has made."""
+    """What VirtualBox has made differently from what the OVA says; prints what it has made."""
     machine, wired = seen[f"{ova.stem} imported"], seen[f"{ova.stem} wired"]
     found = []
     with tarfile.open(ova) as tar, tempfile.TemporaryDirectory(dir=chroot.PLACE) as work:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Side by side: our streamOptimized writer, qemu-img and (if it can be had) VMware's open-vmdk.
+"""Side by side: our streamOptimized writer, qemu-img and (if it is installed) VMware's open-vmdk.
 
     python3 bench/vmdk.py DISK [--runs N] [--levels 6,7,8,9] [--open-vmdk PROGRAM] [--json FILE]
 

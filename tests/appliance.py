@@ -1,7 +1,7 @@
 """A small appliance that is right in every respect, to be broken in one way at a time.
 
 Its disk is made by sfdisk, mke2fs, mkfs.fat and mcopy, not by the code under test. The
-sums are reckoned last, so that a broken part is the only fault (unless the sums are it).
+sums are computed last, so that a broken part is the only fault (unless the sums are it).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ BREAKS_SCHEMA = {
     "file without a name": (r'ovf:href="[^"]*"', ""),
     "no word of logic": ('ovf:required="false"', 'ovf:required="perhaps"'),
 }
-"""Ways to break an OVF that DMTF's schema refuses: a pattern, and what stands there then."""
+"""Ways to break an OVF that DMTF's schema refuses: a pattern, and what is there then."""
 
 
 def run(*words: object) -> None:

@@ -110,7 +110,7 @@ def golden(request: pytest.FixtureRequest) -> Golden:
         }
         assert sorted(texts) == sorted(there)
         for path, text in texts.items():
-            assert text == there[path], f"{name}/{path}: pytest --update-golden writes it anew"
+            assert text == there[path], f"{name}/{path}: pytest --update-golden writes it again"
 
     return compare
 
@@ -131,7 +131,7 @@ def program_tree(
     """The unpacked base tree of a role's image, to run its own programs in.
 
     `LVSLAB_TEST_TREE` may name an unpacked tree that serves both roles; otherwise the
-    pipeline makes the base trees (from its cache, if they are there). Tests run side by side:
+    pipeline makes the base trees (from its cache, if they are there). Tests run at the same time:
     one process makes a tree, the others wait for it.
     """
     given = os.environ.get("LVSLAB_TEST_TREE")

@@ -27,7 +27,7 @@ _PROMPT = re.compile(r"^ *(?P<node>[a-z0-9]*)\$ (?P<command>.+)$")
 
 @dataclass(frozen=True)
 class Example:
-    """A command of the docs: where it stands, its block's mark, the node it is typed on or ""."""
+    """A command of the docs: where it is, its block's mark, the node it is typed on or ""."""
 
     where: str
     mark: str

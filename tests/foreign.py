@@ -1,6 +1,6 @@
 """OVAs as other programs write them: right ones, and nothing like this lab's.
 
-Written after what ovftool 4, vSphere 8 and VirtualBox 7 export. Sums are reckoned last.
+Written after what ovftool 4, vSphere 8 and VirtualBox 7 export. Sums are computed last.
 """
 
 from __future__ import annotations

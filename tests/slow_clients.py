@@ -1,4 +1,4 @@
-"""Clients that stand in the middle of a request, beside one that asks: run where the server is.
+"""Clients that are in the middle of a request, beside one that asks: run where the server is.
 
 `slow_clients.py KIND COUNT [PROGRAM...]`: COUNT clients that send a byte a second (`reader`: that
 read one); PROGRAM runs when they are there.

@@ -34,7 +34,7 @@ _FATAL = re.compile(
     r"ALERT!.*does not exist|No bootable device|GRUB.*rescue>"
 )
 _FAILED_CHECK = "FAIL "  # how the role's assertions begin a line
-# What Packer says, and what that means for the one who waits.
+# What Packer says, and what that means to the person who waits.
 _STEPS = (
     ("Starting VM", "booting"),
     ("Connected to SSH", "cloud-init"),
@@ -100,7 +100,7 @@ class Bake:
         self.write_seed(self.seed(key.with_suffix(".pub").read_text()), work / "seed.iso")
         assertions = work / "assertions"
         assertions.write_text(self.assertions)
-        # Named otherwise than the output, or Packer copies the disk with its holes filled.
+        # Named differently from the output, or Packer copies the disk with its holes filled.
         base = work / "base.img"
         base.symlink_to(self.disk)
         template = work / "bake.json"

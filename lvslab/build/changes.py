@@ -156,7 +156,7 @@ def _demand_clean(filesystem: Any) -> None:
     if not block.s_state & _CLEAN or block.s_feature_incompat & _NEEDS_RECOVERY:
         raise StageError(
             "the baked disk was not shut down cleanly",
-            hint="run again; if it stays so, look into the bake's log",
+            hint="run it again; if this stays so, read the bake's log",
         )
 
 

@@ -133,7 +133,7 @@ def _fat(tools: Tools, image: Path, sectors: int, efi: Path, ident: uuid.UUID) -
 
 
 def _write_grub(disk: int, tools: Tools, core: bytes, start: int) -> None:
-    """boot.img into LBA 0 and core.img into the BIOS boot partition, each told where to go on."""
+    """boot.img into LBA 0, core.img into the BIOS boot partition, each with its next sector."""
     boot = bytearray(tools.path("usr/lib/grub/i386-pc/boot.img").read_bytes()[:440])
     struct.pack_into("<Q", boot, 0x5C, start)  # kernel_sector
     boot[0x66:0x68] = b"\x90\x90"  # boot from the drive the BIOS names

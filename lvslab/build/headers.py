@@ -1,8 +1,8 @@
-"""One form for the headers of a tree's tar, whichever tar and mmdebstrap wrote it.
+"""One form for the headers of a tree's tar, whichever tar and mmdebstrap wrote them.
 
 Members, contents and order are the same from all of them, but GNU tar up to 1.34 writes
-device numbers of zero for what is no device, and later ones write nothing; and the magic of
-/dev, whose headers mmdebstrap writes itself, is GNU tar's until 1.4 and POSIX's later.
+device numbers of zero for members that are not devices, and later ones write nothing. The magic
+of /dev, whose headers mmdebstrap writes itself, is GNU tar's until 1.4 and POSIX's later.
 Source: tar(5), "POSIX ustar Archives" and "GNU tar Archives"; what the programs wrote.
 """
 
@@ -16,7 +16,7 @@ _MAGIC, _DEVICE = slice(257, 265), slice(329, 345)
 _DEV = b"./dev/"
 _GNU = b"ustar  \0"
 _PLAIN = (b"0", b"1", b"2", b"5")
-"""Files, hard and symbolic links, folders: what device numbers mean nothing for."""
+"""Files, hard and symbolic links, folders: members for which device numbers mean nothing."""
 
 
 def settle(tar: Path) -> None:
@@ -41,6 +41,6 @@ def _settled(header: bytes) -> bytes:
         found[_DEVICE] = b"0000000\0" * 2
     if found == header:
         return header
-    found[_SUM] = b" " * 8  # the sum is reckoned with blanks in its own place
+    found[_SUM] = b" " * 8  # the sum is computed with spaces in its own place
     found[_SUM] = b"%06o\0 " % sum(found)
     return bytes(found)

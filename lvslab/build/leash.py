@@ -1,7 +1,8 @@
 """Runs a program that ends when whoever started it ends: `leash.py PROGRAM [ARG ...]`.
 
-Packer starts QEMU and, killed hard, leaves it behind. Behind this leash neither outlives
-the build, however it dies. Standard library only; Linux 5.3 and later (pidfd_open(2)).
+Packer starts QEMU; if Packer is killed hard, QEMU continues. With this leash neither lives longer
+than the build, however the build ends. Standard library only; Linux 5.3 and later
+(pidfd_open(2)).
 """
 
 from __future__ import annotations

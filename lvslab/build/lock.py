@@ -93,7 +93,7 @@ def load(path: Path) -> Lock:
         raise InputError(
             f"this is not a lock of packages ({error!r})",
             where=str(path),
-            hint="take it from git again, or make it anew: python3 build.py lock --update",
+            hint="restore it from git, or make it again: python3 build.py lock --update",
         ) from None
 
 
@@ -123,7 +123,7 @@ def _lists(lists: Mapping[str, Sequence[str]]) -> str:
 def check(lock: Lock, lab: Lab, roles: Mapping[Role, RoleSpec], path: Path) -> None:
     """Raise InputError if the lock was not made for what lab.yaml, the roles and TOOLS ask for.
 
-    What is no longer asked for would still ship, so that is not less wrong than what is missing.
+    A package that nobody asks for any more would still ship: as wrong as one that is missing.
     """
     stale = []
     if lock.suite != lab.debian.suite:
@@ -137,7 +137,7 @@ def check(lock: Lock, lab: Lab, roles: Mapping[Role, RoleSpec], path: Path) -> N
             stale.append(f"{who} no longer asks for {', '.join(dropped)}")
     if stale:
         raise InputError(
-            "the lock is older than what it locks: " + "; ".join(stale),
+            "the lock is out of date: " + "; ".join(stale),
             where=str(path),
             hint="python3 build.py lock --update",
         )
@@ -223,13 +223,13 @@ def resolve(
     try:
         apt("apt-get", "update", "--error-on=any", *options)
     except LabError as error:
-        # The signature first: what a stranger has signed is no lagging mirror.
+        # The signature first: what a stranger has signed is not a mirror that is behind.
         if "is not signed" in error.message:
-            error.hint = f"what it has is not signed by Debian ({KEYRING}): name another --mirror"
+            error.hint = f"what it has is not signed by Debian ({KEYRING}): give another --mirror"
         elif re.search(r"Valid-Until|is expired", error.message):
-            error.hint = "the mirror lags; try another --mirror, or --ignore-valid-until"
+            error.hint = "the mirror is behind; try another --mirror, or --ignore-valid-until"
         else:
-            error.hint = "check the network, or name another --mirror"
+            error.hint = "check the network, or give another --mirror"
         raise
     essential = _essential(apt("apt-cache", "dumpavail"))
     shared = set.intersection(*(set(spec.packages) for spec in roles.values()))

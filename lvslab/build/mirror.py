@@ -38,7 +38,7 @@ class Mirrors:
     lacking: tuple[str, ...] = ()
 
     def urls(self, archive: str, path: str) -> list[str]:
-        """Every address that a file of an archive may be had from."""
+        """Every address that a file of an archive may be fetched from."""
         return [f"{base}/{path}" for base in self.bases[archive]]
 
     def with_snapshot(self, epoch: int) -> Mirrors:
@@ -61,8 +61,8 @@ def find(option: str | None, apt_etc: Path = Path("/etc/apt")) -> Mirrors:
     after them the public default of each archive.
 
     `option` is the address above the archives (`http://host` for `http://host/debian`), or
-    that of `debian` itself; several, with blanks between them, are tried in that order.
-    Raises InputError if one is no http, https or file address.
+    that of `debian` itself; several, with spaces between them, are tried in that order.
+    Raises InputError if one is not an http, https or file address.
     """
     chosen = (option or os.environ.get("LVSLAB_MIRROR") or "").split()
     if chosen:
@@ -85,7 +85,7 @@ def _above(address: str) -> str:
 
 
 def _is_url(address: str) -> bool:
-    """Whether host and port can be told (RFC 3986, 3.2)."""
+    """Whether host and port can be read (RFC 3986, 3.2)."""
     try:
         return urlsplit(address).port != 0
     except ValueError:

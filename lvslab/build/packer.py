@@ -1,6 +1,6 @@
 """Packer through python-packer: the one place that knows both of their oddities.
 
-- python-packer 0.1.2 stands on `sh` 1.11, which forks; so it works in a process of its
+- python-packer 0.1.2 uses `sh` 1.11, which forks; so it works in a process of its
   own (`python -m lvslab.build.packer`), which also makes it possible to end it.
 - `build()` sends -parallel=true, which Packer refuses: always parallel=False.
 - `validate()` on a bad template dies of `ex.message`: the adapter calls Packer's

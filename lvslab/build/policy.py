@@ -33,7 +33,7 @@ _FOLDER, _EMPTY = Entry("directory", 0o755, 0, 0), Entry("file", 0o644, 0, 0)
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of a change and why; `undeclared` stops the build.
+    """What happens to a change, and why; `undeclared` stops the build.
 
     `handled` is the role's own entry, where one decides.
     """
@@ -128,7 +128,7 @@ def demand_declared(verdicts: Sequence[Verdict], role: str, base: Path, blobs: P
     raise StageError(
         f"the bake changed {len(stray)} path(s) that the role does not declare:\n{shown}",
         where=f"roles/{role}/role.yaml",
-        hint="declare what shall ship under `keep: [{path: ..., why: ...}]`, and what shall not "
+        hint="declare what should ship under `keep: [{path: ..., why: ...}]`, and what should not "
         "under `handle: [{path: ..., rule: drop|base|empty|rewrite, why: ...}]`",
     )
 
@@ -136,7 +136,9 @@ def demand_declared(verdicts: Sequence[Verdict], role: str, base: Path, blobs: P
 def _fitting(verdict: Verdict, blobs: Path) -> Verdict:
     """The verdict, but a rule `rewrite` that finds nothing to replace declares nothing."""
     if verdict.rule == "rewrite" and _content_of(verdict, blobs)[1] == 0:
-        return Verdict(verdict.change, "undeclared", "the rule `rewrite` finds nothing that fits")
+        return Verdict(
+            verdict.change, "undeclared", "the rule `rewrite` finds nothing that matches"
+        )
     return verdict
 
 
@@ -170,7 +172,7 @@ def difference(change: Change, base: tarfile.TarFile, blobs: Path) -> list[str]:
 
 
 def attributes(old: Entry | None, new: Entry | None) -> list[str]:
-    """What differs between two entries, but for their contents."""
+    """What differs between two entries, except their contents."""
     lines = []
     for name in ("kind", "mode", "uid", "gid", "link", "device", "xattrs"):
         before = getattr(old, name) if old else None
@@ -181,7 +183,7 @@ def attributes(old: Entry | None, new: Entry | None) -> list[str]:
 
 
 def unified(before: bytes, after: bytes, old: str, new: str) -> list[str]:
-    """Two contents, called `old` and `new`, as a unified diff; a note if one is no text."""
+    """Two contents, called `old` and `new`, as a unified diff; a note if one is not text."""
     texts = [_decoded(data) for data in (before, after)]
     if texts[0] is None or texts[1] is None:
         return ["contents differ (binary)"]

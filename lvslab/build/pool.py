@@ -25,7 +25,7 @@ from lvslab.core.procs import stop_if_asked
 
 _TIMEOUT = 20  # seconds without a byte
 _STREAMS = 8
-# Nobody is there: to ask at once again is a waste of time.
+# No answer: to ask again at once is a waste of time.
 _UNREACHABLE = (socket.gaierror, ConnectionRefusedError, TimeoutError)
 
 
@@ -46,8 +46,8 @@ class Download(Protocol):
 class Pool:
     """Verified files under `folder`; `offline` forbids the network; `listener` hears of damage.
 
-    `ahead` gives what the whole run takes, not one call alone: an archive that cannot be had
-    is found before the first download, not after minutes of work.
+    `ahead` gives what the whole run needs, not one call alone. So an archive that cannot be
+    reached is found before the first download, not after minutes of work.
     """
 
     folder: Path
@@ -96,7 +96,7 @@ class Pool:
                 self._forget_abandoned()
 
     def check(self, items: Sequence[Download]) -> int:
-        """Read the kept files of `items`; how many are sound. Damaged ones are told and go.
+        """Read the kept files of `items`; how many are sound. Damaged ones are removed.
 
         They are fetched again when they are needed.
         """
@@ -110,12 +110,12 @@ class Pool:
         return sum(sound)
 
     def _sound(self, item: Download) -> bool:
-        """Whether a file is kept with the right sum; a wrong one is told."""
+        """Whether a file is kept with the right sum; a wrong one is reported."""
         target = self.path(item)
         try:
             if sha256_file(target) == item.sha256:
                 return True
-            fault = "has another content"
+            fault = "has other content"
         except FileNotFoundError:
             return False
         except OSError as error:
@@ -138,7 +138,7 @@ class Pool:
             raise trouble
 
     def _trouble(self) -> LabError | None:
-        """What stands in the way of the archives that are needed; None if nothing does."""
+        """Why the archives that are needed cannot be reached; None if they can."""
         missing = (item for item in self.ahead() if not self.path(item).is_file())
         smallest: dict[str, Download] = {}
         for item in sorted(missing, key=lambda item: (item.size, item.path)):
@@ -179,9 +179,9 @@ class Pool:
 
     def _nowhere(self, item: Download, reasons: Sequence[str]) -> StageError:
         """The error of an item that no address has, each with its reason."""
-        said = [f"{Path(item.path).name} cannot be had with the bytes that the lock names"]
+        said = [f"no address has {Path(item.path).name} with the bytes that the lock names"]
         hint = (
-            "what was fetched so far is kept: try again, name another --mirror, or take "
+            "what was fetched so far is kept: try again, give another --mirror, or use "
             "today's packages: python3 build.py lock --update"
         )
         if item.archive in self.mirrors.lacking:
@@ -190,7 +190,7 @@ class Pool:
                 "so only public addresses were asked"
             )
             hint = (
-                f"add {item.archive} to the package sources of this host, or name a --mirror that "
+                f"add {item.archive} to the package sources of this host, or give a --mirror that "
                 "has it; what was fetched so far is kept"
             )
         said += [f"    {reason}" for reason in reasons]
@@ -208,7 +208,7 @@ def _reason(error: Exception) -> str:
 def _until_stopped(work: Callable[[], None]) -> None:
     """Do some work, but leave it behind when the run is interrupted.
 
-    A mirror that hangs keeps a thread in the kernel, where no interrupt reaches it.
+    A mirror that does not answer keeps a thread in the kernel, where no interrupt reaches it.
     """
     done: Future[None] = Future()
 

@@ -89,7 +89,7 @@ def stanzas(pool: Pool, packages: Sequence[Package]) -> list[str]:
 class Recipe:
     """What a tree is made of, and all that decides its bytes.
 
-    `packages` are all that apt shall see, `install` those that it is asked for. Without
+    `packages` are all that apt may see, `install` those that it must install. Without
     `under` the tree begins empty and gets the files of the folder `files` before packages
     are configured; with `under` (a tar made by `make`) packages are added to that tree.
     Paths that match `exclude` and not `include` are never unpacked (dpkg's path-exclude
@@ -152,7 +152,7 @@ def make(
             *_finish(),
             recipe.suite,
             str(tar),
-            # A blank would end the address (sources.list(5)).
+            # A space would end the address (sources.list(5)).
             f"deb [trusted=yes] copy:{quote(str(repo))} ./",
         ]
         _mmdebstrap(words, recipe.epoch, work, listener)

@@ -1,4 +1,4 @@
-"""`lab up`: nodes booted side by side, then the checklist until it holds."""
+"""`lab up`: nodes booted at the same time, then the checklist until it holds."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def wait_for_boot(cluster: Cluster, node: str, limits: Limits, listener: Listene
         if seconds > limits.boot_seconds or state in ("off", "disk full"):
             listener(StageFailed(node, seconds, f"did not get past: {step}"))
             raise StageError(
-                f"the node did not boot (it is {state} and came to: {step}); its console ends with:"
+                f"the node did not boot (it is {state} and reached: {step}); its console ends with:"
                 + cluster.console_tail(node),
                 where=node,
                 log=cluster.files(node).console_log,

@@ -2,7 +2,7 @@
 
 Linux counts for each thread how long it could have run and did not (schedstat, in the
 kernel's Documentation/scheduler/sched-stats.rst), and for a host that is itself a virtual
-machine what its own host took away (`steal`, proc(5)). A host that stood still as a whole
+machine what its own host took away (`steal`, proc(5)). A host that was stopped as a whole
 is seen by this thread's own lateness.
 """
 
@@ -35,12 +35,12 @@ class HostWatch:
         self.longest_wait = 0.0
 
     def __enter__(self) -> HostWatch:
-        """Begin to look."""
+        """Start looking."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Look no more."""
+        """Stop looking."""
         self._ended.set()
         self._thread.join()
 

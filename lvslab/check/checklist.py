@@ -37,7 +37,7 @@ class Finding:
 
 
 def check(cluster: Cluster) -> list[Finding]:
-    """The findings of all nodes and of the client, asked side by side."""
+    """The findings of all nodes and of the client, asked at the same time."""
     machines = [*cluster.lab.nodes, CLIENT]
     with ThreadPoolExecutor(len(machines)) as pool:
         found = pool.map(lambda machine: _examine(cluster, machine), machines)

@@ -29,7 +29,7 @@ _LAST = 1.0  # the owners at the end are those heard in the last second
 _SETTLE_SECONDS = 60.0
 _STILL_SECONDS = 0.1  # less than any limit allows over what the protocols need
 _TRIES = 5
-# All runs start from one checkpoint, where every timer of the guests stands at one place: without a
+# All runs start from one checkpoint, with every timer of the guests at the same place: without a
 # wait of another length before each fault, many runs would measure the same thing many times.
 _PHASES_SECONDS = 2.0  # the longest period that matters: e1000 looks at its link every 2 s
 _GOLDEN = 0.618  # its multiples spread evenly over 0 to 1
@@ -38,7 +38,7 @@ _WORDS = {
     "settled": "requests were lost for",
     "healed": "the last lost request after",
     "back": "the server answers after",
-    "told": "the longest wait in vain",
+    "told": "longest wait until refused",
     "slowest": "slowest page over twice the quiet median",
 }
 
@@ -67,7 +67,7 @@ class Run:
 
     @property
     def ok(self) -> bool:
-        """Whether the run kept every promise."""
+        """Whether the run was within every limit."""
         return not self.problems
 
     def measured(self, experiment: Experiment) -> float:
@@ -130,7 +130,7 @@ class Verdict:
         bound = self.experiment.median
         enough = len(self.runs) >= _MEDIAN_RUNS
         if enough and bound is not None and self.figures[1] > bound:
-            found.append(f"median {self.figures[1]:.2f} s, promised {bound:.2f} s")
+            found.append(f"median {self.figures[1]:.2f} s, limit {bound:.2f} s")
         return list(dict.fromkeys(found))
 
 
@@ -150,8 +150,8 @@ def perform(
     findings = checklist.wait(cluster, _SETTLE_SECONDS)
     if bad := [finding for finding in findings if not finding.ok]:
         raise StageError(
-            f"the cluster is not well before the first experiment: {bad[0].node}: {bad[0].says}",
-            hint="mend it first (lab heal, lab check)",
+            f"the cluster has a problem before the first experiment: {bad[0].node}: {bad[0].says}",
+            hint="heal it first (lab heal, lab check)",
         )
     checkpoint.save(cluster, CHECKPOINT)
     try:
@@ -184,10 +184,10 @@ def phase_of(number: int) -> float:
 def undisturbed(
     cluster: Cluster, experiment: Experiment, start: str = CHECKPOINT, phase: float = 0
 ) -> Run:
-    """`once`, and again if a promise was broken while this host kept the nodes waiting.
+    """`once`, and again if a run was over a limit while this host kept the nodes waiting.
 
-    A busy host only makes a run worse, so one that kept every promise is never repeated, and
-    one that broke a promise on a quiet host neither. What the last of a few tries says counts.
+    A busy host only makes a run worse. So a run within every limit is never repeated, and a run
+    over a limit on a quiet host is not repeated either. The last of a few tries counts.
     """
     for _ in range(_TRIES):
         run = once(cluster, experiment, start, phase)
@@ -262,7 +262,7 @@ def _wait_for_calm(probe: Probe, experiment: Experiment) -> None:
             return
         if now > deadline:
             raise StageError(
-                f"the cluster did not come to rest within {_CALM_LIMIT:.0f} s",
+                f"the cluster did not become calm within {_CALM_LIMIT:.0f} s",
                 where=experiment.name,
                 hint="is this host too busy? lab check shows what is wrong",
             )
@@ -302,12 +302,12 @@ def _timed(
 
 
 def judge(experiment: Experiment, run: Run) -> list[str]:
-    """What the run did not keep of the promises."""
+    """How the run was over its limits, a sentence each."""
     found = []
     measured = run.measured(experiment)
     if measured > experiment.limit:
         words = _WORDS[experiment.measure]
-        found.append(f"{words} {measured:.2f} s, promised {experiment.limit:.2f} s")
+        found.append(f"{words} {measured:.2f} s, limit {experiment.limit:.2f} s")
     for name, seen in run.views.items():
         if name not in experiment.hits and seen.lost:
             found.append(f"{name} lost {seen.lost} of {seen.total} requests and should lose none")
@@ -350,7 +350,7 @@ def _healed(requests: list[Request], seconds: float) -> float:
 
 
 def _told(requests: list[Request], seconds: float) -> float:
-    """How long a client in vain waited for the bad news, at most."""
+    """How long a client waited at most until it was refused."""
     return max((r.ended - r.started for r in _lost(requests, seconds)), default=0.0)
 
 
@@ -379,7 +379,7 @@ def _moves(timeline: list[tuple[float, str, str]], instance: str, after: float) 
     """When a director began to advertise an instance, after a moment.
 
     One that was heard within the time that a backup waits has not stopped: two that
-    advertise side by side, as after a split brain, are no moves.
+    advertise at the same time, as after a split brain, are not moves.
     """
     heard: dict[str, float] = {}
     last, moves = "", []

@@ -197,8 +197,8 @@ class View:
 def view(requests: list[Request], start: float, end: float) -> View:
     """The client's view between two moments.
 
-    The gap is the longest time in which no answer came, so a service that stands still and
-    then answers all at once has one, too; a beat and the time of an answer at least.
+    The gap is the longest time in which no answer came, so a service that stops and then
+    answers everything at once has one, too. It is at least one beat and the time of an answer.
     """
     seen = [r for r in requests if start <= r.started <= end]
     good = [r for r in seen if r.answered]

@@ -48,8 +48,8 @@ class Neighbours(Watcher):
     """Nobody's ARP entry of a service address is wrong once all is well again.
 
     That is `since` seconds after time 0, and, if the addresses come home by themselves later
-    (`after_moves`), not before one second after the last of them moved. Asked are the client
-    and every real server, once a second. Right is whoever holds the address while all is well.
+    (`after_moves`), not before one second after the last of them moved. Once a second
+    the client and every real server are asked. Right is the owner while all is well.
     """
 
     def __init__(self, cluster: Cluster, since: float = 1.0, after_moves: bool = False) -> None:
@@ -57,7 +57,7 @@ class Neighbours(Watcher):
         self._since, self._after_moves = since, after_moves
 
     def struck(self, zero: float) -> None:
-        """Begin to look."""
+        """Start looking."""
         self._first = zero + self._since
         self._looks: list[tuple[float, list[str]]] = []
         self._ended = threading.Event()
@@ -72,7 +72,7 @@ class Neighbours(Watcher):
         looks = [wrong for at, wrong in self._looks if at >= first]
         found = Counter(what for wrong in looks for what in wrong)
         if not looks:
-            return ["the addresses came home too late to ask the neighbours"]
+            return ["the addresses came back too late to ask the neighbours"]
         return [f"{what} ({count} of {len(looks)} looks)" for what, count in found.items()]
 
     def _look(self) -> None:
@@ -171,7 +171,7 @@ _SYNC_SECONDS = 2.5
 
 
 class Established(Watcher):
-    """Connections that stand in the middle of a request before the fault and end it after.
+    """Connections that are in the middle of a request before the fault and end it after.
 
     They are some seconds old then: those of the last two seconds die with their director.
     """
@@ -208,7 +208,7 @@ class SlowClients(Watcher):
     """
 
     def struck(self, zero: float) -> None:
-        """Let them begin."""
+        """Start them."""
         servers = len(self.cluster.lab.nodes_of(Role.REAL_SERVER))
         self._slow = SlowRequests(
             self.cluster.lab, self.cluster.namespace, _SLOW_PER_SERVER * servers

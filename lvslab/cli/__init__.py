@@ -1,1 +1,1 @@
-"""The command line: one module for each verb; all that is shown to the user is decided here."""
+"""The command line: one module for each verb; here it is decided what the user sees."""

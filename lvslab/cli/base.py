@@ -1,4 +1,4 @@
-"""What every verb stands on: the project's folders, the session, and the `verb` decorator."""
+"""What every verb uses: the project's folders, the session, and the `verb` decorator."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Session:
             click.echo(text, color=None if self.color else False)
 
     def tell(self, text: str) -> None:
-        """One line for the user about what goes on: to the listener if any, else on stderr."""
+        """One line for the user about the work: to the listener if any, else on stderr."""
         if self.listener:
             self.listener(Note(text))
         else:
@@ -86,8 +86,8 @@ class Session:
                 self.log = folder / f"{verb}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
                 return self.log.open("w", encoding="utf-8", errors="replace")
         raise LabError(
-            f"no log can be written in {folders[-1]}",
-            hint="free some room, or set LVSLAB_CACHE to a folder that you may write",
+            f"cannot write a log in {folders[-1]}",
+            hint="free some disk space, or set LVSLAB_CACHE to a folder that you may write to",
         )
 
 
@@ -130,7 +130,7 @@ _VERBOSE = click.option(
     is_flag=True,
     expose_value=False,
     callback=_set_verbose,
-    help="Show the output of the programs that are run, too.",
+    help="Also show the output of the programs that are run.",
 )
 _PLAIN = click.option(
     "--no-color",
@@ -146,7 +146,7 @@ as_json = click.option(
     expose_value=False,
     is_eager=True,
     callback=_set_json,
-    help="One JSON object a line on stdout, for programs.",
+    help="Write one JSON object per line on stdout, for programs.",
 )
 
 lab_file = click.option(
@@ -166,7 +166,7 @@ def out_folder(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any
         type=click.Path(path_type=Path, file_okay=False),
         default=ROOT / default,
         show_default=default,
-        help="Where the results go.",
+        help="The folder for the results.",
     )
 
 

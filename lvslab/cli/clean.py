@@ -1,4 +1,4 @@
-"""`clean`: how large the cache is, and what of it may go."""
+"""`clean`: how large the cache is, and what of it can be removed."""
 
 from __future__ import annotations
 
@@ -33,14 +33,12 @@ PARTS = {
     clean --all
     """,
 )
-@click.option(
-    "--stale", is_flag=True, help="Remove all but the newest of each stage, and what was left over."
-)
+@click.option("--stale", is_flag=True, help="Remove all stages except the newest, and leftovers.")
 @click.option("--all", "everything", is_flag=True, help="Remove the whole cache.")
 def clean(stale: bool, everything: bool) -> None:
-    """Show the size of the cache, or empty it. Artifacts and the packages' lock stay.
+    """Show the size of the cache, or empty it. Artifacts and packages.lock stay.
 
-    What a lab runs on stays, too.
+    The disks that a lab uses stay as well.
     """
     from lvslab.run.usage import in_use
 

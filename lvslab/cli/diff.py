@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     """,
 )
 @click.argument("role", type=click.Choice(["director", "real-server"]))
-@click.option("--shipped", is_flag=True, help="Only what ships, not what is dropped.")
+@click.option("--shipped", is_flag=True, help="Show only what ships, not what is dropped.")
 @lab_file
 @as_json
 def diff(role: str, shipped: bool, lab_path: Path) -> None:
-    """Show what the bake of ROLE did to the base tree, and what becomes of it.
+    """Show what the bake of ROLE changed in the base tree, and which changes ship.
 
-    Bakes the role if that has not been done. Each path is shown with the rule that decides
-    about it and why; files that ship with their contents as a unified diff.
+    Bakes the role if this has not been done yet. Each path is shown with its rule and the
+    reason. Files that ship are shown with a unified diff of their contents.
     """
     import tarfile
 

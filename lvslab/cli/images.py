@@ -40,18 +40,18 @@ _MUCH = 5 * 10**9  # bytes of earlier builds in the cache that are worth a line
     type=click.IntRange(1),
     default=os.cpu_count() or 1,
     show_default="the number of cores",
-    help="How many stages run side by side.",
+    help="How many stages run at the same time.",
 )
-@click.option("--offline", is_flag=True, help="Use what the cache has; no network.")
+@click.option("--offline", is_flag=True, help="Use only the cache, no network.")
 @click.option(
     "--mirror",
     metavar="URL",
-    help="The Debian mirror (else LVSLAB_MIRROR, this host's sources, a public one).",
+    help="The Debian mirror. [default: LVSLAB_MIRROR, this host's sources, a public one]",
 )
 @click.option(
     "--acceleration",
     type=click.Choice(["kvm", "tcg"]),
-    help="Do not probe what the virtual machine may use.",
+    help="Use this acceleration in the bake; do not probe.",
 )
 @click.option(
     "--packer",
@@ -59,17 +59,17 @@ _MUCH = 5 * 10**9  # bytes of earlier builds in the cache that are worth a line
     help="Bake with this Packer (1.6 or later) instead of the pinned one.",
 )
 @click.option(
-    "--sign", "key", metavar="KEY", help="Sign SHA256SUMS: the file of an SSH key, or gpg's key id."
+    "--sign", "key", metavar="KEY", help="Sign SHA256SUMS: an SSH key's file, or a gpg key's id."
 )
 @click.option(
     "--per-node",
     is_flag=True,
-    help="An OVA of each node, too: its seed is a second disk, for importers that drop CD-ROMs.",
+    help="Also make an OVA of each node: its seed is a disk, for importers that drop CD-ROMs.",
 )
 @click.option(
     "--check-cache",
     is_flag=True,
-    help="Read all that the cache and the artifacts hold; what is damaged is made anew.",
+    help="Read all files of the cache and the artifacts; make damaged ones again.",
 )
 @click.option("--dry-run", is_flag=True, help="Show which stages would run; make nothing.")
 @lab_file
@@ -89,9 +89,9 @@ def images(
     lab_path: Path,
     out: Path,
 ) -> None:
-    """Make the images: OVAs, seeds and what VMware opens.
+    """Make the images: OVAs, seeds and VMware folders.
 
-    What has not changed since the last time is not made again.
+    What has not changed since the last build is not made again.
     """
     from lvslab import make
     from lvslab.check.made import examine
@@ -154,7 +154,7 @@ def _show(built: Built, this: Session) -> None:
     this.out(f"log:          {_short(this.log)}" if this.log else "")
     old = sum(map(size, stale_parts(this.cache)))
     if old > _MUCH:
-        this.out(f"earlier builds hold {old / 1e9:.0f} GB of the cache: build.py clean --stale")
+        this.out(f"earlier builds use {old / 1e9:.0f} GB of the cache: build.py clean --stale")
 
 
 def _short(path: Path) -> str:

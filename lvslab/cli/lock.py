@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--ignore-valid-until",
     is_flag=True,
-    help="Take an index past its Valid-Until, from a mirror that lags.",
+    help="Accept an index after its Valid-Until, from a mirror that is behind.",
 )
 @lab_file
 @as_json
@@ -78,7 +78,7 @@ def lock(
 
 
 def _old(path: Path) -> Lock | None:
-    """The lock that is there, None if there is none or it cannot be read: an update mends that."""
+    """The lock that is there, None if there is none or it cannot be read: an update fixes that."""
     from lvslab.build import lock as engine
 
     try:

@@ -39,12 +39,12 @@ VERBS = {
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _OTHER_FOLDER = "choose a folder that you may write to"
-_MENDED = {
+_HINTS = {
     errno.EACCES: _OTHER_FOLDER,
     errno.EPERM: _OTHER_FOLDER,
     errno.EROFS: _OTHER_FOLDER,
-    errno.ENOSPC: "free some room there, or choose another folder",
-    errno.EDQUOT: "free some room there, or choose another folder",
+    errno.ENOSPC: "free some disk space there, or choose another folder",
+    errno.EDQUOT: "free some disk space there, or choose another folder",
     errno.EEXIST: "something else has that name: move it away, or choose another folder",
     errno.EISDIR: "a folder has that name: move it away, or choose another folder",
     errno.ENOTDIR: "a part of this path is a file: choose another folder",
@@ -124,7 +124,7 @@ def _run(arguments: Sequence[str] | None, this: Session) -> int:
 
 def of_the_host(error: Exception) -> LabError | None:
     """What the host refused, as an error with its path; None if it was not a path's fault."""
-    if not isinstance(error, OSError) or error.filename is None or error.errno not in _MENDED:
+    if not isinstance(error, OSError) or error.filename is None or error.errno not in _HINTS:
         return None
     path = Path(os.fsdecode(error.filename))
     kind = StageError if error.errno in _NO_ROOM else InputError
@@ -132,7 +132,7 @@ def of_the_host(error: Exception) -> LabError | None:
         error.strerror or str(error),
         # A file that is written whole or not at all has another name meanwhile.
         where=str(path.parent if path.suffix == ".part" else path),
-        hint=_MENDED[error.errno],
+        hint=_HINTS[error.errno],
     )
 
 

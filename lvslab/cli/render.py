@@ -28,7 +28,7 @@ from lvslab.core.files import write_atomic
 def render(folder: Path, lab_path: Path) -> None:
     """Write all rendered texts to DIR (artifacts/render): keepalived.conf, seeds, units, …
 
-    Files of an older rendering that are no longer made stay where they are.
+    Files of an earlier rendering are not removed.
     """
     from lvslab.model import load
     from lvslab.render import everything

@@ -36,20 +36,20 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1,
-    show_default="the number of cores", help="How many stages run side by side.",
+    show_default="the number of cores", help="How many stages run at the same time.",
 )  # fmt: skip
-@click.option("--offline", is_flag=True, help="Use what the cache has; no network.")
+@click.option("--offline", is_flag=True, help="Use only the cache, no network.")
 @click.option("--mirror", metavar="URL", help="The Debian mirror.")
 @click.option(
     "--acceleration", type=click.Choice(["kvm", "tcg"]),
-    help="Do not probe what the virtual machine may use.",
+    help="Use this acceleration in the bake; do not probe.",
 )  # fmt: skip
 @click.option(
     "--work", type=click.Path(path_type=Path, file_okay=False, exists=True),
     default=Path("/var/tmp"), show_default=True,
     help="Where the second build is made (6 GB).",
 )  # fmt: skip
-@click.option("--keep", is_flag=True, help="Keep what was built, to look into it.")
+@click.option("--keep", is_flag=True, help="Keep both builds, to look at them.")
 @lab_file
 @as_json
 def reproduce(

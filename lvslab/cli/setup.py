@@ -24,6 +24,6 @@ from lvslab.core import host
     help="Make the images, start the lab, or run the tests.",
 )
 def setup(group: str) -> None:
-    """Get the programs that this host lacks (root), or say how to (everybody else)."""
+    """Install the programs that this host lacks (root), or show how (other users)."""
     session().ensure(group)
     session().out(f"this host has all that is needed to {host.GROUPS[group]}")

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: no program that a stage has started outlives the run."""
+"""Ctrl-C and SIGTERM: no program that a stage has started lives longer than the run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def watched() -> Iterator[None]:
     """Inside, SIGINT raises KeyboardInterrupt and SIGTERM Terminated, and programs are stopped.
 
     Python runs a signal's handler in the main thread only, which may be waiting for threads
-    that wait for programs; so a thread of its own is told by the C handler (set_wakeup_fd)
+    that wait for programs; so the C handler wakes a thread of its own (set_wakeup_fd)
     and stops the programs.
     """
     told, tell = socket.socketpair()

@@ -25,13 +25,13 @@ _NO_TESTS = 5
     test --fast -- -k model -x
     """,
 )
-@click.option("--fast", is_flag=True, help="Only what needs no virtual machine.")
+@click.option("--fast", is_flag=True, help="Run only the tests that need no virtual machine.")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def test(context: click.Context, fast: bool, arguments: tuple[str, ...]) -> None:
     """Run the test suite. What follows `--` goes to pytest.
 
-    First what needs no virtual machine, on all processors; then the rest, one after the other.
+    First the tests without a virtual machine, on all processors; then the others, one by one.
     """
     session().ensure("test")
     ended = [_pytest("-m", "not vm", "--numprocesses=auto", *arguments)]

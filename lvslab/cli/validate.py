@@ -16,9 +16,9 @@ from lvslab.cli.base import ROOT, lab_file, session, verb
 )
 @lab_file
 def validate(lab_path: Path) -> None:
-    """Check lab.yaml and the roles: all errors at once, and how to mend each.
+    """Check lab.yaml and the roles: show all mistakes, and how to fix each.
 
-    A warning is about a lab that can be built and may give trouble on some hosts.
+    A warning means that the lab can be built, but may cause trouble on some hosts.
     """
     from lvslab.model import load
 

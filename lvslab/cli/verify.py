@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 @click.option(
     "--signers",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Who may have signed SHA256SUMS: allowed_signers of OpenSSH, or a keyring of gpg.",
+    help="The accepted signers of SHA256SUMS: OpenSSH's allowed_signers, or a keyring of gpg.",
 )
-@click.option("--list", "listing", is_flag=True, help="Show all rules and who refuses; no check.")
+@click.option("--list", "listing", is_flag=True, help="Only list the rules, and who refuses.")
 @as_json
 def verify(
     paths: tuple[Path, ...], lab_path: Path | None, signers: Path | None, listing: bool
 ) -> None:
-    """Check OVAs, VMDKs, seeds and .vmx files, ours or others'; a folder means all in it.
+    """Check OVAs, VMDKs, seeds and .vmx files, ours or others', or all of them in a folder.
 
     Without FILE: everything in artifacts/. What is only this lab's style is a warning (!) in
     others' files, and a failure in those of a build or with --lab.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     epilog=epilog("vmware networks --check\nvmware patch ~/vmware/lvs1/lvs1.vmx"),
 )
 def vmware() -> None:
-    """What a host with VMware needs: the lab's networks, and imported machines on them."""
+    """Set up a host with VMware: the lab's networks, and imported machines on them."""
 
 
 @verb(
@@ -30,11 +30,11 @@ def vmware() -> None:
     """,
     group=vmware,
 )
-@click.option("--check", is_flag=True, help="Change nothing, say what is missing.")
+@click.option("--check", is_flag=True, help="Change nothing, only report what is missing.")
 @click.option(
     "--file",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Another file than /etc/vmware/networking.",
+    help="Use another file than /etc/vmware/networking.",
 )
 @click.option(
     "--folder",
@@ -46,7 +46,7 @@ def vmware() -> None:
 def networks(check: bool, file: Path | None, folder: Path | None, lab_path: Path) -> None:
     """Make the lab's VMnets on this Linux host; other networks stay as they are.
 
-    The machines' .vmx files then name these networks as Workstation on Linux does.
+    The .vmx files then name these networks as Workstation on Linux does.
     """
     from lvslab.model import load
     from lvslab.vmware import networks as engine
@@ -79,14 +79,14 @@ def networks(check: bool, file: Path | None, folder: Path | None, lab_path: Path
 @click.option(
     "--role",
     type=click.Choice(["director", "real-server"]),
-    help="What the machine is; else told by its number of cards.",
+    help="The role of the machine. [default: by its number of cards]",
 )
 @click.option(
     "--host",
     type=click.Choice(["windows", "linux", "fusion"]),
-    help="Whose VMware opens it; else this host's (in WSL: windows).",
+    help="The host that opens it. [default: this host; in WSL: windows]",
 )
-@click.option("--check", is_flag=True, help="Change nothing, say what would be.")
+@click.option("--check", is_flag=True, help="Change nothing, only show what would change.")
 @lab_file
 @as_json
 def patch(

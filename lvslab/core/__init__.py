@@ -1,1 +1,1 @@
-"""What every layer stands on: errors, events, files, programs and the stage cache."""
+"""What every layer uses: errors, events, files, programs and the stage cache."""

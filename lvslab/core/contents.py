@@ -43,12 +43,12 @@ class Entry:
         if stat.S_IMODE(now.st_mode) != self.mode:
             return f"has mode {stat.S_IMODE(now.st_mode):04o}, not {self.mode:04o}"
         if self.kind not in ("file", "sparse"):
-            return "" if _SUMS[self.kind](path) == self.sum else "leads elsewhere"
+            return "" if _SUMS[self.kind](path) == self.sum else "points elsewhere"
         if now.st_size != self.state[0]:
             return f"has {now.st_size} bytes, not {self.state[0]}"
         if whole or state(now) != self.state:
             try:
-                return "" if _SUMS[self.kind](path) == self.sum else "has another content"
+                return "" if _SUMS[self.kind](path) == self.sum else "has other content"
             except OSError as error:
                 return f"cannot be read ({error.strerror})"
         return ""

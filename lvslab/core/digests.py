@@ -31,7 +31,7 @@ def state(stat: os.stat_result) -> State:
 
 
 def is_due(checked: float) -> bool:
-    """Whether what was read wholly at `checked` (seconds since 1970) is to be read again."""
+    """Whether a file that was read at `checked` (seconds since 1970) is to be read again."""
     return not 0 <= time.time() - checked < PERIOD_DAYS * 86400
 
 
@@ -83,8 +83,8 @@ class Digests:
     """sha256 by path, kept in the file `store`.
 
     A remembered sum counts while the state of the file is the same, and until it is due again;
-    with `whole` every file is read once in this run. For saving time, not for trust: what must
-    be verified is read again.
+    with `whole` every file is read once in this run. This saves time, it gives no trust: a file
+    that must be verified is read again.
     """
 
     store: Path

@@ -1,6 +1,6 @@
 """Every error a user can meet.
 
-LabError                 what, where, how to mend it, which log; an exit status
+LabError                 what, where, how to fix it, which log; an exit status
 ├── CheckFailed   (1)    a check answered no
 ├── InputError    (2)    lab.yaml, a role or an argument is wrong
 ├── MissingError  (3)    this host lacks something
@@ -16,7 +16,7 @@ class LabError(Exception):
     """An error that is shown to the user without a traceback.
 
     `message` says what is wrong, `where` names the file, stage or node, `hint` says how
-    to mend it and `log` is the file that has the whole story.
+    to fix it and `log` is the file that has the full log.
     """
 
     status = 4
@@ -33,9 +33,9 @@ class LabError(Exception):
     def __str__(self) -> str:
         lines = [f"{self.where}: {self.message}" if self.where else self.message]
         if self.hint:
-            lines.append(f"  to mend it: {self.hint}")
+            lines.append(f"  to fix it: {self.hint}")
         if self.log:
-            lines.append(f"  whole log:  {self.log}")
+            lines.append(f"  full log:  {self.log}")
         return "\n".join(lines)
 
 

@@ -78,7 +78,7 @@ def _remove_as_mmdebstrap(path: Path) -> None:
             [program, "--unshare-helper", "sh", "-c", _REMOVE, "sh", str(path)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,  # that the folder itself is another's is no news
+            stderr=subprocess.DEVNULL,  # that the folder itself belongs to another is known
             start_new_session=True,  # a second Ctrl-C must not end it half way
             check=False,
         )
@@ -124,7 +124,7 @@ def atomic(path: Path) -> Iterator[Path]:
     never half of either.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Each thread its own: two may write the same file side by side.
+    # Each thread its own: two may write the same file at the same time.
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         yield temporary

@@ -47,7 +47,7 @@ _ALL = ("build", "lab", "test")
 NEEDS = (
     Need("dpkg-deb", "dpkg", ("build", "test")),
     Need("mmdebstrap", "mmdebstrap", ("build", "test")),
-    # Without it mmdebstrap goes on and packages' scripts fail unseen: the tree is another one.
+    # Without it mmdebstrap continues and packages' scripts fail unseen: the tree is another one.
     Need("mount", "mount", ("build", "test")),
     Need("newuidmap", "uidmap", _ALL, only_users=True),
     Need(
@@ -147,7 +147,7 @@ def ensure_packages(packages: Iterable[str], why: str, say: Say, log: Path) -> N
     ):
         raise MissingError(
             "apt-get could not install " + " ".join(wanted) + last_lines(log.read_text(), 4),
-            hint="look at the network and at this host's package sources, then try again",
+            hint="check the network and this host's package sources, then try again",
             log=log,
         )
 

@@ -1,9 +1,9 @@
 """Stages by hash: a stage's folder is named by what went into it.
 
-A stage is made in a temporary folder and renamed when it is whole, so what stands under
-its final name is complete, a killed build resumes at the first stage that is missing,
-and an unchanged stage is not run again. Beside the folder is a record of its files' sums: what
-is used again is held against it, and what differs is made anew.
+A stage is made in a temporary folder and renamed when it is complete. So a folder with its final
+name is complete, a killed build continues at the first stage that is missing, and an unchanged
+stage is not run again. Next to the folder is a record of the sums of its files. A stage that is
+used again is compared with it, and made again if something differs.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ _SHORT = 80  # characters
 
 
 def short(value: object) -> object:
-    """A value as it stands in build.json: itself if it is one short word or number, else its sum.
+    """A value as it is in build.json: itself if it is one short word or number, else its sum.
 
     The sum is `digest`'s: that of the value as JSON.
     """
@@ -124,10 +124,11 @@ class NotYetMade(LabError):
 
 @dataclass
 class Stages:
-    """Runs stages into `cache`; `listener` is told; `records` gathers what build.json needs.
+    """Runs stages into `cache`; `listener` gets events; `records` gathers what build.json needs.
 
     In a `dry` run nothing is made: the first stage that is missing raises NotYetMade. With
-    `whole` every file of what is used again is read, not only what looks changed or is due.
+    `whole` every file of a stage that is used again is read, not only files that look changed
+    or are due.
     """
 
     cache: Path
@@ -146,7 +147,7 @@ class Stages:
 
         `inputs` is all that decides the result; `code` names the modules whose source
         text counts as input. `progress(done, total, unit, note)` feeds the live bar.
-        Raises what `make` raises; an OSError becomes a StageError that says how to mend it.
+        Raises what `make` raises; an OSError becomes a StageError that says how to fix it.
         """
         identity = digest({"name": name, "inputs": inputs, "code": source_digest(code)})
         final = self.cache / "stages" / name.replace(" ", "-") / identity
@@ -173,14 +174,14 @@ class Stages:
         return final
 
     def _sound(self, name: str, final: Path) -> bool:
-        """Whether a finished stage is what was made; if not, the user is told."""
+        """Whether a finished stage is what was made; if not, the user is warned."""
         faults = self._faults(final)
         if faults:
             more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
             self.listener(
                 Note(
                     f"the cache is damaged: {name}: {', '.join(faults[:_SHOWN])}{more}; "
-                    f"this stage {'would be' if self.dry else 'is'} made anew",
+                    f"this stage {'would be' if self.dry else 'is'} made again",
                     "warning",
                 )
             )
@@ -214,7 +215,7 @@ class Stages:
     def check_others(self) -> int:
         """Read the stages that this run has not used; how many are sound.
 
-        A damaged one is told, and loses its record: so it is made anew when it is used.
+        A damaged one is reported, and loses its record: so it is made again when it is used.
         """
         used, sound = {record.id for record in self.records}, 0
         for folder in finished(self.cache):
@@ -224,7 +225,7 @@ class Stages:
             sound += not faults
             if faults:
                 text = f"the cache is damaged: {folder.parent.name}: {', '.join(faults[:_SHOWN])}"
-                self.listener(Note(f"{text}; it is made anew when it is used", "warning"))
+                self.listener(Note(f"{text}; it is made again when it is used", "warning"))
                 with suppress(OSError):
                     record_of(folder).unlink(missing_ok=True)
         return sound
@@ -269,17 +270,17 @@ class Stages:
         if not os.access(self.cache, os.W_OK):
             return (
                 f"the cache ({self.cache}) cannot be written: set LVSLAB_CACHE to a folder that "
-                "you may write"
+                "you may write to"
             )
         free, temporary = (shutil.disk_usage(p).free >> 20 for p in (self.cache, gettempdir()))
         return (
             f"{free} MiB are free where the cache is ({self.cache}), {temporary} MiB where "
-            f"temporary files are ({gettempdir()}); free some room, or set LVSLAB_CACHE or TMPDIR "
-            "to a folder with more; finished stages are kept"
+            f"temporary files are ({gettempdir()}); free some disk space, or set LVSLAB_CACHE or "
+            "TMPDIR to a folder with more; finished stages are kept"
         )
 
     def remembered(self, key: object, compute: Callable[[], R]) -> R:
-        """The result of `compute`, computed once for each key, also by threads side by side."""
+        """The result of `compute`, computed once for each key, also by threads at the same time."""
         with self._guard:
             lock = self._locks.setdefault(key, threading.Lock())
         with lock:

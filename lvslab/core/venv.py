@@ -47,7 +47,7 @@ def ensure(cache: Path, lock: Path, say: Callable[[str], None]) -> Path:
     """The environment's folder, made if it is not there.
 
     A second run at the same time waits for the first. Raises MissingError when the host
-    has no `ensurepip` and we are not root, or when the packages cannot be had.
+    has no `ensurepip` and we are not root, or when the packages cannot be fetched.
     """
     place = folder(cache, lock)
     if ready(place):
@@ -105,6 +105,6 @@ def _run(words: list[str], log: Path) -> None:
     if ended.returncode != 0:
         raise MissingError(
             "the Python packages cannot be installed:" + last_lines(log.read_text(), 4),
-            hint="look at the network, the free room and pip's settings, then try again",
+            hint="check the network, the free disk space and pip's settings, then try again",
             log=log,
         )

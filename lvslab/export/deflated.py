@@ -69,7 +69,7 @@ def _zlib() -> ctypes.CDLL:
 def joinable(stream: bytes, room: int) -> bytes:
     """A complete raw deflate stream as one that another can follow, at a byte's end.
 
-    `room` is at least the size of its content. Raises StageError if it is no such stream.
+    `room` is at least the size of its content. Raises StageError if it is not such a stream.
     """
     final, end = _last_block(stream, room)
     data = bytearray(stream[: -(-end // 8)])

@@ -53,7 +53,7 @@ def manifest_name(ovf_name: str) -> str:
 
 
 def manifest(ovf_name: str, ovf_text: str, files: Sequence[Path]) -> str:
-    """The manifest: one line for each file; importers want no blank before the bracket."""
+    """The manifest: one line for each file; importers want no space before the bracket."""
     sums = [(ovf_name, hashlib.sha256(ovf_text.encode()).hexdigest())]
     sums += [(file.name, sha256_file(file)) for file in files]
     return "".join(f"SHA256({name})= {digest}\n" for name, digest in sums)

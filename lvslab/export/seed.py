@@ -84,7 +84,7 @@ def write_disk(iso: Path, disk: Path) -> vmdk.Written:
 
 @contextmanager
 def _clock_stopped_at(epoch: int) -> Iterator[None]:
-    """Give pycdlib a clock that stands still, in UTC: it takes no times as arguments."""
+    """Give pycdlib a clock that does not run, in UTC: it takes no times as arguments."""
     clock = SimpleNamespace(
         time=lambda: float(epoch),
         localtime=time.gmtime,

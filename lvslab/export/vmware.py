@@ -25,7 +25,7 @@ BASE = "base"
 
 
 def base_name(role: str) -> str:
-    """Where a role's base disk stands below the folder."""
+    """Where a role's base disk is below the folder."""
     return f"{BASE}/{role}.vmdk"
 
 
@@ -36,7 +36,7 @@ def write_nodes(
     seeds: Mapping[str, Path],
     texts: Mapping[str, str],
 ) -> None:
-    """Fill `folder`: all of the above but the base disks themselves, which stay where they are.
+    """Fill `folder`: all of the above except the base disks themselves, which stay where they are.
 
     `bases` are the base disks by role, `seeds` the seeds by node; `texts` are further files
     (the .vmx among them) by their path below `folder`. SHA256SUMS covers the base disks

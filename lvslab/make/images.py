@@ -83,7 +83,7 @@ def images(
 
 
 def _alone(cache: Path, listener: Listener) -> AbstractContextManager[None]:
-    """The lock of a cache; nobody needs one that cannot be written, since nothing is made in it."""
+    """The lock of a cache. A cache that cannot be written needs none: nothing is made in it."""
     if os.access(cache, os.W_OK) or not cache.exists():
         return only_one(cache / "lock", "build")
     text = f"the cache ({cache}) cannot be written: what it has is used, nothing is kept in it"
@@ -92,7 +92,7 @@ def _alone(cache: Path, listener: Listener) -> AbstractContextManager[None]:
 
 
 def _check_rest(pipeline: Pipeline) -> None:
-    """Read what of the cache this build had no need of, too, and say how much is sound."""
+    """Also read the part of the cache that this build did not use, and say how much is sound."""
     packages = pipeline.pool.check([*pipeline.lock.packages, packer.PINNED])
     others = pipeline.stages.check_others()
     stages = others + sum(record.cached for record in pipeline.stages.records)
@@ -157,7 +157,7 @@ def _kept(out: Path, listed: Mapping[str, str]) -> dict[str, str]:
 
 
 def _demand_unused(made: Mapping[str, Path], out: Path, digests: Digests) -> None:
-    """Raise StageError if a machine that would be replaced has been run where it stands.
+    """Raise StageError if a machine that would be replaced has been run where it is.
 
     `made` are the artifacts by their names below `out`. VMware writes to a node's disk, makes
     another for each snapshot, and keeps *.lck beside the files of a machine that is open.
@@ -195,23 +195,23 @@ def _placed(
 ) -> Artifact:
     """Copy an artifact out of the cache unless it is there already, byte for byte.
 
-    `promised` is its sum after the last build here: if it should be there already and is not,
-    the user is told.
+    `promised` is its sum after the last build here. If the artifact should be there with this sum
+    and is not, the user is warned.
     """
     digest, size = digests.sha256(source), source.stat().st_size
     fault = _fault(target, digest, digests)
     if fault:
         if promised == digest:
-            listener(Note(f"{target} {fault}; it is placed anew", "warning"))
+            listener(Note(f"{target} {fault}; it is placed again", "warning"))
         try:
             with atomic(target) as temporary:
                 shutil.copy(source, temporary)  # a script stays executable, a base disk read-only
                 if sha256_file(temporary) != digest:
                     raise StageError(
-                        f"the cache is damaged: {source.name} has another content than when it was "
+                        f"the cache is damaged: {source.name} has other content than when it was "
                         "made",
                         where=str(source),
-                        hint="python3 build.py images --check-cache makes it anew",
+                        hint="python3 build.py images --check-cache makes it again",
                     )
         except OSError as error:
             raise StageError(

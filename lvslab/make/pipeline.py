@@ -1,7 +1,7 @@
 """The whole pipeline: the trees of `trees`, and what is exported from them.
 
 Every arrow of the design's pipeline is a stage with an id; these modules say which stage
-needs what, and what may run side by side.
+needs what, and what may run at the same time.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ class Pipeline(Trees):
         return made | {zipped.name: zipped}
 
     def all(self) -> dict[str, Path]:
-        """Every artifact by its name below `artifacts/`, roles side by side."""
+        """Every artifact by its name below `artifacts/`, roles at the same time."""
         with ThreadPoolExecutor(max(1, self.options.jobs)) as executor:
             # What every role needs; the disk tools are ready before the tree is.
             tools_made, packer_made = executor.submit(self.tools), executor.submit(self.packer)

@@ -91,7 +91,7 @@ def source(root: Path) -> Source:
 def _commit(root: Path) -> str:
     """The commit whose checkout `root` is; empty if what decides the artifacts differs from it.
 
-    A folder inside somebody else's repository is no checkout of ours. What git ignores counts
+    A folder inside somebody else's repository is not a checkout of ours. What git ignores counts
     as a difference where `source_files` sums it up.
     """
 

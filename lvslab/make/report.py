@@ -1,6 +1,6 @@
 """build.json: what was built from what, for people, for `reproduce --from`, for the benchmark.
 
-It is JSON with an entry a line. Long values stand in it once: inputs of stages and the roles,
+It is JSON with an entry a line. Long values are in it once: inputs of stages and the roles,
 which are files of the checkout, by their sums; the lock as a table.
 """
 
@@ -160,7 +160,7 @@ def lock_of(table: Mapping[str, Any], where: str) -> Lock:
         raise InputError(
             f"the lock in it is damaged ({error!r})",
             where=where,
-            hint="get this file anew from where it was published",
+            hint="get this file again from where it was published",
         ) from None
 
 

@@ -43,7 +43,7 @@ VMDK = ("lvslab.export.vmdk.layout", "lvslab.export.vmdk.reader", "lvslab.export
 class Options:
     """How this run works: nothing here changes a byte of the result.
 
-    `cache` and `out` are folders; `jobs` bounds the stages that run side by side;
+    `cache` and `out` are folders; `jobs` bounds the stages that run at the same time;
     `circumstances` is what a bake may differ in; `per_node` makes an OVA of each node, too;
     `check_cache` reads all that the cache holds, not only what is due.
     """

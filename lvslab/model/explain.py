@@ -24,7 +24,7 @@ from lvslab.model.schema import Schema, schema_of
 def shape_findings(model: type[Strict], data: Any) -> list[Finding]:
     """All that is wrong with the keys, types and single values of a document.
 
-    The document is taken as JSON would be: strictly ("80" is no number), with text for
+    The document is read as JSON would be: strictly ("80" is no number), with text for
     addresses.
     """
     try:
@@ -201,7 +201,7 @@ def _choices(schema: Schema) -> list[str]:
 
 
 def _schema_at(model: type[Strict], path: Path) -> Schema:
-    """The schema of what stands at a path, with every reference on the way followed."""
+    """The schema of what is at a path, with every reference on the way followed."""
     whole = schema_of(model)
     current = _followed(whole, whole)
     for step in path:

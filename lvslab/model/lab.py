@@ -1,7 +1,7 @@
 """The lab as lab.yaml says it: networks, nodes, VRRP instances, virtual servers.
 
 These classes hold values and answer questions about them; what must hold between
-values is in `rules`, where a value stands in the file is known to `load`.
+values is in `rules`; `load` knows where a value is in the file.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class Node(Strict):
         description="real server: static addresses; director: keepalived's source addresses",
     )
     memory_mib: int = Field(
-        512, ge=256, le=65536, multiple_of=4, description="memory in MiB; VMware counts in fours"
+        512, ge=256, le=65536, multiple_of=4, description="memory in MiB, a multiple of 4"
     )
     cpus: int = Field(1, ge=1, le=16, description="virtual CPUs; hardware version 14 has 16")
 
@@ -124,7 +124,7 @@ class Vrrp(Strict):
         0.21, ge=0.01, le=255, description="between two adverts; version 2: whole seconds"
     )
     preempt_delay_seconds: float = Field(
-        5, ge=0, le=1000, description="how long a director that is back waits for its addresses"
+        5, ge=0, le=1000, description="wait of a director that returns, for its addresses"
     )
     garp_repeat: int = Field(3, ge=1, le=20, description="gratuitous ARPs sent on takeover")
     garp_refresh_seconds: int = Field(
@@ -155,7 +155,7 @@ class Directors(Strict):
     """What all directors have in common."""
 
     source_addresses: Literal["own", "none"] = Field(
-        "own", description="none: the article's letter, no address until VRRP is master"
+        "own", description="none: as in the article, no address until VRRP is master"
     )
     vrrp: Vrrp = Field(Vrrp(), description="adverts and takeover")
     track: Track = Field(Track(), description="the script that watches the real servers' networks")
@@ -169,7 +169,9 @@ class RoutingTable(Strict):
     """A routing table of the real servers: one network, default through a VRRP address."""
 
     id: int = Field(ge=1, le=252, description="number of the table, as in rt_tables")
-    network: NetworkName = Field(description="the network whose addresses answer by this table")
+    network: NetworkName = Field(
+        description="the network whose addresses answer through this table"
+    )
     via: Name = Field(description="the VRRP instance whose address is the gateway")
 
 

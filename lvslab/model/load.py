@@ -1,6 +1,6 @@
-"""lab.yaml and roles/<role>/role.yaml, read and judged; every mistake is reported at once.
+"""lab.yaml and roles/<role>/role.yaml, read and checked; all mistakes are reported together.
 
-A document is judged in three steps: the shape of each value (`explain`), the names that
+A document is checked in three steps: the shape of each value (`explain`), the names that
 point elsewhere (`names`), and what must hold between values (`rules`). If a step finds
 something, what it concerns is left out and the next step looks at the rest.
 """
@@ -106,7 +106,7 @@ def load_all(lab_path: Path, roles_dir: Path) -> tuple[Lab, dict[Role, RoleSpec]
 
 
 def _gather(problems: list[Problem], results: list[_T], read: Any) -> None:
-    """Adds what `read` returns to `results`, or what it complains of to `problems`."""
+    """Adds the result of `read` to `results`, or its problems to `problems`."""
     try:
         results.append(read())
     except BadInput as error:
@@ -158,7 +158,7 @@ def _sound_part(
     findings = findings or shape_findings(Lab, data)
     while findings or dangling(data):
         for finding in findings:
-            whole &= _mended(data, finding)
+            whole &= _corrected(data, finding)
         for reference, path, _ in reversed(dangling(data)):
             whole = False
             _drop(data, path if reference.leaves_entry else path[:2])
@@ -166,7 +166,7 @@ def _sound_part(
     return Lab.model_validate_json(json.dumps(data), strict=True), whole
 
 
-def _mended(data: dict[str, Any], finding: Finding) -> bool:
+def _corrected(data: dict[str, Any], finding: Finding) -> bool:
     """Takes the typo for what was meant (True), or leaves the entry out (False)."""
     *above, last = finding.path or ("",)
     holder = _at(data, tuple(above))
@@ -248,10 +248,10 @@ def _pattern_findings(place: Place, entry: Handled) -> Iterator[Finding]:
     if entry.rule != "rewrite":
         if entry.pattern or entry.replacement:
             what = f"{entry.path} has the rule {entry.rule}, which replaces nothing"
-            yield Finding((*place, "rule"), what, "write `rule: rewrite`, or take the pattern away")
+            yield Finding((*place, "rule"), what, "write `rule: rewrite`, or remove the pattern")
         return
     if not entry.pattern:
-        what = f"{entry.path} shall be rewritten, and no pattern says what"
+        what = f"{entry.path} is to be rewritten, but there is no pattern"
         yield Finding((*place, "rule"), what, "add `pattern` and `replacement`")
     try:
         re.sub(entry.pattern.encode(), entry.replacement.encode(), b"")
@@ -265,25 +265,25 @@ def _repeated(key: str, entries: Iterable[str], field: str = "") -> Iterator[Fin
     for index, entry in enumerate(entries):
         if entry in seen:
             path = (key, index, field) if field else (key, index)
-            yield Finding(path, f"{entry} stands twice in {key}", "keep it once")
+            yield Finding(path, f"{entry} appears twice in {key}", "keep it once")
         seen.add(entry)
 
 
 def _contradictions(role: RoleSpec) -> Iterator[Finding]:
-    """What a role says both ways."""
+    """What a role says twice, in contradiction."""
     for index, unit in enumerate(role.mask):
         if unit in role.enable:
             what = f"{unit} is masked and enabled"
-            yield Finding(("mask", index), what, "take it from one of the two lists")
+            yield Finding(("mask", index), what, "remove it from one of the two lists")
     kept = {entry.path for entry in role.keep}
     for index, entry in enumerate(role.handle):
         if entry.path in kept:
             what = f"{entry.path} is kept as it is and handled ({entry.rule})"
-            yield Finding(("handle", index, "path"), what, "take it from `keep` or from `handle`")
+            yield Finding(("handle", index, "path"), what, "remove it from `keep` or from `handle`")
 
 
 def _merged(common: RoleSpec, role: RoleSpec) -> RoleSpec:
-    """A role with the common one in front; what stands in both stands once."""
+    """A role with the common one in front; an entry of both appears once."""
     joined: dict[str, Any] = {"sysctl": {**common.sysctl, **role.sysctl}}
     for key in ("packages", "enable", "mask", "modules"):
         joined[key] = tuple(dict.fromkeys((*getattr(common, key), *getattr(role, key))))

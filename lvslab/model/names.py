@@ -1,6 +1,6 @@
 """Names in lab.yaml that point to something else in it, and whether that exists.
 
-Works on the raw document, so that a name is judged even if the rest is not in order.
+Works on the raw document, so that a name is checked even if the rest has mistakes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ANY = "*"
 
 @dataclass(frozen=True)
 class Reference:
-    """Where names of a section's entries stand.
+    """Where the names of a section's entries are.
 
     `of_keys`: they are the keys of a mapping, of nodes that have `role`. `leaves_entry`: the
     entry around the name makes sense without it.
@@ -61,7 +61,7 @@ REFERENCES = (
 
 
 def dangling(data: Any) -> list[tuple[Reference, Path, str]]:
-    """Every name that points to nothing: which reference, where it stands, the name."""
+    """Every name that points to nothing: which reference, where it is, the name."""
     found = []
     for reference in REFERENCES:
         known = data.get(reference.section) if isinstance(data, dict) else None
@@ -75,7 +75,7 @@ def dangling(data: Any) -> list[tuple[Reference, Path, str]]:
 
 
 def name_findings(data: Any, doubtful: Collection[str] = ()) -> list[Finding]:
-    """A finding for every name that points to nothing; not into sections that are doubtful."""
+    """A finding for every name that points to nothing, except into sections with mistakes."""
     found = []
     for reference, path, name in dangling(data):
         if reference.section in doubtful:

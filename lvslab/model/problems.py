@@ -1,4 +1,4 @@
-"""What is wrong in a file that the user wrote, where it stands, and what would be right."""
+"""What is wrong in a file that the user wrote, where it is, and what would be right."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lvslab.core.errors import InputError
 
 Path = tuple[str | int, ...]
-"""Where a value stands in a document: keys and list indexes from the top."""
+"""Where a value is in a document: keys and list indexes from the top."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ Unit = Annotated[
     ),
 ]
 AbsolutePath = Annotated[
-    str, shaped(r"^/\S*$", "a path that begins with / and has no blank; *, ? and [] match")
+    str, shaped(r"^/\S*$", "a path that begins with / and has no space; *, ? and [] match")
 ]
 Why = Annotated[str, shaped(r"\S", "a reason, in a few words")]
 SysctlKey = Annotated[
@@ -53,7 +53,7 @@ class Handled(Strict):
         "rewrite: replace what fits a pattern"
     )
     pattern: str = Field(
-        "", description="rewrite: a regular expression of Python, in which ^ and $ are of a line"
+        "", description="rewrite: a regular expression of Python, ^ and $ match at each line"
     )
     replacement: str = Field("", description=r"rewrite: what each match becomes; \1 is a group")
     why: Why = Field(description="why it does not ship as it is")

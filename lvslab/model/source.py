@@ -29,12 +29,12 @@ _CONSTANTS = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 _REMEDIES = {
-    r"found character '\t' that cannot start any token": "indent with blanks, not with tabs",
+    r"found character '\t' that cannot start any token": "indent with spaces, not with tabs",
     "mapping values are not allowed here": (
-        "a key stands at the beginning of its line, and a value that has a colon and a blank "
-        "in it is quoted"
+        "put a key at the beginning of its line, and quote a value that contains a colon "
+        "and a space"
     ),
-    "could not find expected ':'": "a key is followed by a colon and a blank",
+    "could not find expected ':'": "put a colon and a space after a key",
     "expected <block end>, but found '<block mapping start>'": (
         "keys of one mapping begin in the same column"
     ),
@@ -43,14 +43,14 @@ _REMEDIES = {
     "expected ',' or ']'": "close the bracket, or put a comma between the entries",
     "found unexpected end of stream": "close the quote",
     "found undefined alias": "an alias (*name) needs an anchor (&name) before it",
-    "but found another document": "take the line `---` away",
+    "but found another document": "remove the line `---`",
     "but found '<scalar>'": "a quote further up may not be closed",
 }
 
 
 @dataclass(frozen=True)
 class Source:
-    """A YAML file's data (dict, list, str, int, float, bool, None) and where it stands.
+    """A YAML file's data (dict, list, str, int, float, bool, None) and where it is.
 
     `lost` is where something is in the file that is not in the data, because of a problem.
     """
@@ -90,10 +90,10 @@ def read_source(path: FilePath) -> Source:
     except yaml.reader.ReaderError as error:
         line, column = _place(text, int(error.position))
         character = text[int(error.position)]
-        what = f"the character U+{ord(character):04X} must not stand in a YAML file"
-        raise BadInput([Problem(file, line, column, what, "take it away")]) from None
+        what = f"the character U+{ord(character):04X} must not be in a YAML file"
+        raise BadInput([Problem(file, line, column, what, "remove it")]) from None
     except RecursionError:
-        raise BadInput([Problem(file, 1, 1, "nested too deep", "take the brackets away")]) from None
+        raise BadInput([Problem(file, 1, 1, "nested too deeply", "remove the brackets")]) from None
     if node is None:
         raise BadInput(
             [Problem(file, 1, 1, "the file is empty", "copy one from the README or docs")]
@@ -162,7 +162,7 @@ def _plain(text: str) -> Any:
 
 @dataclass
 class _Reader:
-    """Turns composed nodes into data and notes where each value and key stands."""
+    """Turns composed nodes into data and notes where each value and key is."""
 
     file: str
     values: dict[Path, tuple[int, int]] = field(default_factory=dict)
@@ -172,7 +172,7 @@ class _Reader:
     full: bool = False
 
     def value(self, node: yaml.Node, path: Path) -> Any:
-        """The data of a node that stands at `path`."""
+        """The data of a node that is at `path`."""
         self.values[path] = self._mark(node)
         if len(path) > _MAX_DEPTH or len(self.values) > _MAX_VALUES:
             self._too_much(node, path)
@@ -205,7 +205,7 @@ class _Reader:
                 self._wrong(key, (*path, "<<"), what, "write the keys out")
             elif key.value in found:
                 first = self.keys[(*path, key.value)][0]
-                what = f"{key.value} stands here twice, first in line {first}"
+                what = f"{key.value} appears here twice, first in line {first}"
                 right = "keep one of them, or give this one its own name"
                 self._wrong(key, (*path, key.value), what, right)
             else:

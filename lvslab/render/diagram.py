@@ -55,7 +55,7 @@ def shown(words: list[str], limit: int) -> tuple[list[str], str]:
 
 @dataclass
 class _Canvas:
-    """Pieces of SVG in the order of painting: wires first, then what stands over them."""
+    """Pieces of SVG in the order of painting: wires first, then what is over them."""
 
     wires: list[str] = field(default_factory=list)
     dots: list[str] = field(default_factory=list)
@@ -114,7 +114,7 @@ def _polyline(path: str, colour: str, width: float, dash: str = "") -> str:
 
 
 class _Picture:
-    """Where everything stands, and the painting of it."""
+    """Where everything is, and the painting of it."""
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
@@ -241,7 +241,7 @@ class _Picture:
             self.canvas.text(_MARGIN + 112, y + 26, f"{name}, NAT", size=14)
 
     def _host(self) -> None:
-        # beside the middle if a director stands there: two wires in one line look like one
+        # beside the middle if a director is there: two wires in one line look like one
         aside = 70 * (len(self.directors) % 2)
         middle, width = self.left + self.content / 2 + aside, 330
         address = f"{self.lab.networks[self.front].host}/{self.lab.cidr(self.front).prefixlen}"
@@ -255,7 +255,7 @@ class _Picture:
         canvas, y, node = self.canvas, self.director_y, self.lab.nodes[name]
         bottom, middle = y + self.director_height, x + _DIRECTOR / 2
         canvas.box(x, y, _DIRECTOR, self.director_height)
-        size = fitting(name, _DIRECTOR - 96, 24)  # beside it stands the name of a card
+        size = fitting(name, _DIRECTOR - 96, 24)  # beside it is the name of a card
         canvas.text(middle, y + self.name_y, name, size=size, bold=True, anchor="middle")
         canvas.text(middle, y + self.name_y + 19, "director", size=12, colour=GREY, anchor="middle")
         networks = {network: i for i, network in node.interfaces.items()}

@@ -27,7 +27,7 @@ _PROGRAMS = {
     _SYNC: "/usr/local/lib/lvslab/connection-sync",
     _TRACK: "/usr/local/lib/lvslab/arp-watch",
 }
-"""The directors' own units, which lab.yaml may leave out, and the program of each."""
+"""The directors' own units, which lab.yaml may switch off, and the program of each."""
 
 
 def cluster_interfaces(lab: Lab, role: Role) -> dict[str, str]:
@@ -65,7 +65,7 @@ def units(lab: Lab, spec: RoleSpec) -> list[str]:
 
 
 def _left_out(lab: Lab) -> list[str]:
-    """The directors' units that this lab does without."""
+    """The directors' units that this lab does not need."""
     wanted = {_SYNC: keepalived.syncs_connections(lab), _TRACK: bool(keepalived.watches(lab))}
     return [unit for unit, is_wanted in wanted.items() if not is_wanted]
 

@@ -29,7 +29,7 @@ def role_user_data(lab: Lab, spec: RoleSpec) -> str:
 
 
 def bake_seed(lab: Lab, spec: RoleSpec, user: str, public_key: str) -> Seed:
-    """The seed of a bake: the role's user-data and a log-in that lives as long as the bake.
+    """The seed of a bake: the role's user-data and a login that lives as long as the bake.
 
     `user` may log in with the key of `public_key` (one line of OpenSSH's format) and use sudo.
     """
@@ -42,7 +42,7 @@ def bake_seed(lab: Lab, spec: RoleSpec, user: str, public_key: str) -> Seed:
 
 
 def node_seed(lab: Lab, node: str) -> Seed:
-    """The seed of a node: host name, addresses by interface name, log-in.
+    """The seed of a node: host name, addresses by interface name, login.
 
     The instance id follows the content, so a changed seed is applied at the next boot.
     """

@@ -60,7 +60,7 @@ def nics(lab: Lab, node: str) -> Iterator[VmxNic]:
 
 
 def vmx(lab: Lab, node: str) -> str:
-    """The text of `<node>.vmx`; disk and seed stand beside it as `<node>.vmdk`, `<node>.iso`."""
+    """The text of `<node>.vmx`; disk and seed are beside it as `<node>.vmdk`, `<node>.iso`."""
     wires = ", ".join(f"{i} {network}" for i, network in sorted(lab.nodes[node].interfaces.items()))
     return TEMPLATES.get_template("node.vmx.j2").render(
         lab=lab,

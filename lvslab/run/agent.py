@@ -74,7 +74,7 @@ def _answer(wire: socket.socket, number: str, deadline: float) -> Answer:
         wire.settimeout(remaining)
         chunk = wire.recv(65536)
         if not chunk:
-            raise ConnectionResetError("QEMU hung up")
+            raise ConnectionResetError("QEMU closed the connection")
         waiting += chunk
         *lines, waiting = waiting.split(b"\n")
         for line in lines:

@@ -21,18 +21,20 @@ def names(cluster: Cluster) -> dict[str, str]:
 
 
 def save(cluster: Cluster, name: str) -> None:
-    """Keep the running cluster as `name`, an older one of that name is replaced.
+    """Save the running cluster as `name`; an older checkpoint of that name is replaced.
 
-    All nodes stand still before the first is written, so no node has heard what another
+    All nodes are paused before the first is written, so no node has heard what another
     has not yet said. Until the last is written there is no checkpoint of that name. Raises
     InputError for a bad name, or while a fault is in place.
     """
     if not _NAME.fullmatch(name):
-        raise InputError(f"{name!r} is no name", hint="a letter, then letters, digits, - or _")
+        raise InputError(
+            f"{name!r} cannot be a name", hint="a letter, then letters, digits, - or _"
+        )
     if broken := faults.broken(cluster):
         raise InputError(
             "a broken cluster is not saved: " + "; ".join(str(fault) for fault in broken),
-            hint="mend it first: lab heal",
+            hint="heal it first: lab heal",
         )
     nodes = list(cluster.lab.nodes)
     others = {known: at for known, at in names(cluster).items() if known != name}
@@ -47,9 +49,9 @@ def save(cluster: Cluster, name: str) -> None:
 
 
 def restore(cluster: Cluster, name: str) -> None:
-    """Bring the cluster back to the checkpoint `name`: faults mended, nodes as they were.
+    """Bring the cluster back to the checkpoint `name`: faults healed, nodes as they were.
 
-    Every node is started anew in the checkpoint, then all go on together. Raises
+    Every node is started again in the checkpoint, then all continue together. Raises
     InputError if there is no such checkpoint.
     """
     if name not in names(cluster):
@@ -66,7 +68,7 @@ def restore(cluster: Cluster, name: str) -> None:
 def _stand_still_in(cluster: Cluster, node: str, name: str) -> None:
     """A fresh QEMU that loads the checkpoint.
 
-    A QEMU that goes on after `loadvm` never lets its guest's time stamp counter run back
+    A QEMU that continues after `loadvm` never lets its guest's time stamp counter run back
     (cpu_get_ticks in softmmu/cpu-timers.c): the guest would see minutes pass at once, its
     timers would all expire and systemd's watchdogs would kill its own services.
     """

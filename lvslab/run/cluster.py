@@ -156,7 +156,7 @@ class Cluster:
             return
         if known.lab != self.lab or known.settings != settings:
             raise InputError(
-                "the lab runs already, started from another lab.yaml or with other options",
+                "the lab already runs, started from another lab.yaml or with other options",
                 where=self.lab.name,
                 hint="end it first (lab down), or give this one another name in lab.yaml",
             )
@@ -216,7 +216,7 @@ class Cluster:
         )
 
     def launch(self, node: str, load: str | None = None) -> None:
-        """Start a node's QEMU; with `load` it stands still in that checkpoint.
+        """Start a node's QEMU; with `load` it is paused in that checkpoint.
 
         Raises StageError with QEMU's own words.
         """
@@ -263,7 +263,7 @@ class Cluster:
         return pid if self.namespace.has(pid) else None
 
     def node_state(self, node: str) -> NodeState:
-        """Whether a node runs, stands still (because of a full disk, too), or is off."""
+        """Whether a node runs, is paused (also because of a full disk), or is off."""
         if self.process(node) is None:
             return "off"
         with monitor(self.files(node).qmp) as qmp:
@@ -278,11 +278,11 @@ class Cluster:
             self.namespace.kill(pid)
 
     def pause(self, node: str) -> None:
-        """Freeze a node: its processors stand still until `resume`."""
+        """Pause a node: its processors stop until `resume`."""
         self.qmp(node, "stop")
 
     def resume(self, node: str) -> None:
-        """Let a frozen node go on."""
+        """Let a paused node continue."""
         self.qmp(node, "cont")
 
     def qmp(self, node: str, command: str, **arguments: Any) -> Any:
@@ -341,7 +341,7 @@ class Cluster:
     # --- all nodes
 
     def each(self, nodes: Sequence[str], work: Callable[[str], Result]) -> dict[str, Result]:
-        """Do `work` on each node, side by side; the first error is raised after all have ended."""
+        """Do `work` on all nodes at once; the first error is raised after all have ended."""
         if not nodes:
             return {}
         with ThreadPoolExecutor(len(nodes)) as pool:

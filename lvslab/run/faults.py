@@ -1,8 +1,8 @@
-"""Faults of a running lab: made, listed, mended.
+"""Faults of a running lab: made, listed, healed.
 
-What can be asked is asked (QEMU's state, the bridges' ports, systemd in the node); a pulled
-cable is in QEMU only, which does not tell, and a stopped service is a fault only because
-somebody stopped it: those two are kept in the lab's state.
+The state of QEMU, of the bridges' ports and of systemd in the node is asked for. Two faults are
+kept in the lab's state: a pulled cable, because QEMU does not report it, and a stopped service,
+which is a fault only because somebody stopped it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Kind = Literal["off", "paused", "disk full", "carrier", "silent", "multicast", "
 _WORDS: dict[str, str] = {
     "off": "{node} is off",
     "paused": "{node} is paused",
-    "disk full": "{node} stands still, because the disk of this host is full",
+    "disk full": "{node} is paused, because the disk of this host is full",
     "carrier": "{node} {what}: cable pulled",
     "silent": "{node} {what}: frames dropped, link up",
     "multicast": "{node} {what}: hears no VRRP",
@@ -41,7 +41,7 @@ class Fault:
 
 
 def broken(cluster: Cluster) -> list[Fault]:
-    """Everything that is broken on purpose just now."""
+    """Every fault at this moment."""
     return sorted(_machines(cluster) + _ports(cluster) + _kept(cluster))
 
 
@@ -56,7 +56,7 @@ def cut(cluster: Cluster, node: str, interface: str, silent: bool = False) -> No
 
 
 def deafen(cluster: Cluster, nodes: Sequence[str]) -> None:
-    """Keep nodes from hearing others' adverts on every network; unicast goes on.
+    """Keep nodes from hearing others' adverts on every network; unicast still works.
 
     Two directors that are both deaf are a split brain.
     """
@@ -73,9 +73,9 @@ def stop_service(cluster: Cluster, node: str, service: str) -> None:
 
 
 def heal(cluster: Cluster, node: str | None = None, interface: str | None = None) -> list[Fault]:
-    """Mend every fault, or those of one node or interface, and return what was mended.
+    """Heal every fault, or those of one node or interface, and return what was healed.
 
-    A node that is off is started (it boots, and starts its services), one that is paused goes on.
+    A node that is off is started (it boots, and starts its services), one that is paused continues.
     """
     chosen = [
         fault
@@ -85,7 +85,7 @@ def heal(cluster: Cluster, node: str | None = None, interface: str | None = None
     for fault in chosen:
         # a node that was off starts its services by itself
         if fault.kind != "service" or fault in _kept(cluster):
-            _mend(cluster, fault)
+            _heal_one(cluster, fault)
     return chosen
 
 
@@ -101,7 +101,7 @@ def start(cluster: Cluster, node: str) -> bool:
 
 
 def reapply(cluster: Cluster, node: str) -> None:
-    """Pull the cables that are out on a node whose QEMU was started anew.
+    """Pull the cables that are out on a node whose QEMU was started again.
 
     Those that its .vmx has not connected, and those that were pulled before.
     """
@@ -116,16 +116,16 @@ def reapply(cluster: Cluster, node: str) -> None:
 
 
 def forget(cluster: Cluster) -> None:
-    """Mend what a checkpoint does not hold (cables, ports) before its nodes go on."""
+    """Heal what a checkpoint does not hold (cables, ports) before its nodes continue."""
     for fault in _kept(cluster):
         if fault.kind == "carrier":
             _carrier(cluster, fault.node, fault.what, True)
     _keep(cluster, [])
     for fault in _ports(cluster):
-        _mend(cluster, fault)
+        _heal_one(cluster, fault)
 
 
-def _mend(cluster: Cluster, fault: Fault) -> None:
+def _heal_one(cluster: Cluster, fault: Fault) -> None:
     if fault.kind in ("off", "paused", "disk full"):
         start(cluster, fault.node)
     elif fault.kind == "silent":

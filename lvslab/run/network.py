@@ -1,6 +1,6 @@
 """The lab's wires: a bridge for each VMnet, a tap for each NIC, the client's address.
 
-Frames are lost on purpose by the Linux bridge alone, because every kernel with bridges can
+Only the Linux bridge drops frames on purpose, because every kernel with bridges can do this
 (filters of tc or nftables, and the bridge's VLANs, are options that a host may lack).
 """
 

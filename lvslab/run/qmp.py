@@ -29,7 +29,7 @@ class Qmp:
         self.execute("qmp_capabilities")
 
     def close(self) -> None:
-        """Hang up; QEMU goes on."""
+        """Close the connection; QEMU continues."""
         self._file.close()
         self._socket.close()
 

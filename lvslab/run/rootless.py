@@ -3,7 +3,7 @@
 A keeper, a process that only sleeps, holds three namespaces as long as the user has labs: a
 user namespace, a mount namespace with a /run of its own (there `ip netns` has its names) and
 an empty network namespace, because nobody but root may come back to the host's own. Each verb
-of the lab starts itself anew inside, and goes on as root would: all that it makes there
+of the lab starts itself again inside, and continues as root would: all that it makes there
 belongs to the user namespace. See user_namespaces(7) and nsenter(1).
 """
 
@@ -33,7 +33,7 @@ _HINT = (
 
 
 def enter() -> None:
-    """For root nothing; anybody else's command starts anew, as root of the user's namespaces.
+    """For root nothing. The command of any other user starts again, as root of its namespaces.
 
     Raises MissingError if this host has no taps, or does not let ordinary users have what a lab
     needs, and InputError if the folder for the labs' state belongs to somebody else.
@@ -44,12 +44,12 @@ def enter() -> None:
         return
     if not os.access(_TUN, os.R_OK | os.W_OK):
         raise MissingError(
-            f"a lab needs taps, and {_TUN} is open to root only here", hint="run it as root"
+            f"a lab needs taps, and only root may open {_TUN} on this host", hint="run it as root"
         )
     root = own_root()
     with _locked(root):
         keeper = _kept(root) or _keep(root)
-    _start_anew(keeper, root)
+    _start_again(keeper, root)
 
 
 def leave() -> None:
@@ -64,7 +64,7 @@ def leave() -> None:
             root.rmdir()
 
 
-def _start_anew(keeper: int, root: Path) -> NoReturn:
+def _start_again(keeper: int, root: Path) -> NoReturn:
     nsenter = program("nsenter")
     words = ["--preserve-credentials", "--user", "--mount", "--net", "--wd=" + str(Path.cwd())]
     command = [str(nsenter), f"--target={keeper}", *words, sys.executable, *sys.orig_argv[1:]]

@@ -44,9 +44,9 @@ def own_root() -> Path:
     there = root.lstat()
     if there.st_uid != os.geteuid() or not stat.S_ISDIR(there.st_mode):
         raise InputError(
-            "this folder is somebody else's",
+            "this folder belongs to somebody else",
             where=str(root),
-            hint=f"remove it, or name another one with {STATE_VARIABLE}",
+            hint=f"remove it, or set {STATE_VARIABLE} to another folder",
         )
     return root
 
@@ -124,7 +124,7 @@ class LabState:
             raise InputError(
                 "this path is too long for a socket (unix(7))",
                 where=str(folder / "console"),
-                hint=f"name a folder with a shorter path with {STATE_VARIABLE}",
+                hint=f"set {STATE_VARIABLE} to a folder with a shorter path",
             )
         return NodeFiles(folder)
 

@@ -48,11 +48,11 @@ def seed(this: vmx.VmxMachine, node: str) -> Path:
         raise InputError(
             "no CD-ROM with an image is connected at power-on, so the machine has no seed",
             where=f"{node}.vmx",
-            hint=f'it wants ide1:0.fileName = "{node}.iso" and ide1:0.startConnected = "TRUE"',
+            hint=f'set ide1:0.fileName = "{node}.iso" and ide1:0.startConnected = "TRUE"',
         )
     if not this.cdrom.is_file():
         raise InputError(
-            f"there is no CD-ROM image ({this.cdrom})", where=f"{node}.vmx", hint="build it anew"
+            f"there is no CD-ROM image ({this.cdrom})", where=f"{node}.vmx", hint="build it again"
         )
     return this.cdrom
 
@@ -68,7 +68,7 @@ def rewired(lab: Lab, machines: dict[str, vmx.VmxMachine]) -> Lab:
         for nic in machine.nics:
             if nic.vnet not in lab.networks:
                 raise InputError(
-                    f"{nic.interface} is on {nic.vnet}, which is no network of the lab",
+                    f"{nic.interface} is on {nic.vnet}, which is not a network of the lab",
                     where=f"{name}.vmx",
                 )
         nodes[name] = lab.nodes[name].model_copy(
@@ -115,7 +115,7 @@ def _known(devices: Mapping[str, Device], name: str, what: str, node: str) -> De
     """QEMU's device for VMware's. Raises InputError if there is none."""
     if name not in devices:
         raise InputError(
-            f"{what} is {name!r}, which cannot be had here",
+            f"{what} is {name!r}, which QEMU does not have",
             where=f"{node}.vmx",
             hint=f"virtualDev can be {', '.join(devices)}",
         )

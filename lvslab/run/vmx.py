@@ -68,7 +68,7 @@ class VmxMachine:
 
 
 def settings(text: str) -> dict[str, str]:
-    """Keys in lower case and values; what is no setting is passed over, as VMware does."""
+    """Keys in lower case and values; what is not a setting is ignored, as VMware does."""
     found = {}
     for line in lines(text):
         if match := LINE.match(line.rstrip("\r\n")):
@@ -99,7 +99,7 @@ def demand_readable(values: Mapping[str, str], path: Path) -> None:
         raise InputError(
             "this machine is encrypted: only VMware can read its settings",
             where=str(path),
-            hint="take the encryption away in VMware (VM settings, Options, Access Control)",
+            hint="remove the encryption in VMware (VM settings, Options, Access Control)",
         )
 
 

@@ -25,11 +25,11 @@ def run(lab: Lab, machines: Path, *, check: bool, file: Path = FILE) -> str:
     `machines` is the folder of the machines whose .vmx files then name devices of Linux; it
     need not be there.
     One definition, one program: teachers hand out the same script. Raises CheckFailed with
-    what is missing, MissingError if this is no Linux host with VMware or rights are missing.
+    what is missing, MissingError if this is not a Linux host with VMware or rights are missing.
     """
     if not sys.platform.startswith("linux"):
         raise MissingError(
-            "this is no Linux host", hint="use networks.ps1 of the bundle, or see docs/import.md"
+            "this is not a Linux host", hint="use networks.ps1 of the bundle, or see docs/import.md"
         )
     with tempfile.TemporaryDirectory(prefix="lvslab-") as folder:
         script = Path(folder) / NETWORKS_SH
@@ -47,5 +47,5 @@ def run(lab: Lab, machines: Path, *, check: bool, file: Path = FILE) -> str:
     if done.returncode != CheckFailed.status:
         raise LabError(f"{NETWORKS_SH} ended with status {done.returncode}: {complaint}")
     said = "\n".join(filter(None, (done.stdout.strip(), complaint)))
-    hint = "as root, without --check, makes them" if check and _IN_USE not in said else ""
+    hint = "run it as root, without --check" if check and _IN_USE not in said else ""
     raise CheckFailed(f"not all networks are as the lab needs them:\n{said}", hint=hint)

@@ -62,7 +62,7 @@ def patch(
     """Connect the machine's cards as its role is wired; with `dry` only say what would change.
 
     The guest counts its interfaces by PCI slot, so that is how cards are matched with the
-    role's. The role is told by the number of cards unless it is given. The old file is kept
+    role's. The role follows from the number of cards unless it is given. The old file is kept
     beside the new one, which has its owner, group and mode; of a symbolic link the target is
     changed. A machine that is connected already is not touched. Raises InputError, and
     CheckFailed if the machine is open, runs or is suspended.

@@ -17,7 +17,7 @@ SETTLED = 14  # rounds: the first of them is where the time of SETTLE begins
 
 
 class Clock:
-    """A clock that goes only when it is told to."""
+    """A clock that runs only when it is set."""
 
     def __init__(self) -> None:
         self.now = 100.0

@@ -88,7 +88,7 @@ def test_two_runs_at_once_make_one_environment(no_packages: Path, tmp_path: Path
     assert len([path for path in (cache / "venv").iterdir() if path.is_dir()]) == 1
 
 
-def test_a_half_made_environment_is_made_anew(no_packages: Path, tmp_path: Path) -> None:
+def test_a_half_made_environment_is_made_again(no_packages: Path, tmp_path: Path) -> None:
     lock = no_packages / "requirements.lock"
     place = venv.folder(tmp_path / "cache", lock)
     (place / "bin").mkdir(parents=True)
@@ -116,7 +116,7 @@ def test_another_lock_is_another_environment(tmp_path: Path) -> None:
     assert venv.folder(tmp_path, lock) != one
 
 
-def test_packages_that_cannot_be_had(tmp_path: Path) -> None:
+def test_packages_that_no_index_has(tmp_path: Path) -> None:
     lock = "setuptools==1.0 --hash=sha256:" + "0" * 64 + "\n"
     project = copy_of_the_project(tmp_path / "project", lock=lock)
     nowhere = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path), "PIP_CONFIG_FILE": os.devnull}
@@ -124,8 +124,8 @@ def test_packages_that_cannot_be_had(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert "error: the Python packages cannot be installed:" in done.stderr
     assert "No matching distribution found for setuptools==1.0" in done.stderr
-    assert "to mend it: look at the network, the free room and pip's settings" in done.stderr
-    assert f"whole log:  {tmp_path}/cache/log/venv.log" in done.stderr
+    assert "to fix it: check the network, the free disk space and pip's settings" in done.stderr
+    assert f"full log:  {tmp_path}/cache/log/venv.log" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -167,7 +167,7 @@ def test_a_user_without_a_home(for_everybody: Path) -> None:
     )
     assert done.returncode == 3
     assert done.stderr == (
-        "error: Could not determine home directory.\n  to mend it: set LVSLAB_CACHE to a folder\n"
+        "error: Could not determine home directory.\n  to fix it: set LVSLAB_CACHE to a folder\n"
     )
 
 
@@ -233,7 +233,7 @@ def test_a_user_is_given_one_command(group: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("bare")
-def test_another_distribution_is_told_the_programs(
+def test_another_distribution_is_shown_the_programs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(host, "has_apt", lambda: False)
@@ -295,7 +295,7 @@ def test_a_real_user_without_rights(for_everybody: Path) -> None:
     packages = NOTHING_FOUND["lab"].removesuffix(" ovmf")
     assert done.stdout.splitlines() == [
         f"to start the lab in QEMU, this host needs: {packages}",
-        "  to mend it: sudo apt-get update && sudo apt-get install --no-install-recommends -y "
+        "  to fix it: sudo apt-get update && sudo apt-get install --no-install-recommends -y "
         + packages,
     ]
 

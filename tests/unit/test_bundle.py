@@ -226,7 +226,7 @@ def test_streams_of_another_compressor_can_be_joined(level: int) -> None:
 
 
 @pytest.mark.parametrize("broken", [b"", b"\x07", b"no deflate", bytes(range(200, 256))])
-def test_what_is_no_whole_stream_is_refused(broken: bytes) -> None:
+def test_what_is_not_a_whole_stream_is_refused(broken: bytes) -> None:
     with pytest.raises(StageError, match="not a whole deflate stream"):
         deflated.joinable(broken, 1 << 16)
 

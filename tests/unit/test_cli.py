@@ -161,14 +161,14 @@ def test_bad_usage_is_status_2(
 @pytest.mark.parametrize(
     ("what", "status", "shown"),
     [
-        ("check", 1, "error: lvs1: the VIP is away\n  to mend it: lab heal\n"),
+        ("check", 1, "error: lvs1: the VIP is away\n  to fix it: lab heal\n"),
         (
             "input",
             2,
-            "error: lab.yaml:3:5: no such network: VMnet7\n  to mend it: one of: VMnet1\n",
+            "error: lab.yaml:3:5: no such network: VMnet7\n  to fix it: one of: VMnet1\n",
         ),
-        ("missing", 3, "error: the program xyz is not installed\n  to mend it: install it\n"),
-        ("stage", 4, "error: bake director: the disk is full\n  whole log:  /a/log\n"),
+        ("missing", 3, "error: the program xyz is not installed\n  to fix it: install it\n"),
+        ("stage", 4, "error: bake director: the disk is full\n  full log:  /a/log\n"),
         ("plain", 4, "error: something else\n"),
     ],
 )
@@ -183,8 +183,8 @@ def test_a_defect_shows_no_traceback_but_logs_it(tmp_path: Path) -> None:
     assert done.returncode == 4
     assert done.stderr.splitlines()[1:] == [
         "error: unexpected: ZeroDivisionError: a defect",
-        "  to mend it: this is a defect of lvslab: please report it with the log",
-        f"  whole log:  {log}",
+        "  to fix it: this is a defect of lvslab: please report it with the log",
+        f"  full log:  {log}",
     ]
     assert "Traceback (most recent call last)" in log.read_text()
     assert "qemu: a line of the guest" in log.read_text()

@@ -1,4 +1,4 @@
-"""What the host refuses is told with its path and a way out; it is no defect."""
+"""What the host refuses is reported with its path and a way out; it is not a defect."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_file_in_the_way_of_the_results(
     said = capsys.readouterr().err.splitlines()
     assert said[0].startswith(f"error: {tmp_path}/file/in/it")
     assert said[0].endswith(": Not a directory")
-    assert said[1] == "  to mend it: a part of this path is a file: choose another folder"
+    assert said[1] == "  to fix it: a part of this path is a file: choose another folder"
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_a_file_in_the_way_of_the_results(
     [
         (errno.EACCES, 2, "choose a folder that you may write to"),
         (errno.EROFS, 2, "choose a folder that you may write to"),
-        (errno.ENOSPC, 4, "free some room there, or choose another folder"),
+        (errno.ENOSPC, 4, "free some disk space there, or choose another folder"),
         (errno.EEXIST, 2, "something else has that name: move it away, or choose another folder"),
         (errno.EISDIR, 2, "a folder has that name: move it away, or choose another folder"),
     ],
@@ -42,7 +42,7 @@ def test_what_the_host_says_of_a_path(number: int, status: int, hint: str) -> No
     error = main.of_the_host(OSError(number, os.strerror(number), "/out/.lab.svg.7-8.part"))
     assert isinstance(error, InputError | StageError)
     assert error.status == status
-    assert str(error) == f"/out: {os.strerror(number)}\n  to mend it: {hint}"
+    assert str(error) == f"/out: {os.strerror(number)}\n  to fix it: {hint}"
 
 
 @pytest.mark.parametrize(

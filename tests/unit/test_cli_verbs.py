@@ -73,7 +73,7 @@ def test_a_missing_program_is_status_3(
     shown = capsys.readouterr()
     assert "error: to make the images, this host needs: dpkg mmdebstrap mount uidmap " in shown.err
     assert (
-        "  to mend it: sudo apt-get update && sudo apt-get install --no-install-recommends -y "
+        "  to fix it: sudo apt-get update && sudo apt-get install --no-install-recommends -y "
         "dpkg mmdebstrap mount uidmap debian-archive-keyring qemu-system-x86 qemu-utils "
         "openssh-client\n"
     ) in shown.err
@@ -114,7 +114,7 @@ def test_verify_refuses_the_seed_of_another_node(
     assert re.match(r"error: \d+ of \d+ rules are broken \(", shown.err)
 
 
-def test_verify_of_what_is_no_ova(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_of_what_is_not_an_ova(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     junk = tmp_path / "junk.ova"
     junk.write_text("junk")
     assert main.main(["verify", str(junk)]) == 1

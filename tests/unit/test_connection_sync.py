@@ -26,7 +26,7 @@ def sync() -> ModuleType:
     return loaded(PROGRAM)
 
 
-def test_established_connections_to_addresses_held_here_are_told(sync: ModuleType) -> None:
+def test_established_connections_to_addresses_held_here_are_reported(sync: ModuleType) -> None:
     packed = list(sync.connections(TABLE, {"192.168.50.1"}))
     assert [one.hex() for one in packed] == [
         "00" "06" "0024" "00000000" "0001" "8d3e" "0050" "0050" "00000000" "00000383"

@@ -63,15 +63,15 @@ def another_link(folder: Path) -> None:
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut short": (lambda f: os.truncate(f / "plain", 100), "plain has 100 bytes, not 7000"),
-    "a byte": (lambda f: swap(f / "plain"), "plain has another content"),
-    "a byte of a disk": (lambda f: swap(f / "disk.raw", 3 << 20), "disk.raw has another content"),
-    "a byte in a hole": (lambda f: swap(f / "disk.raw"), "disk.raw has another content"),
+    "a byte": (lambda f: swap(f / "plain"), "plain has other content"),
+    "a byte of a disk": (lambda f: swap(f / "disk.raw", 3 << 20), "disk.raw has other content"),
+    "a byte in a hole": (lambda f: swap(f / "disk.raw"), "disk.raw has other content"),
     "gone": (lambda f: (f / "plain").unlink(), "plain is gone"),
     "added": (lambda f: (f / "sub/more").touch(), "sub/more was added"),
     "mode": (lambda f: (f / "sub/program").chmod(0o644), "sub/program has mode 0644, not 0755"),
     "folder gone": (lambda f: (f / "sub/empty").rmdir(), "sub/empty is gone"),
     "kind": (another_kind, "plain is of another kind"),
-    "link": (another_link, "link leads elsewhere"),
+    "link": (another_link, "link points elsewhere"),
 }  # fmt: skip
 
 
@@ -104,7 +104,7 @@ def test_what_a_disk_does_is_seen_when_all_is_read(
         "lvslab.core.contents.state", lambda s: before if s.st_ino == now.st_ino else state(s)
     )
     assert made.faults(folder, whole=False) == []
-    assert made.faults(folder, whole=True) == ["plain has another content"]
+    assert made.faults(folder, whole=True) == ["plain has other content"]
 
 
 def test_what_cannot_be_read_is_a_fault(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

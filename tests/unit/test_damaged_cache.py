@@ -1,4 +1,4 @@
-"""A damaged cache: whatever is broken in it, the artifacts are right and the user is told."""
+"""A damaged cache: whatever is broken in it, the artifacts are right and the user is warned."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Build:
         (folder,) = (f for f in finished(self.cache) if f.parent.name == name)
         return folder
 
-    def demand_mended(self, said: str, *warnings: str) -> None:
+    def demand_fixed(self, said: str, *warnings: str) -> None:
         """The artifacts are right, these warnings and no others were given, and never again."""
         assert [line for line in said.splitlines() if line.startswith("warning: ")] == [
             f"warning: {warning}" for warning in warnings
@@ -94,7 +94,7 @@ def build(
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut short": (lambda file: os.truncate(file, 100), "{} has 100 bytes, not {}"),
-    "a byte": (swap, "{} has another content"),
+    "a byte": (swap, "{} has other content"),
     "gone": (Path.unlink, "{} is gone"),
 }
 STAGES = {
@@ -109,22 +109,22 @@ STAGES = {
     ("name", "kind"),
     [*((name, "a byte") for name in STAGES), ("ova-director", "cut short"), ("seeds", "gone")],
 )
-def test_a_damaged_file_is_said_and_made_anew(build: Build, name: str, kind: str) -> None:
+def test_a_damaged_file_is_reported_and_made_again(build: Build, name: str, kind: str) -> None:
     damage, said = DAMAGE[kind]
     file = build.stage(name) / STAGES[name]
     size = file.stat().st_size
     damage(file)
     fault = said.format(STAGES[name], size)
-    shown = f"the cache is damaged: {name.replace('-', ' ')}: {fault}; this stage is made anew"
-    build.demand_mended(build(), shown)
+    shown = f"the cache is damaged: {name.replace('-', ' ')}: {fault}; this stage is made again"
+    build.demand_fixed(build(), shown)
 
 
 def test_what_a_bad_disk_did_is_seen_when_all_is_read(build: Build) -> None:
     shown = []
     for name, file in sorted(STAGES.items()):
         rot(build.stage(name), file)
-        what = f"{name.replace('-', ' ')}: {file} has another content"
-        shown.append(f"warning: the cache is damaged: {what}; this stage is made anew")
+        what = f"{name.replace('-', ' ')}: {file} has other content"
+        shown.append(f"warning: the cache is damaged: {what}; this stage is made again")
     assert "warning" not in build()  # the cheap look cannot see it
     said = build("--check-cache").splitlines()
     assert sorted(line for line in said if line.startswith("warning")) == sorted(shown)
@@ -137,10 +137,10 @@ def test_what_a_bad_disk_did_never_leaves_the_cache(build: Build) -> None:
     rot(build.stage("ova-director"), "director.ova")
     (build.out / "ova/director.ova").unlink()
     said = build(status=4)
-    assert "the cache is damaged: director.ova has another content than when it was made" in said
-    assert "to mend it: python3 build.py images --check-cache makes it anew" in said
+    assert "the cache is damaged: director.ova has other content than when it was made" in said
+    assert "to fix it: python3 build.py images --check-cache makes it again" in said
     assert not (build.out / "ova/director.ova").exists()
-    assert "this stage is made anew" in build("--check-cache")
+    assert "this stage is made again" in build("--check-cache")
     assert whole(build.out) == build.right
 
 
@@ -149,10 +149,10 @@ def test_all_is_read_after_a_week(build: Build, monkeypatch: pytest.MonkeyPatch)
     assert "warning" not in build()
     later = time.time() + PERIOD_DAYS * 86400 + 60
     monkeypatch.setattr(time, "time", lambda: later)
-    build.demand_mended(
+    build.demand_fixed(
         build(),
-        "the cache is damaged: ova director: director.ova has another content; "
-        "this stage is made anew",
+        "the cache is damaged: ova director: director.ova has other content; "
+        "this stage is made again",
     )
 
 
@@ -165,19 +165,19 @@ RECORD: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("kind", RECORD)
-def test_a_damaged_record_makes_its_stage_anew(build: Build, kind: str) -> None:
+def test_a_damaged_record_makes_its_stage_again(build: Build, kind: str) -> None:
     RECORD[kind](record_of(build.stage("ova-director")))
-    build.demand_mended(
+    build.demand_fixed(
         build(),
         "the cache is damaged: ova director: the record of its sums is missing or damaged; "
-        "this stage is made anew",
+        "this stage is made again",
     )
 
 
 @pytest.mark.parametrize("kind", RECORD)
 def test_a_damaged_memory_of_sums_costs_time_only(build: Build, kind: str) -> None:
     RECORD[kind](build.cache / "digests.json")
-    build.demand_mended(build())
+    build.demand_fixed(build())
 
 
 def test_many_damaged_files_are_counted(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_many_damaged_files_are_counted(tmp_path: Path) -> None:
     Stages(tmp_path, said.append).run("tree", {}, many)
     assert [event.text for event in said if isinstance(event, Note)] == [
         "the cache is damaged: tree: 0 has 7 bytes, not 1, 1 has 7 bytes, not 1, "
-        "2 has 7 bytes, not 1 and 2 more; this stage is made anew"
+        "2 has 7 bytes, not 1 and 2 more; this stage is made again"
     ]
 
 
@@ -203,12 +203,12 @@ def test_a_dry_run_says_it_and_touches_nothing(build: Build) -> None:
     assert main([*WORDS, "--dry-run"]) == 0
     said = build.capsys.readouterr()
     assert "would run  ova director" in said.out
-    assert "director.ova has another content; this stage would be made anew" in said.err
+    assert "director.ova has other content; this stage would be made again" in said.err
     assert sha256_file(file) == broken
 
 
 def test_what_another_made_meanwhile_is_taken_with_its_own_record(tmp_path: Path) -> None:
-    """Two processes that make one stage side by side: `lab up` twice."""
+    """Two processes that make one stage at the same time: `lab up` twice."""
 
     other = tmp_path / "other"
 
@@ -228,11 +228,11 @@ def test_what_another_made_meanwhile_is_taken_with_its_own_record(tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_artifact_is_said_and_placed_anew(build: Build, kind: str) -> None:
+def test_a_damaged_artifact_is_reported_and_placed_again(build: Build, kind: str) -> None:
     file = build.out / "ova/director.ova"
     DAMAGE[kind][0](file)
     fault = "is gone" if kind == "gone" else "is not what was built"
-    build.demand_mended(build(), f"{file} {fault}; it is placed anew")
+    build.demand_fixed(build(), f"{file} {fault}; it is placed again")
 
 
 def test_an_artifact_that_a_bad_disk_changed_is_seen_when_all_is_read(
@@ -247,8 +247,8 @@ def test_an_artifact_that_a_bad_disk_changed_is_seen_when_all_is_read(
         digests, "state", lambda stat: before if stat.st_ino == inode else really(stat)
     )
     assert "warning" not in build()
-    shown = f"{file} is not what was built; it is placed anew"
-    build.demand_mended(build("--check-cache"), shown)
+    shown = f"{file} is not what was built; it is placed again"
+    build.demand_fixed(build("--check-cache"), shown)
 
 
 # --- a cache that cannot be written
@@ -277,7 +277,7 @@ def test_a_cache_that_cannot_be_written_is_used(read_only: Build) -> None:
 
 
 @needs_mounts
-def test_damage_that_cannot_be_mended_ends_the_build(build: Build) -> None:
+def test_damage_that_cannot_be_fixed_ends_the_build(build: Build) -> None:
     swap(build.stage("ova-director") / "director.ova")
     shutil.rmtree(build.out)
     subprocess.run(["mount", "--bind", build.cache, build.cache], check=True)
@@ -286,14 +286,14 @@ def test_damage_that_cannot_be_mended_ends_the_build(build: Build) -> None:
         said = build(status=4)
     finally:
         subprocess.run(["umount", build.cache], check=True)
-    assert "the cache is damaged: ova director: director.ova has another content" in said
+    assert "the cache is damaged: ova director: director.ova has other content" in said
     assert "Read-only file system" in said
     assert "set LVSLAB_CACHE to a folder that you may write" in said
     assert not whole(build.out)
-    build.demand_mended(
+    build.demand_fixed(
         build(),
-        "the cache is damaged: ova director: director.ova has another content; "
-        "this stage is made anew",
+        "the cache is damaged: ova director: director.ova has other content; "
+        "this stage is made again",
     )
 
 
@@ -311,7 +311,7 @@ def test_packages_are_read_too(tmp_path: Path, mirror: Mirror) -> None:
     assert listening.check([good, cut, absent]) == 1
     assert said == [
         Note(
-            "the cache is damaged: b.deb has another content; it is fetched when needed "
+            "the cache is damaged: b.deb has other content; it is fetched when needed "
             f"({listening.path(cut)})",
             "warning",
         )
@@ -336,10 +336,10 @@ def test_check_cache_reads_what_this_build_does_not_use(build: Build) -> None:
     kept.write_bytes(b"not Packer")
     said = build("--check-cache")
     assert (
-        "warning: the cache is damaged: lab-disk-director: result has another content; "
-        "it is made anew when it is used"
+        "warning: the cache is damaged: lab-disk-director: result has other content; "
+        "it is made again when it is used"
     ) in said
-    assert "packer_1.6.6+ds2-1+b1_amd64.deb has another content; it is fetched when needed" in said
+    assert "packer_1.6.6+ds2-1+b1_amd64.deb has other content; it is fetched when needed" in said
     assert "the whole cache was read: " in said
     assert "0 packages are sound" in said
     assert not kept.exists()
@@ -363,7 +363,7 @@ def disks(tmp_path: Path) -> tuple[Path, Path, Path]:
     return raw, base, child
 
 
-def test_a_damaged_raw_disk_of_the_lab_is_made_anew(
+def test_a_damaged_raw_disk_of_the_lab_is_made_again(
     disks: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:
     raw, _, child = disks
@@ -374,7 +374,7 @@ def test_a_damaged_raw_disk_of_the_lab_is_made_anew(
     assert again.read_bytes() == raw.read_bytes()
     assert [event.text for event in said if isinstance(event, Note)] == [
         "the cache is damaged: lab disk lvs1: disk.raw has 4096 bytes, not 1048576; "
-        "this stage is made anew"
+        "this stage is made again"
     ]
 
 

@@ -149,6 +149,6 @@ def test_the_student_sheet_is_the_one_in_the_zip(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
-def test_no_import_is_said_to_have_been_seen(path: Path) -> None:
+def test_no_import_is_claimed_to_be_seen(path: Path) -> None:
     claims = r"(?i)\b(we|was) (tested|tried|imported) (in|on|with) (VMware|Workstation|Fusion|ESXi)"
     assert not re.search(claims, path.read_text())

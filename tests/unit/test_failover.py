@@ -27,7 +27,7 @@ def test_healed_is_from_the_faults_end_to_the_last_lost_request() -> None:
     assert failover._healed([request(6, error=REFUSED)], 5) == 0, "after the watch"
 
 
-def test_told_is_how_long_a_client_waited_in_vain() -> None:
+def test_told_is_how_long_a_client_waited_until_refused() -> None:
     requests = [request(1, 0.8), request(2, 0.02, REFUSED), request(3, 0.9, "no answer")]
     assert failover._told(requests, 5) == pytest.approx(0.9)
     assert failover._told(requests[:2], 5) == pytest.approx(0.02)

@@ -31,7 +31,7 @@ def cloud(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_first_boot_that_was_cut_short_begins_anew(cloud: Path) -> None:
+def test_a_first_boot_that_was_cut_short_begins_again(cloud: Path) -> None:
     assert "was cut short" in first_boot("begin", cloud)
     assert [path.name for path in cloud.iterdir()] == ["instances"]
     assert list((cloud / "instances").iterdir()) == []
@@ -52,7 +52,7 @@ def test_the_end_of_a_later_boot_writes_nothing(cloud: Path) -> None:
     assert mark.stat().st_mtime_ns == before
 
 
-def test_another_seed_cut_short_after_a_whole_one_begins_anew(cloud: Path) -> None:
+def test_another_seed_cut_short_after_a_whole_one_begins_again(cloud: Path) -> None:
     """A machine that first had no seed keeps that boot, and repeats the one with the seed."""
     first_boot("end", cloud)
     (cloud / "instances/lvs2").mkdir()

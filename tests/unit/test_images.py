@@ -76,7 +76,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_a_dry_run_looks_at_every_artifact(
     lab: Lab, specs: dict[Role, RoleSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After another log-in the images are the same; seeds, and what has them inside, are not."""
+    """After another login the images are the same; seeds, and what has them inside, are not."""
     for stage in ("ova", "sbom", "base_vmdk", "vmdk"):
         monkeypatch.setattr(Pipeline, stage, lambda this, role: tmp_path / role)
     options = Options(tmp_path, tmp_path / "out")
@@ -127,7 +127,7 @@ def test_the_build_of_one_role_keeps_what_the_other_has(
     assert "ova/real-server.ova: OK" in checked.stdout
 
 
-def test_a_machine_that_was_run_where_it_stands_is_not_replaced(
+def test_a_machine_that_was_run_in_place_is_not_replaced(
     lab: Lab, specs: dict[Role, RoleSpec], quick: Path, tmp_path: Path
 ) -> None:
     options = Options(tmp_path / "cache", quick)
@@ -139,7 +139,7 @@ def test_a_machine_that_was_run_where_it_stands_is_not_replaced(
         images(lab, specs, options, silent)
     assert str(caught.value) == (
         f"{quick}/vmware: this build would replace a machine that has been run here: "
-        "lvs1/lvs1.vmdk\n  to mend it: close it, copy this folder if its state matters, then "
+        "lvs1/lvs1.vmdk\n  to fix it: close it, copy this folder if its state matters, then "
         "remove it; or build into another folder with --out"
     )
     assert disk.read_text() == "the work of a class"

@@ -102,12 +102,12 @@ def test_a_thread_is_back_home_after_an_error(namespace: Namespace) -> None:
     assert inode() == home
 
 
-def test_a_namespace_that_is_gone_is_told() -> None:
+def test_a_namespace_that_is_gone_is_reported() -> None:
     with pytest.raises(StageError, match="this lab is not running"), Namespace("none").inside():
         pass
 
 
-def test_a_host_without_taps_for_users_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_without_taps_for_users_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(MissingError, match="a lab needs taps") as caught:
@@ -161,7 +161,7 @@ def test_an_ordinary_user_has_a_lab_too_and_its_keeper_ends_with_it(tmp_path: Pa
     assert "sleep" not in cmdline(int(keeper))
 
 
-def test_a_host_without_user_namespaces_is_told(
+def test_a_host_without_user_namespaces_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     refusing = tmp_path / "unshare"
@@ -178,7 +178,7 @@ def test_a_host_without_user_namespaces_is_told(
 
 def test_a_folder_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    with pytest.raises(InputError, match="somebody else's"):
+    with pytest.raises(InputError, match="belongs to somebody else"):
         LabState("x").create()
 
 
@@ -325,19 +325,19 @@ def test_a_program_that_fails_is_an_error_with_its_last_lines(port: Path) -> Non
         agent.check(port, ["sh", "-c", "exit 3"], timeout=10)
 
 
-def test_a_node_that_does_not_answer_is_told(tmp_path: Path) -> None:
+def test_a_node_that_does_not_answer_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="the node does not answer") as caught:
         agent.ask(tmp_path / "lvs1" / "agent", ["true"], timeout=1)
     assert caught.value.where == "lvs1"
     assert caught.value.hint == "look at its console: lab console lvs1"
 
 
-def test_a_monitor_that_is_gone_is_told(tmp_path: Path) -> None:
+def test_a_monitor_that_is_gone_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="its QEMU does not answer"), monitor(tmp_path / "n/qmp"):
         pass
 
 
-# int 13h, AH=3: write the sector at 0:7C00 to the first disk; then stand still.
+# int 13h, AH=3: write the sector at 0:7C00 to the first disk; then halt.
 WRITES = bytes.fromhex("b80103 b90100 ba8000 bb007c cd13 ebfe").ljust(510, b"\0") + b"\x55\xaa"
 
 
@@ -357,7 +357,7 @@ def bare_machine(lab: Lab, namespace: Namespace, *more: str | Path) -> Cluster:
 
 
 @root_only
-def test_a_node_that_a_full_disk_stops_is_told(
+def test_a_node_that_a_full_disk_stops_is_reported(
     lab: Lab, namespace: Namespace, tmp_path: Path
 ) -> None:
     """A boot sector writes to a disk whose host has no room (ENOSPC, once)."""
@@ -391,7 +391,7 @@ def test_qemu_itself_is_asked_paused_and_killed(lab: Lab, namespace: Namespace) 
 
 
 @root_only
-def test_a_port_in_use_is_told(lab: Lab, namespace: Namespace, tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported(lab: Lab, namespace: Namespace, tmp_path: Path) -> None:
     """By a program that a user runs as the client, inside the namespace."""
     cluster = Cluster(lab)
     cluster.namespace = namespace
@@ -434,15 +434,15 @@ def test_a_stale_process_id_is_nobody(lab: Lab) -> None:
 # --- names
 
 
-def test_a_node_that_does_not_exist_is_told(lab: Lab) -> None:
+def test_a_node_that_does_not_exist_is_reported(lab: Lab) -> None:
     with pytest.raises(InputError, match="there is no node lvs9") as caught:
         Cluster(lab).files("lvs9")
     assert caught.value.hint == "the nodes are: lvs1, lvs2, rs1, rs2"
 
 
-def test_a_bad_or_unknown_checkpoint_is_told(lab: Lab) -> None:
+def test_a_bad_or_unknown_checkpoint_is_reported(lab: Lab) -> None:
     cluster = Cluster(lab)
-    with pytest.raises(InputError, match="'a b' is no name"):
+    with pytest.raises(InputError, match="'a b' cannot be a name"):
         checkpoint.save(cluster, "a b")
     with pytest.raises(InputError, match="there is no checkpoint x"):
         checkpoint.restore(cluster, "x")
@@ -466,12 +466,12 @@ def test_a_lab_in_a_folder_of_somebody_else_is_not_touched(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    with pytest.raises(InputError, match="somebody else's"), Cluster(lab).changing():
+    with pytest.raises(InputError, match="belongs to somebody else"), Cluster(lab).changing():
         pass
     assert list(Cluster(lab).state.folder.parent.iterdir()) == []
 
 
-def test_a_path_that_is_too_long_for_a_socket_is_told(
+def test_a_path_that_is_too_long_for_a_socket_is_reported(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(state, "runtime_root", lambda: tmp_path / ("deep" * 30))
@@ -500,8 +500,8 @@ def test_a_node_that_was_off_starts_its_services_by_itself(
     cluster = Cluster(lab)
     done = off(cluster, monkeypatch)
     cluster.state.save("faults", [("service", "rs1", "apache2")])
-    mended = [str(fault) for fault in faults.heal(cluster, "rs1")]
-    assert mended == ["rs1 is off", "rs1: apache2 stopped"]
+    healed = [str(fault) for fault in faults.heal(cluster, "rs1")]
+    assert healed == ["rs1 is off", "rs1: apache2 stopped"]
     assert done == [("launch", "rs1")]
     assert cluster.state.load("faults") == []
 
@@ -559,7 +559,7 @@ def test_the_checkpoint_of_failover_is_its_own(
 ) -> None:
     monkeypatch.setattr(host, "ensure", lambda *_: None)
     assert main.main(["lab", "save", failover.CHECKPOINT]) == 2
-    assert "take another name" in capsys.readouterr().err
+    assert "choose another name" in capsys.readouterr().err
 
 
 def test_a_lab_that_never_ran_has_nothing_to_end(
@@ -602,7 +602,7 @@ def test_the_gap_is_from_the_last_answer_to_the_next() -> None:
     assert found.gap_end == pytest.approx(0.91)
 
 
-def test_a_service_that_stands_still_and_then_answers_all_has_a_gap() -> None:
+def test_a_service_that_pauses_and_then_answers_all_has_a_gap() -> None:
     late = asked(*[True] * 100)
     for request in late[30:60]:
         request.ended = late[60].started
@@ -685,7 +685,7 @@ def judged(lab: Lab, lost: int, owner: str = "lvs2") -> failover.Run:
 def test_a_run_within_its_limit_is_green_and_beyond_it_red(lab: Lab) -> None:
     experiment = experiments.everything(lab)["crash"]
     assert failover.judge(experiment, judged(lab, 30)) == []
-    assert failover.judge(experiment, judged(lab, 80)) == ["longest gap 1.62 s, promised 1.20 s"]
+    assert failover.judge(experiment, judged(lab, 80)) == ["longest gap 1.62 s, limit 1.20 s"]
     assert failover.judge(experiment, judged(lab, 30, "lvs1")) == [
         f"{name} is advertised by lvs1, not lvs2" for name in lab.vrrp_instances
     ]
@@ -737,7 +737,7 @@ def test_the_median_of_many_runs_is_bounded_and_that_of_one_is_not(lab: Lab) -> 
     crash = experiments.everything(lab)["crash"]
     slow = judged(lab, 45)
     assert failover.Verdict(crash, [slow]).problems == []
-    assert failover.Verdict(crash, [slow] * 20).problems == ["median 0.92 s, promised 0.80 s"]
+    assert failover.Verdict(crash, [slow] * 20).problems == ["median 0.92 s, limit 0.80 s"]
 
 
 def test_a_lab_with_slower_adverts_is_held_to_what_it_can_do(lab: Lab) -> None:
@@ -778,13 +778,13 @@ def test_owners_need_a_wire_that_was_heard(lab: Lab) -> None:
     assert wire.owners(lab, [], 0) == {name: [] for name in lab.vrrp_instances}
 
 
-def test_a_server_that_does_not_come_back_in_time_is_told(lab: Lab) -> None:
+def test_a_server_that_does_not_come_back_in_time_is_reported(lab: Lab) -> None:
     experiment = experiments.everything(lab)["server-return"]
     found = judged(lab, 0)
     found.owners = {name: [owner] for name, owner in experiment.owners.items()}
     for requests in found.requests.values():
         requests[:] = [Request(at / 5, True, at / 5 + 0.01, "rs2") for at in range(-5, 30)]
-    late = ["the server answers after 5.00 s, promised 3.00 s"]
+    late = ["the server answers after 5.00 s, limit 3.00 s"]
     assert failover.judge(experiment, found) == late
     for requests in found.requests.values():
         requests[12].server = "rs1"

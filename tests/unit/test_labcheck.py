@@ -256,7 +256,7 @@ def command(tmp_path: Path, lab: Lab, *words: str) -> subprocess.CompletedProces
     )
 
 
-def test_a_machine_that_is_not_in_the_lab_is_told(tmp_path: Path, lab: Lab) -> None:
+def test_a_machine_that_is_not_in_the_lab_is_reported(tmp_path: Path, lab: Lab) -> None:
     done = command(tmp_path, lab, "--node", "stranger")
     assert done.returncode == 2
     assert done.stderr == (
@@ -264,7 +264,7 @@ def test_a_machine_that_is_not_in_the_lab_is_told(tmp_path: Path, lab: Lab) -> N
     )
 
 
-def test_a_missing_list_is_told(tmp_path: Path, lab: Lab) -> None:
+def test_a_missing_list_is_reported(tmp_path: Path, lab: Lab) -> None:
     done = command(tmp_path, lab, "--expect", "/nowhere.json")
     assert done.returncode == 2
     assert done.stderr.startswith("labcheck: /nowhere.json cannot be read: ")

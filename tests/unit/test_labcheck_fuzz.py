@@ -49,7 +49,7 @@ def typed(path: Path, machine: str, monkeypatch: pytest.MonkeyPatch, *words: str
 
 
 def told(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """The one sentence on stderr: what, where, and how to mend it."""
+    """The one sentence on stderr: what, where, and how to fix it."""
     said = capsys.readouterr()
     assert said.out == ""
     [line] = said.err.splitlines()
@@ -85,7 +85,7 @@ def of_machine(path: tuple[Any, ...], machine: str) -> bool:
     return path[:1] == ("client",) if machine == "client" else path[:2] == ("nodes", machine)
 
 
-def test_a_list_cut_off_anywhere_is_told(
+def test_a_list_cut_off_anywhere_is_reported(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = checklist.text(lab)
@@ -101,7 +101,7 @@ def test_a_list_cut_off_anywhere_is_told(
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_list_that_lacks_something_is_told(
+def test_a_list_that_lacks_something_is_reported(
     lab: Lab,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -132,7 +132,7 @@ _FREE = ("kernel", "interfaces", "tables")
 
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("words", [[], ["--json"]])
-def test_a_list_with_other_types_is_told(
+def test_a_list_with_other_types_is_reported(
     lab: Lab,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -173,7 +173,7 @@ def test_the_list_s_test_is_what_finds_it(
     capsys.readouterr()
 
 
-def test_a_role_it_does_not_know_is_told(
+def test_a_role_it_does_not_know_is_reported(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     everything = checklist.expectations(lab)

@@ -50,7 +50,7 @@ def test_a_package_that_nobody_asks_for_any_more_stops_the_build(
     with pytest.raises(InputError) as caught:
         locks.check(locks.load(LOCK), lab, {Role.REAL_SERVER: narrower}, LOCK)
     assert caught.value.message == (
-        "the lock is older than what it locks: role real-server no longer asks for nano, php8.4-fpm"
+        "the lock is out of date: role real-server no longer asks for nano, php8.4-fpm"
     )
 
 

@@ -193,7 +193,7 @@ def test_an_expired_release_is_refused_unless_that_is_ignored(
     archive.publish(valid=-86400)
     error = refused(archive, lab, specs, work)
     assert "expired" in error.message
-    assert error.hint == "the mirror lags; try another --mirror, or --ignore-valid-until"
+    assert error.hint == "the mirror is behind; try another --mirror, or --ignore-valid-until"
     assert resolve(archive, lab, specs, work, ignore=True).epoch == DATE
 
 
@@ -287,7 +287,7 @@ def test_what_is_refused_leaves_the_lock_as_it_was(
 
 
 @pytest.mark.parametrize("text", [None, "", "<<<<<<< ours\n", '{"packages": []}\n'])
-def test_a_lock_that_cannot_be_read_is_made_anew(
+def test_a_lock_that_cannot_be_read_is_made_again(
     archive: Archive, lock: Path, capsys: pytest.CaptureFixture[str], text: str | None
 ) -> None:
     if text is not None:

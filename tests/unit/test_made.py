@@ -53,7 +53,7 @@ def test_only_what_is_new_is_looked_at(lab: Lab, out: Path, tmp_path: Path) -> N
 
 
 def test_what_is_refused_is_refused_again(lab: Lab, out: Path, tmp_path: Path) -> None:
-    """The second run makes nothing anew, and must not end well for that."""
+    """The second run makes nothing again, and must not end well for that."""
     (out / "rs1.iso").write_bytes(bytes(100_000))
     events: list[Event] = []
     for _ in range(2):

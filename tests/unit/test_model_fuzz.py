@@ -1,4 +1,4 @@
-"""Whatever stands in lab.yaml, it is a lab or it is told what is wrong: never a traceback."""
+"""Whatever is in lab.yaml, it is a lab or an error says what is wrong: never a traceback."""
 
 from __future__ import annotations
 

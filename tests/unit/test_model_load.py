@@ -33,7 +33,7 @@ def complaints(error: load.BadInput, below: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("case", LAB_CASES, ids=lambda case: case["case"])
-def test_a_bad_lab_is_told_in_full(case: dict[str, Any], tmp_path: Path) -> None:
+def test_a_bad_lab_is_reported_in_full(case: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "lab.yaml"
     path.write_text(changed((BAD / "lab.yaml").read_text(), case["change"]))
     with pytest.raises(load.BadInput) as caught:
@@ -47,7 +47,7 @@ def test_a_bad_lab_is_told_in_full(case: dict[str, Any], tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("case", ROLE_CASES, ids=lambda case: case["case"])
-def test_a_bad_role_is_told_in_full(case: dict[str, Any], tmp_path: Path) -> None:
+def test_a_bad_role_is_reported_in_full(case: dict[str, Any], tmp_path: Path) -> None:
     for role in ("common", "director"):
         if role in case:
             (tmp_path / role).mkdir()
@@ -152,10 +152,10 @@ def test_mistakes_of_the_lab_and_of_all_roles_at_once(tmp_path: Path) -> None:
         (b"name: caf\xe9\n", "lab.yaml:1:10: the byte 0xE9 is not UTF-8; save the file as UTF-8"),
         (
             b"a: 1\nname: x\x00y\n",
-            "lab.yaml:2:8: the character U+0000 must not stand in a YAML file; take it away",
+            "lab.yaml:2:8: the character U+0000 must not be in a YAML file; remove it",
         ),
         (b"x" * (2 << 20), "lab.yaml: larger than 1 MiB; give the path of another file"),
-        (b"[" * 5000, "lab.yaml:1:1: nested too deep; take the brackets away"),
+        (b"[" * 5000, "lab.yaml:1:1: nested too deeply; remove the brackets"),
     ],
 )
 def test_files_that_cannot_be_read(content: bytes | None, says: str, tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_files_that_cannot_be_read(content: bytes | None, says: str, tmp_path: P
     assert complaints(caught.value, tmp_path) == [says]
 
 
-def test_a_file_that_is_no_mapping(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_mapping(tmp_path: Path) -> None:
     path = tmp_path / "lab.yaml"
     path.write_text("- lvs1\n- lvs2\n")
     with pytest.raises(load.BadInput) as caught:
@@ -176,7 +176,7 @@ def test_a_file_that_is_no_mapping(tmp_path: Path) -> None:
     assert only.startswith("lab.yaml:1:1: the file is a list; it must be a mapping with the keys")
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_file(tmp_path: Path) -> None:
     with pytest.raises(load.BadInput, match="cannot be read: Is a directory"):
         load.load_lab(tmp_path)
 

@@ -166,7 +166,7 @@ def test_a_key_that_ssh_keygen_made_is_taken(
     assert said(Lab.model_validate(lab.model_dump() | {"login": login})) == []
 
 
-def test_a_node_without_interfaces_is_told_so(lab: Lab) -> None:
+def test_a_node_without_interfaces_is_reported(lab: Lab) -> None:
     bare = lab.nodes["rs1"].model_copy(update={"interfaces": {}})
     told = said(lab.model_copy(update={"nodes": lab.nodes | {"rs1": bare}}))
     assert "rs1 has no interface eth1; it has no interface at all" in told

@@ -20,7 +20,7 @@ from lvslab.make import Pipeline
 from lvslab.render.packer import BakeTemplate, bake_template
 from lvslab.render.texts import Seed
 
-# A fake: today's Packer and its plugins cannot be had where the tests run.
+# A fake: today's Packer and its plugins cannot be fetched where the tests run.
 FAKE = """#!/bin/sh
 if [ "$1" = version ]; then echo "Packer v{version}"; exit; fi
 echo "$@ $PACKER_PLUGIN_PATH" >> {calls}
@@ -105,7 +105,7 @@ def test_today_s_packer_fetches_the_plugin_first(tmp_path: Path) -> None:
     assert 'version = "= 1.1.0"' in wanted
 
 
-def test_a_program_that_is_no_packer_is_named(tmp_path: Path) -> None:
+def test_a_program_that_is_not_a_packer_is_named(tmp_path: Path) -> None:
     fake = tmp_path / "packer"
     fake.write_text("#!/bin/sh\necho hello\n")
     fake.chmod(0o755)

@@ -153,7 +153,7 @@ def test_the_verb_makes_them_and_says_so(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The whole verb but for the trees; what was asked for can be built again from build.json."""
+    """The whole verb except the trees; what was asked for can be built again from build.json."""
     small.stand_in(monkeypatch)
     out = tmp_path / "artifacts"
     assert "ova/lvs1.ova" not in shown(capsys, "--out", str(out))

@@ -150,7 +150,7 @@ def test_an_emptied_file_has_mode_owner_and_attributes_of_the_base(trees: Trees)
         Entry("fifo", 0o666, 0, 0),
     ],
 )
-def test_what_is_no_file_cannot_be_emptied(trees: Trees, new: Entry) -> None:
+def test_what_is_not_a_file_cannot_be_emptied(trees: Trees, new: Entry) -> None:
     old = trees.old("/etc/a")
     for change in (Change("/etc/a", "changed", old, new), Change("/etc/x", "added", None, new)):
         with pytest.raises(StageError) as caught:
@@ -178,7 +178,7 @@ def test_a_rewritten_file_ships_without_what_a_bake_leaves_by_chance(trees: Tree
 def test_a_rule_to_rewrite_that_finds_nothing_declares_nothing(trees: Trees) -> None:
     with pytest.raises(StageError) as caught:
         trees.ship(rewriting("made on", ""), trees.changed("/etc/a"))
-    assert "changed /etc/a (the rule `rewrite` finds nothing that fits)" in str(caught.value)
+    assert "changed /etc/a (the rule `rewrite` finds nothing that matches)" in str(caught.value)
     with pytest.raises(StageError, match="the rule `rewrite` is for regular files"):
         trees.ship(rewriting("made on", ""), trees.removed("/etc/a"))
 

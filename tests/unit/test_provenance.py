@@ -109,7 +109,7 @@ def checkout(folder: Path) -> Path:
 @pytest.mark.parametrize("change", ["build.py", "lvslab/a.py", "roles/director/role.yaml"])
 def test_a_changed_source_is_another_source(tmp_path: Path, change: str) -> None:
     before = provenance.source(checkout(tmp_path))
-    (tmp_path / "lvslab/__pycache__/a.pyc").write_text("compiled anew")
+    (tmp_path / "lvslab/__pycache__/a.pyc").write_text("compiled again")
     (tmp_path / "README.md").write_text("words")
     assert provenance.source(tmp_path) == before
     (tmp_path / change).chmod(0o755)

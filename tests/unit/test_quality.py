@@ -100,7 +100,7 @@ def layer_of(module: str) -> int | None:
 
 
 def wrong_imports(top: Path) -> list[str]:
-    """Every import below `top`/lvslab of something that stands later in the order."""
+    """Every import below `top`/lvslab of something that comes later in the order."""
     found = []
     for path in sorted((top / "lvslab").rglob("*.py")):
         relative = path.relative_to(top)

@@ -46,7 +46,7 @@ def test_it_is_small_for_the_default_lab(values: Mapping[str, Any]) -> None:
     assert len(text(values)) <= LIMIT, shares
 
 
-def test_no_script_stands_in_it(values: Mapping[str, Any]) -> None:
+def test_no_script_is_in_it(values: Mapping[str, Any]) -> None:
     for stage in values["stages"]:
         for key, value in stage["inputs"].items():
             assert len(str(value)) <= 80, (stage["name"], key)
@@ -88,7 +88,7 @@ def no_columns(table: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("damage", [short_row, far_group, no_columns])
-def test_a_damaged_lock_is_said(damage: Any) -> None:
+def test_a_damaged_lock_is_reported(damage: Any) -> None:
     table = json.loads(json.dumps(lock_table(locks.load(LOCK))))
     damage(table)
     with pytest.raises(InputError, match="the lock in it is damaged") as caught:
@@ -114,7 +114,7 @@ def test_another_form_is_refused_with_its_commit(tmp_path: Path) -> None:
     assert Build.load(tmp_path / "build.json").report["form"] == FORM
 
 
-def test_a_role_that_differs_is_said(values: dict[str, Any]) -> None:
+def test_a_role_that_differs_is_reported(values: dict[str, Any]) -> None:
     first = Build(json.loads(text(values)))
     other = values | {"roles": values["roles"] | {"director": "0" * 64}}
     assert compare(first, first).notes == ()

@@ -159,7 +159,7 @@ def load(folder: Path) -> Build:
 
 
 def differences(twins: tuple[Path, Path]) -> list[tuple[str, str, str]]:
-    """Stage, file and lines of every difference, after the reports are written anew."""
+    """Stage, file and lines of every difference, after the reports are written again."""
     for folder in twins:
         report(folder)
     found = compare(load(twins[0]), load(twins[1])).differences
@@ -218,7 +218,7 @@ def content_at(disk: Path, content: bytes) -> int:
         (lambda disk: 0, "the boot sector or the partition table"),
     ],
 )
-def test_a_disk_that_differs_is_shown_by_what_stands_there(
+def test_a_disk_that_differs_is_shown_by_what_is_there(
     twins: tuple[Path, Path], offset: Callable[[Path], int], shown: str
 ) -> None:
     place = stage(twins[1], "disk director")
@@ -310,7 +310,7 @@ def test_of_a_published_build_the_sums_alone_are_compared(twins: tuple[Path, Pat
     assert (found.stage, found.file) == ("artifacts", "ova/director.ova")
 
 
-def test_inputs_that_differ_are_said(twins: tuple[Path, Path]) -> None:
+def test_inputs_that_differ_are_reported(twins: tuple[Path, Path]) -> None:
     report(twins[0], source={"sha256": "9", "commit": "abc"})
     report(twins[1], tools={"deflate": "0.9"}, lock={"sha256": "3"})
     assert compare(load(twins[0]), load(twins[1])).notes == (
@@ -329,9 +329,9 @@ def test_a_role_alone_leaves_out_what_all_roles_share(twins: tuple[Path, Path]) 
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"artifacts": {}}'])
-def test_what_is_no_build_json_is_the_users_mistake(tmp_path: Path, text: str) -> None:
+def test_what_is_not_a_build_json_is_the_users_mistake(tmp_path: Path, text: str) -> None:
     (tmp_path / "build.json").write_text(text)
-    with pytest.raises(InputError, match=r"this is no build\.json"):
+    with pytest.raises(InputError, match=r"this is not a build\.json"):
         Build.load(tmp_path / "build.json")
 
 
@@ -462,7 +462,7 @@ def test_both_builds_are_timed(
     cached: bool,
     said: str,
 ) -> None:
-    """A first build that found a stage in the cache is no measure."""
+    """A first build that found a stage in the cache measures nothing."""
     report(twins[0], stages=[{"name": "tools", "id": "1", "cached": cached}])
     report(twins[1], stages=[{"name": "tools", "id": "1", "cached": False}])
     clock = [0.0]

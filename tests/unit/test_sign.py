@@ -80,7 +80,7 @@ def test_a_signature_for_another_purpose_is_refused(
         sign.signer(folder, allow(tmp_path / "who", key))
 
 
-def test_a_signature_that_is_no_signature_is_refused(
+def test_a_signature_that_is_not_a_signature_is_refused(
     folder: Path, key: Path, tmp_path: Path
 ) -> None:
     (folder / sign.SSH).write_text("me, honestly\n")
@@ -141,7 +141,7 @@ def test_a_file_and_a_subfolder_are_vouched_for_by_the_sums_above(
 
 
 @pytest.mark.parametrize("name", ["", "rs1.iso"])
-def test_what_has_no_sums_is_vouched_for_by_nobody(
+def test_what_has_no_sums_has_nobody_who_vouches(
     seeds: Path, key: Path, tmp_path: Path, name: str
 ) -> None:
     signers = allow(tmp_path / "who", key)
@@ -194,7 +194,7 @@ def test_gpg_signs_too(folder: Path, gpg_home: Path) -> None:
         sign.sign(folder, "stranger@example.org")
 
 
-def test_a_program_that_is_not_installed_is_no_bad_signature(
+def test_a_program_that_is_not_installed_is_not_a_bad_signature(
     folder: Path, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Debian 13 has gpg without gpgv: then nothing is known of the signature."""

@@ -69,7 +69,7 @@ def test_the_stage_last_used_is_the_newest(tmp_path: Path) -> None:
     assert older.stat().st_mtime >= newer.stat().st_mtime
 
 
-def test_a_failed_stage_leaves_nothing_and_is_told(tmp_path: Path) -> None:
+def test_a_failed_stage_leaves_nothing_and_is_reported(tmp_path: Path) -> None:
     events: list[Event] = []
 
     def breaks(folder: Path, progress: Callable[..., None]) -> None:
@@ -98,7 +98,7 @@ def test_a_stage_is_on_the_disk_before_it_has_its_name(
     assert synced == [(["result"], False)]
 
 
-def test_what_the_disk_did_not_take_is_no_stage(
+def test_what_the_disk_did_not_take_is_not_a_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broken:
@@ -258,7 +258,7 @@ def test_removing_never_goes_through_a_mount(tmp_path: Path) -> None:
         subprocess.run(["umount", folder / "in"], check=True)
     assert str(caught.value) == (
         f"{folder}: file systems are mounted in a folder that is to be removed: {folder}/in\n"
-        f"  to mend it: umount {folder}/in"
+        f"  to fix it: umount {folder}/in"
     )
     assert (host / "mine").exists()
     remove(folder)

@@ -85,7 +85,7 @@ TREES: list[tuple[str, Mapping[str, bytes | None], set[str]]] = [
     ("encrypted key", {"srv/k": KEY.replace(b"OPENSSH", b"ENCRYPTED")}, {"disk-no-host-key"}),
     ("PuTTY's key", {"opt/k.ppk": b"PuTTY-User-Key-File-3: ssh-rsa\n"}, {"disk-no-host-key"}),
     (
-        "keys where sshd is told to look",
+        "keys where sshd is set to look",
         {"etc/ssh/authorized_keys/root": b"ssh-ed25519 A\n"},
         {"disk-no-authorized-key"},
     ),
@@ -211,7 +211,7 @@ def test_the_uefi_loader_is_asked_for(tmp_path: Path) -> None:
     assert failing(other, tmp_path) == {"disk-uefi-loader"}
 
 
-def test_folders_in_a_ring_are_told_and_not_followed(good: bytes, tmp_path: Path) -> None:
+def test_folders_in_a_ring_are_reported_and_not_followed(good: bytes, tmp_path: Path) -> None:
     start, end = ROOT_START * SECTOR, (ROOT_START * SECTOR) + ROOT_MIB * MIB
     (tmp_path / "root").write_bytes(good[start:end])
     for name in ("a", "b"):

@@ -285,7 +285,7 @@ def test_a_refusal_names_the_configuration(good: Appliance, tmp_path: Path) -> N
     broken = both(TWO_SIZES, put("Quantity>512<", "Quantity>511<"))
     path = dataclasses.replace(good, ovf=broken(good.ovf)).write(tmp_path / "input.ova")
     (said,) = (f.sentence for f in verify(path) if f.outcome is Outcome.FAIL)
-    assert said == "511 MiB is no multiple of 4 (configuration small)"
+    assert said == "511 MiB is not a multiple of 4 (configuration small)"
 
 
 def test_units_are_read_as_dsp0004_has_them() -> None:
@@ -344,7 +344,7 @@ def test_broken_chunks_are_refused(good: Appliance, tmp_path: Path, which: str) 
     assert refused >= expected.get(which, {"ovf-references"})
 
 
-def test_a_cd_rom_s_image_is_no_hard_disk(good: Appliance, tmp_path: Path) -> None:
+def test_a_cd_rom_s_image_is_not_a_hard_disk(good: Appliance, tmp_path: Path) -> None:
     """VirtualBox writes a Disk for it, and a drive refers to that."""
     iso = b"\0" * 32769 + b"CD001" + bytes(4096)
     change = both(

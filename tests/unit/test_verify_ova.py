@@ -385,7 +385,7 @@ ARCHIVE_CASES: list[tuple[str, Break, set[str]]] = [
         with_(extra=(("docs/readme", b"hello"),)),
         {"tar-names", "tar-order", "manifest-complete"},
     ),
-    ("blank before the bracket", sums(lambda t: t.replace("6(", "6 (")), {"manifest-blank"}),
+    ("space before the bracket", sums(lambda t: t.replace("6(", "6 (")), {"manifest-blank"}),
     ("blank line", sums(lambda t: t + "\n"), {"manifest-form"}),
     ("sha256sum's form", sums(lambda t: "0" * 64 + "  director.ovf\n"), {"manifest-form"}),
     ("disk not in the manifest", sums(lambda t: t.splitlines(True)[0]), {"manifest-complete"}),
@@ -457,7 +457,7 @@ def change_cid(data: bytearray) -> None:
 
 
 class Grains:
-    """Where things stand in a VMDK with the directory in front."""
+    """Where things are in a VMDK with the directory in front."""
 
     def __init__(self, data: bytearray) -> None:
         self.data = data
@@ -601,7 +601,7 @@ def test_every_rule_of_an_ova_is_broken_by_a_case() -> None:
 
 
 @pytest.mark.parametrize("child", [False, True], ids=["monolithicSparse", "child"])
-def test_a_disk_that_is_no_stream_is_refused_in_an_ova(
+def test_a_disk_that_is_not_a_stream_is_refused_in_an_ova(
     good: Appliance, tmp_path: Path, child: bool
 ) -> None:
     """Each is a good disk in a folder of VMware's, and none that an importer takes."""
@@ -730,7 +730,7 @@ def with_size(whole: bytes, start: int, size: int) -> bytes:
 
 @pytest.mark.parametrize("size", [-512, -1024, -1, -(1 << 70), 1 << 33, 1 << 63, 1 << 70, 1 << 86])
 @pytest.mark.parametrize("ending", [".ovf", ".mf", ".vmdk"])
-def test_an_impossible_size_in_a_tar_header_is_told(
+def test_an_impossible_size_in_a_tar_header_is_reported(
     good: Appliance, tmp_path: Path, size: int, ending: str
 ) -> None:
     whole = good.write(tmp_path / "director.ova").read_bytes()

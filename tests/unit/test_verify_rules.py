@@ -1,4 +1,4 @@
-"""The rules as such: a defect is told as one, list and page have all of them."""
+"""The rules as such: a defect is reported as one, list and page have all of them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def defect(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("defect")
 @pytest.mark.parametrize("strict", [False, True])
-def test_a_defect_is_no_finding_about_the_artifact(lab: Lab, iso: Path, strict: bool) -> None:
+def test_a_defect_is_not_a_finding_about_the_artifact(lab: Lab, iso: Path, strict: bool) -> None:
     findings = verify(iso, lab if strict else None)
     assert {f.outcome for f in findings} == {Outcome.PASS, Outcome.DEFECT}
     (found,) = (f for f in findings if f.outcome is Outcome.DEFECT)
@@ -65,13 +65,13 @@ def test_a_defect_ends_with_status_4_and_the_log(
     assert "the rule seed-node could not look at rs1.iso: the rule itself failed (TypeError" in said
     assert "this is a defect of lvslab: please report it with the log" in said
     assert "broken" not in said
-    log = Path(said.rpartition("whole log:")[2].strip())
+    log = Path(said.rpartition("full log:")[2].strip())
     assert "Traceback" in log.read_text()
     assert "while seed-node looked at rs1.iso" in log.read_text()
 
 
 @pytest.mark.usefixtures("defect")
-def test_a_defect_beside_a_refusal_is_still_told(
+def test_a_defect_beside_a_refusal_is_still_reported(
     iso: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Nobody knows what the rule would have said: the check is not done."""
@@ -113,7 +113,7 @@ def test_a_defect_stays_one_beside_a_failure() -> None:
     assert settled([broken, failed], strict=True) == [broken, failed]
 
 
-def test_an_error_of_the_host_is_no_defect() -> None:
+def test_an_error_of_the_host_is_not_a_defect() -> None:
     rules: RuleSet[object] = RuleSet()
 
     @rules.rule("only-for-this-test", "it can be read", "nobody")

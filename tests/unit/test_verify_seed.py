@@ -175,7 +175,7 @@ def test_a_missing_file_is_refused(lab: Lab, tmp_path: Path) -> None:
     assert "seed-files" in failing(path, None)
 
 
-def test_what_is_no_iso_is_refused(tmp_path: Path) -> None:
+def test_what_is_not_an_iso_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rs1.iso").write_bytes(bytes(100_000))
     assert failing(tmp_path / "rs1.iso", None) == {"seed-label", "seed-files"}
 
@@ -346,7 +346,7 @@ NOT_TAKEN: dict[str, tuple[dict[str, Any], set[str]]] = {
     "a part that is no YAML": ({"user": MULTIPART.format("a: [b")}, {"seed-user-data"}),
     "a part that is no mapping": ({"user": MULTIPART.format("- a")}, {"seed-user-data"}),
     "a date that is none": ({"user": "#cloud-config\na: 2001-99-99\n"}, {"seed-user-data"}),
-    "nested too deep": ({"user": "#cloud-config\na: " + "[" * 9000}, {"seed-user-data"}),
+    "nested too deeply": ({"user": "#cloud-config\na: " + "[" * 9000}, {"seed-user-data"}),
     "cut gzip": ({"user": gzip.compress(PLAIN.encode())[:9] + b"xxx"}, {"seed-user-data"}),
     "meta-data of no kind": ({"meta": "- a\n"}, {"seed-meta-data"}),
     "network-config of version 3": ({"network": "version: 3\n"}, {"seed-network"}),

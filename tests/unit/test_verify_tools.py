@@ -1,4 +1,4 @@
-"""What a disk's descriptor says of VMware's guest tools is held against what is on the disk."""
+"""What a disk's descriptor says of VMware's guest tools is compared with what is on the disk."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def test_a_child_disk_needs_its_unchanged_parent(raw: Path, folder: Path) -> Non
 
 
 LAB_CASES = {
-    "another wire": ('"VMnet13"', '"VMnet1"'),
+    "another network": ('"VMnet13"', '"VMnet1"'),
     "wires swapped": ('"VMnet12"', '"VMnet13"'),
     "a card less": ('ethernet2.present = "TRUE"', 'ethernet2.present = "FALSE"'),
     "another node's address": ("00:50:56:01:03:01", "00:50:56:01:04:01"),
@@ -240,7 +240,7 @@ def test_a_machine_that_the_lab_does_not_have_is_refused(lab: Lab, folder: Path)
     assert (found.rule.id, found.sentence) == ("vmx-lab", "rs9 is not in the lab")
 
 
-def test_the_line_that_starts_vmware_is_no_fault(folder: Path) -> None:
+def test_the_line_that_starts_vmware_is_not_a_fault(folder: Path) -> None:
     """VMware on Linux writes it, and the rest counts after a bad line too."""
     assert failing(folder, "#!/usr/bin/vmware\n" + GOOD) == set()
     bad = "#!/usr/bin/vmware\nnonsense\n" + GOOD.replace('"e1000"', '"vmxnet3"', 1)
@@ -315,7 +315,7 @@ def test_a_broken_disk_of_several_files_is_refused(
     assert found == ({"vmx-disk-kind"} if "split-extents" in expected else set())
 
 
-def test_an_extent_that_is_no_disk_is_refused(split: Path) -> None:
+def test_an_extent_that_is_not_a_disk_is_refused(split: Path) -> None:
     (split / "rs1-s001.vmdk").write_bytes(b"KDMX" + bytes(99_000))
     assert "split-extents" in failed(verify(split / "rs1.vmdk"))
 

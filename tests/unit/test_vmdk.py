@@ -372,7 +372,7 @@ def test_a_disk_inside_another_file_is_read_in_place(tmp_path: Path) -> None:
 
 
 def test_a_footer_is_followed(tmp_path: Path) -> None:
-    """As ovftool writes: the directory's place stands in a footer at the end."""
+    """As ovftool writes: the directory's place is in a footer at the end."""
     raw = disk(tmp_path / "raw", 2 * MIB, {MIB: b"hello"})
     vmdk.write_stream_optimized(raw, tmp_path / "disk.vmdk")
     data = bytearray((tmp_path / "disk.vmdk").read_bytes())

@@ -198,7 +198,7 @@ def test_twice_is_once(host: Host) -> None:
     assert len(host.backups()) == 1
 
 
-def test_the_status_of_vmwares_program_is_no_guide(host: Host) -> None:
+def test_the_status_of_vmwares_program_is_not_a_guide(host: Host) -> None:
     assert host.run(FAKE_STATUS="1")[0] == 0
 
 
@@ -217,7 +217,7 @@ def test_a_program_that_does_nothing_is_found_out(host: Host) -> None:
         ("vmnet12", "192.168.100.1/24", "vmnet12: this host has 192.168.100.1/24 there"),
     ],
 )
-def test_a_host_with_a_place_of_the_cluster_is_found_and_mended(
+def test_a_host_with_a_place_of_the_cluster_is_found_and_fixed(
     host: Host, device: str, address: str, sentence: str
 ) -> None:
     assert host.run()[0] == 0
@@ -264,7 +264,7 @@ def test_an_adapter_with_our_addresses_stops_it(host: Host, address: str, clashi
     assert "vmnet1 has" not in said
 
 
-def test_a_nat_network_that_no_script_makes_is_told(host: Host, lab: Lab) -> None:
+def test_a_nat_network_that_no_script_makes_is_reported(host: Host, lab: Lab) -> None:
     other = handout(with_nat(lab, "VMnet9"))
     (host.folder / "lab" / NETWORKS_SH).write_text(other[NETWORKS_SH])
     sentence = "VMnet9: is not VMware's NAT network, and this script cannot make it: set it in the"
@@ -368,7 +368,7 @@ def test_the_verb_runs_the_same_script(
     assert main.main([*words, "--check"]) == 1
     shown = capsys.readouterr()
     assert "VMnet1: VNET_1_DHCP is yes, should be no" in shown.err
-    assert "to mend it: as root, without --check, makes them" in shown.err
+    assert "to fix it: run it as root, without --check" in shown.err
     assert f"{machines}/rs1/rs1.vmx: names VMnet..., on Linux it must be /dev" in shown.err
     assert main.main(words) == 0
     assert '.vnet = "/dev/vmnet12"\n' in (machines / "rs1" / "rs1.vmx").read_text()
@@ -499,7 +499,7 @@ def test_the_windows_script_wants_what_the_linux_one_wants(lab: Lab) -> None:
 
 # --- networks that somebody uses for something else
 
-NAT = "has VMware's NAT now, and a network that has is not changed"
+NAT = "has VMware's NAT now, and a network with NAT is not changed"
 BRIDGED = "a real network, where VRRP must not get"
 
 
@@ -527,7 +527,7 @@ def up(host: Host) -> None:
     ],
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_a_bridged_network_is_told_and_left_alone(
+def test_a_bridged_network_is_reported_and_left_alone(
     host: Host, lab: Lab, lines: str, card: str, end: str
 ) -> None:
     text = (wanted(lab) + lines + "\n").replace("\n", end)
@@ -589,7 +589,7 @@ def vmx(host: Host) -> list[Path]:
     ],
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_a_network_with_nat_is_told_and_left_alone(host: Host, line: str, end: str) -> None:
+def test_a_network_with_nat_is_reported_and_left_alone(host: Host, line: str, end: str) -> None:
     text = (AS_INSTALLED + line + "\n").replace("\n", end)
     host.file.write_bytes(text.encode())
     for words in (["--check"], []):
@@ -642,7 +642,7 @@ def test_the_verb_says_the_same(
         said = capsys.readouterr().err
         assert f"VMnet8: {NAT}" in said
         assert f"VMnet12: is bridged to eth0, {BRIDGED}" in said
-        assert "to mend it" not in said  # as root it would change nothing either
+        assert "to fix it" not in said  # as root it would change nothing either
     assert host.file.read_text() == AS_INSTALLED + "add_bridge_mapping eth0 12\n"
     assert main.main(["validate", "--lab", str(path)]) == 0
     shown = capsys.readouterr()
@@ -672,7 +672,7 @@ def spelt_otherwise(text: str) -> str:
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_the_file_in_other_words(host: Host, lab: Lab, end: str) -> None:
-    """What is right is right in any spelling, and what is wrong is found and written anew."""
+    """What is right is right in any spelling, and what is wrong is found and written again."""
     text = spelt_otherwise(wanted(lab) + "answer VNET_5_DHCP yes\n").replace("\n", end)
     host.file.write_bytes(text.encode())
     up(host)
@@ -757,10 +757,10 @@ def test_the_windows_script_changes_no_network_in_use(lab: Lab) -> None:
     text = handout(lab)[NETWORKS_PS1]
     linux = handout(lab)[NETWORKS_SH]
     for sentence in (
-        "NAT now, and a network that has is not changed: ",
+        "NAT now, and a network with NAT is not changed: ",
         "a real network, where VRRP must not get: ",
-        "take the NAT off it in the Virtual Network Editor, or ask for a lab with another number",
-        "make it host-only in the Virtual Network Editor, or ask for a lab with another number",
+        "remove its NAT in the Virtual Network Editor, or ask for a lab with another VMnet",
+        "make it host-only in the Virtual Network Editor, or ask for a lab with another VMnet",
     ):
         assert sentence in text and sentence in linux
     before, found, after = text.partition('if ($clashes) { Stop-With 1 ($clashes -join "`n") }')

@@ -142,7 +142,7 @@ def test_a_machine_with_snapshots_is_off(lab: Lab, tmp_path: Path) -> None:
     assert patch(path, lab, "windows").changes
 
 
-def test_what_cannot_be_told_is_asked(lab: Lab, tmp_path: Path) -> None:
+def test_what_cannot_be_found_out_is_asked(lab: Lab, tmp_path: Path) -> None:
     two = IMPORTED.replace('ethernet2.present = "TRUE"', 'ethernet2.present = "FALSE"')
     two = two.replace('ethernet3.present = "TRUE"', 'ethernet3.present = "FALSE"')
     with pytest.raises(InputError, match="2 network cards, no role of the lab has so many"):
@@ -393,7 +393,7 @@ def test_spellings_of_a_boolean(lab: Lab, machine: Path, word: str, cards: int) 
     assert f"director.vmx: a {role}" in said
 
 
-def test_a_huge_slot_is_no_traceback(lab: Lab, machine: Path) -> None:
+def test_a_huge_slot_is_not_a_traceback(lab: Lab, machine: Path) -> None:
     for slot in ("9" * 5000, "\xb2", "1e3", "33.5"):
         write(machine.parent, with_slots(slot, 33, 34, 35))
         first = patch(machine, lab, "linux", dry=True)

@@ -79,7 +79,7 @@ def test_connection_types_without_a_vmnet(lab: Lab, tmp_path: Path, kind: str, v
         ('pciSlotNumber = "33"', 'pciSlotNumber = "x"', "ethernet1.pcislotnumber is 'x'"),
     ],
 )
-def test_a_machine_that_cannot_be_had(
+def test_a_machine_that_qemu_cannot_make(
     lab: Lab, tmp_path: Path, old: str, new: str, message: str
 ) -> None:
     text = vmx(lab, "rs1")
@@ -146,8 +146,8 @@ def test_a_wrong_vmx_gives_wrong_wires(lab: Lab, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('vnet = "VMnet12"', 'vnet = "VMnet7"', "eth1 is on VMnet7, which is no network of the"),
-        ('Type = "nat"', 'Type = "bridged"', "eth0 is on VMnet0, which is no network of the lab"),
+        ('vnet = "VMnet12"', 'vnet = "VMnet7"', "eth1 is on VMnet7, which is not a network of"),
+        ('Type = "nat"', 'Type = "bridged"', "eth0 is on VMnet0, which is not a network of"),
         ('firmware = "bios"', 'firmware = "coreboot"', "this one has 1 and coreboot"),
         (
             'scsi0:0.present = "TRUE"',
@@ -157,17 +157,17 @@ def test_a_wrong_vmx_gives_wrong_wires(lab: Lab, tmp_path: Path) -> None:
         (
             'ethernet1.virtualDev = "e1000"',
             'ethernet1.virtualDev = "vlance"',
-            "the card eth1 is 'vlance', which cannot be had here",
+            "the card eth1 is 'vlance', which QEMU does not have",
         ),
         (
             'scsi0.virtualDev = "lsilogic"',
             'scsi0.virtualDev = "buslogic"',
-            "the disk's controller is 'buslogic', which cannot be had here",
+            "the disk's controller is 'buslogic', which QEMU does not have",
         ),
         (
             'scsi0.virtualDev = "lsilogic"',
             "",
-            "the disk's controller is 'scsi', which cannot be had here",
+            "the disk's controller is 'scsi', which QEMU does not have",
         ),
     ],
 )
@@ -222,7 +222,7 @@ DISK_DEVICES = ("mptsas1068", "pvscsi", "ich9-ahci", "virtio-blk")
 
 
 def test_a_controller_of_qemu_s_takes_the_disk(tmp_path: Path) -> None:
-    """QEMU itself is asked, and stands still before the first instruction of a guest."""
+    """QEMU itself is asked, and is paused before the first instruction of a guest."""
     disk = tmp_path / "disk.qcow2"
     subprocess.run([program("qemu-img"), "create", "-q", "-f", "qcow2", disk, "1M"], check=True)
     for controller in get_args(hardware.DiskController):
@@ -255,7 +255,7 @@ def test_a_cd_rom_that_is_not_connected_holds_no_seed(lab: Lab, tmp_path: Path) 
 
 
 class Recorder(Cluster):
-    """A cluster of VMware's folders whose nodes run; what their monitors are told is kept."""
+    """A cluster of VMware's folders whose nodes run; the commands for their monitors are kept."""
 
     told: list[tuple[str, dict[str, object]]]
 
@@ -288,7 +288,7 @@ def test_options_for_what_the_vmx_decides_are_refused(
     assert main.main(["lab", "up", "--from", "vmware", *words]) == 2
     said = capsys.readouterr().err
     assert f"{words[0]}: with --from vmware each .vmx decides on the devices" in said
-    assert f"to mend it: leave {words[0]} away" in said
+    assert f"to fix it: remove {words[0]}" in said
 
 
 def test_missing_folders_and_seeds(lab: Lab, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Numbers as texts: no rendered text holds an exponent, whatever lab.yaml says."""
+"""Numbers and words of texts: no exponent in a rendered text, no phrase that is hard to read."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from lvslab.render import node_seed
 from lvslab.render.files import role_files
 from lvslab.render.handout import handout
 from lvslab.render.texts import ROOT
+from tests.documents import documents
 from tests.strategies import labs
 
 EXPONENT = re.compile(r"(?<![\w.-])\d+(\.\d+)?e[-+]?\d+(?![\w-])", re.IGNORECASE)
@@ -147,3 +148,108 @@ def test_times_that_keepalived_counts_are_no_slip(lab: Lab) -> None:
         assert not any("millisecond" in what for what in told)
     told = [f.what for f in rules.check(with_times(lab, 0.0105))]
     assert len([what for what in told if "a part of a millisecond" in what]) == 8
+
+
+# --- words that a reader whose mother tongue is not English has to look up ----------------
+
+
+HARD = re.compile(
+    r"""
+    \banew\b                                  # again
+    | \bmend(s|ed|ing)?\b                     # fix; a fault of the lab: heal
+    | \b(is|are|was|were|be|been)[ ]told\b    # is reported, is shown
+    | ^(Is|Are|Was|Were)[ ]there\b[^?]*,       # if there is a difference, ...
+    | \bshall\b                               # must, should
+    | \bbut[ ]for\b                           # except
+    | \botherwise[ ]than\b                    # different from
+    | \bin[ ]vain\b | \bwithout[ ]a[ ]word\b
+    | \breckon | \bbe[ ]it\b | \b(lest|albeit|thereof|whereof|thence|hitherto|aught)\b
+    | \bst(ands?|ood)[ ]still\b               # is paused
+    | \b(held|holds?)[ ][^.;,]*\bagainst\b    # is compared with
+    | \blog-ins?\b                            # login
+    | \bfree[ ]some[ ]room\b                  # disk space
+    """,
+    re.VERBOSE | re.IGNORECASE | re.MULTILINE,
+)
+"""Phrases that must not come back. Texts inside the images (roles/, cloud-init/) are not looked
+at: each word there is part of an image's sum."""
+
+WORDS_OF_CODE = re.compile(r"is told, found\.problems|LABCHECK\.MEND")
+"""What only looks like such a phrase: code."""
+
+
+def hard_phrases(text: str) -> list[str]:
+    """The phrases of a text that are hard to read; a phrase may continue in the next line."""
+    joined = re.sub(r"(?<=\w)\n[ #]*(?=\w)", " ", WORDS_OF_CODE.sub("", text))
+    return [match[0] for match in HARD.finditer(joined)]
+
+
+def texts_for_people() -> list[str]:
+    """The files that people read, by their paths: documents, messages, comments, tests' names."""
+    found = {ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "lab.yaml")}
+    for folder in ("docs", "lvslab", "tests", "bench"):
+        for ending in ("md", "py", "txt", "yaml", "j2"):
+            found |= set((ROOT / folder).rglob(f"*.{ending}"))
+    names = (path.relative_to(ROOT).as_posix() for path in sorted(found))
+    return [name for name in names if not name.startswith("tests/golden/") and name != THIS]
+
+
+THIS = "tests/unit/test_words.py"
+
+
+def test_no_phrase_is_hard_to_read() -> None:
+    names = texts_for_people()
+    assert {
+        "README.md",
+        "docs/failover.md",
+        "lvslab/core/errors.py",
+        "tests/bad/lab-cases.yaml",
+    } <= {*names}
+    found = {name: hard_phrases((ROOT / name).read_text()) for name in names}
+    assert {name: phrases for name, phrases in found.items() if phrases} == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the stage is made anew",
+        "how to mend it",
+        "and nobody is\ntold",
+        "Is there a difference, it says in which stage",
+        "all that apt shall see",
+        "all but for the last",
+        "wired otherwise than lvs1",
+        "a client that waits in vain",
+        "dropped without a word",
+        "lvs1 stands still",
+        "it is held against the record",
+        "the log-in",
+        "free some room",
+        "# the sum is\n    # told",
+    ],
+)
+def test_a_phrase_that_is_hard_to_read_is_found(text: str) -> None:
+    """The control: what the texts said before."""
+    assert hard_phrases(text) != []
+
+
+def test_plain_words_are_not_hard() -> None:
+    text = "recommended amendments; it is fixed again; is there a node? what is behind the shell"
+    assert hard_phrases(text) == []
+
+
+def test_the_glossary_has_the_words_of_the_project() -> None:
+    """Each row is a term and its meaning; every document that needs one leads to the glossary."""
+    text = (ROOT / "docs/glossary.md").read_text()
+    rows = re.findall(r"^\| (.+?) \| (.+) \|$", text, flags=re.MULTILINE)
+    terms = {term for row, _ in rows for term in row.split(", ")}
+    assert terms >= {
+        "director", "real server", "virtual server", "VIP", "VRRP instance", "sync group", "advert",
+        "preemption", "gratuitous ARP", "split brain", "policy routing", "routing table", "seed",
+        "bake", "stage", "pool", "lock", "checkpoint", "experiment", "bar", "limit", "control",
+        "watcher", "checklist", "handout", "bundle", "rule", "fault", "heal",
+    }  # fmt: skip
+    meanings = [meaning for term, meaning in rows if term not in ("term", "---")]
+    assert all(meaning.endswith((".", ".)")) for meaning in meanings)
+    for path in documents():
+        assert "glossary.md" in path.read_text() or path.name == "glossary.md", path.name

@@ -212,7 +212,7 @@ def advertisers(cluster: Cluster, instance: str) -> list[str]:
     return wire.owners(cluster.lab, tap.adverts(), 0)[instance]
 
 
-def test_every_fault_is_listed_and_mended(cluster: Cluster) -> None:
+def test_every_fault_is_listed_and_healed(cluster: Cluster) -> None:
     faults.cut(cluster, "lvs1", "eth1")
     faults.cut(cluster, "lvs2", "eth3", silent=True)
     faults.stop_service(cluster, "rs1", "apache2")
@@ -396,7 +396,7 @@ def heal_one_after_the_other(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_after_a_split_brain_neighbours_must_be_told(cluster: Cluster, told: bool) -> None:
+def test_after_a_split_brain_neighbours_must_be_informed(cluster: Cluster, told: bool) -> None:
     if not told:
         reconfigure(cluster, without(TELLS))
     settle(cluster)
@@ -433,7 +433,7 @@ def test_with_links_brought_up_again_a_restart_of_networkd_is_red(cluster: Clust
 def test_with_the_kernels_limit_of_icmp_not_all_are_refused_at_once(cluster: Cluster) -> None:
     on_directors(cluster, "sysctl", "-w", "net.ipv4.icmp_ratemask=6168")
     settle(cluster)
-    assert red(cluster, "servers-stop", "the longest wait in vain")
+    assert red(cluster, "servers-stop", "longest wait until refused")
 
 
 def test_without_a_time_to_settle_a_loose_cable_is_red(cluster: Cluster) -> None:
@@ -522,7 +522,7 @@ def test_the_verbs_do_what_they_say(cluster: Cluster, tmp_path: Path) -> None:
     lab("check", "--wait", "0", status=1)
     lab("save", "x", status=2)
     lab("start", "rs2")
-    assert "mended: rs1: apache2 stopped" in lab("heal")
+    assert "healed: rs1: apache2 stopped" in lab("heal")
     assert "nothing was broken" in lab("heal")
     lab("check", "--wait", "60")
     assert "saved as x" in lab("save", "x")

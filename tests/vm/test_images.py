@@ -82,7 +82,7 @@ def test_a_second_run_makes_nothing_again_and_needs_no_network(built: Path) -> N
 
 
 def sharing(cache: Path, folder: Path, without: str) -> Path:
-    """A cache with the finished stages of another, but for those whose name begins so."""
+    """A cache with the finished stages of another, except those whose name begins so."""
     for name in ("pool", "notes"):
         if (cache / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

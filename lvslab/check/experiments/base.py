@@ -36,11 +36,11 @@ class Experiment:
     - settled: from the first lost request to the last;
     - healed: from the fault's end to the last lost request;
     - back: until `server` answers for every service;
-    - told: until a client in vain knows that nobody serves it;
+    - told: until a client knows that no real server will answer;
     - slowest: the slowest page, less twice the median of the pages before the fault.
 
-    `prepare` brings the fault that `fault` then mends; with `lasts` that many seconds before,
-    and nothing counts that is lost meanwhile. Time 0 is when `fault` begins, or (`zero`) when
+    `prepare` makes a fault, `lasts` seconds before `fault` heals it; requests that are lost in
+    that time do not count. Time 0 is when `fault` begins, or (`zero`) when
     it has ended. `owners` says who owns each instance at the end, `moves` how often one may
     change hands; `median` bounds the median of many runs; `seconds` is how long the cluster is
     watched once the fault has been made. `breaks` are the real servers whose established
@@ -75,7 +75,7 @@ def master_down(lab: Lab, instance: str) -> float:
 
 
 def promise(lab: Lab, seconds: float, needed: float) -> float:
-    """A promise of `seconds`, or as much more as a lab with other values needs.
+    """A limit of `seconds`, or more if a lab with other values needs more.
 
     `needed` is what the protocols take at least. A director without addresses of its own
     finds its servers only once it is master.
@@ -138,7 +138,7 @@ def health_check(lab: Lab) -> HealthCheck:
 
 
 def heal(node: str | None = None) -> Action:
-    """Mend what is broken on a node, or everything."""
+    """Heal what is broken on a node, or everything."""
 
     def action(cluster: Cluster) -> None:
         faults.heal(cluster, node)

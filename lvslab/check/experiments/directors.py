@@ -67,17 +67,17 @@ def _pauses(lab: Lab) -> list[Experiment]:
     detect = lab.directors.vrrp.advert_seconds
     return [
         Experiment(
-            "hiccup", f"{node} stands still for 0.5 s: nothing may move",
+            "hiccup", f"{node} is paused for 0.5 s: nothing may move",
             _pause(node, 0.5), hits, 0.5 + detect, 0.5, home(lab), watchers=(Tables,),
         ),
         Experiment(
-            "pause", f"{node} stands still for 2 s; its tables stay as they are",
+            "pause", f"{node} is paused for 2 s; its tables stay as they are",
             _pause(node, 2), hits, promise(lab, 1.2, down), down, home(lab), moves=2, seconds=7,
             watchers=(Tables, neighbours_after_moves),
         ),
         *(
             Experiment(
-                name, f"{node} stood still for {seconds:g} s and goes on",
+                name, f"{node} was paused for {seconds:g} s and continues",
                 heal(node), hits, 1.0, 0.0, home(lab), "healed",
                 prepare=lambda c: c.pause(node), lasts=seconds, moves=2, long=seconds > 10,
                 breaks=None if seconds > 10 else frozenset(), watchers=(Tables, neighbours(1)),

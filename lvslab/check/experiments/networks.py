@@ -56,7 +56,7 @@ def _cables(lab: Lab) -> list[Experiment]:
             watchers=(Tables,),
         ),
         Experiment(
-            "flap", f"{node}'s cable to the clients goes and comes {_FLAPS} times in 10 s",
+            "flap", f"{node}'s cable to the clients is pulled {_FLAPS} times in 10 s",
             flapping(node, front), hits, promise(lab, 1.2, down), down, moved,
             seconds=2, watchers=(Tables,),
         ),
@@ -90,11 +90,11 @@ def _deaf(lab: Lab) -> list[Experiment]:
     """Directors that have not heard each other's adverts, or one of them, hear them again."""
     directors = list(lab.nodes_of(Role.DIRECTOR))
     kinds = {
-        "split": ("the directors did not hear each other for {} s", directors, 3.5),
-        "split-long": ("the directors did not hear each other for {} s", directors, 30.0),
-        "deaf": (f"{directors[1]} did not hear {directors[0]} for {{}} s", directors[1:2], 3.5),
+        "split": ("the directors hear each other again after {} s", directors, 3.5),
+        "split-long": ("the directors hear each other again after {} s", directors, 30.0),
+        "deaf": (f"{directors[1]} hears {directors[0]} again after {{}} s", directors[1:2], 3.5),
         "deaf-long": (
-            f"{directors[1]} did not hear {directors[0]} for {{}} s",
+            f"{directors[1]} hears {directors[0]} again after {{}} s",
             directors[1:2],
             30.0,
         ),

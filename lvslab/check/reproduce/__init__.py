@@ -44,7 +44,7 @@ class Reproduced:
 
     @property
     def ratio(self) -> float | None:
-        """How many times one build both builds took; None if the first was no whole build."""
+        """How many times one build both builds took; None if the first was not a whole build."""
         first, second, _ = self.seconds
         return (first + second) / first if self.whole else None
 

@@ -1,7 +1,7 @@
 """The second build, in a process of its own: another checkout, cache, user, host name, clock.
 
 `python -m lvslab.check.reproduce.again enter REQUEST` puts on what needs root and becomes
-`... build REQUEST`, which says on standard output, a JSON object a line, what goes on.
+`... build REQUEST`, which reports on standard output, one JSON object per line, what happens.
 """
 
 from __future__ import annotations

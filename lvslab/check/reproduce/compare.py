@@ -35,7 +35,7 @@ class Build:
 
     @classmethod
     def load(cls, report: Path, cache: Path | None = None) -> Build:
-        """The build that wrote `report`; raises InputError if that is no build.json of ours."""
+        """The build that wrote `report`; raises InputError if that is not a build.json of ours."""
         try:
             data = json.loads(report.read_text())
             for name in ("artifacts", "stages", "lab", "roles", "lock"):
@@ -43,7 +43,7 @@ class Build:
             form, source = data.get("form", 1), data.get("source", {})
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"this is no build.json ({error!r})",
+                f"this is not a build.json ({error!r})",
                 where=str(report),
                 hint="give the build.json of a build, for instance artifacts/build.json",
             ) from None

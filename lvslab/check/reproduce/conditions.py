@@ -68,7 +68,7 @@ class Conditions:
 
 
 def choose(work: Path, jobs: int) -> Conditions:
-    """Everything different that this host can do; what it cannot is said, with the reason.
+    """All conditions that this host can change; for those that it cannot, the reason.
 
     `work` is the folder of the second build, `jobs` the first build's number.
     """
@@ -90,7 +90,7 @@ def choose(work: Path, jobs: int) -> Conditions:
         Condition("network card", usual.mac, _CIRCUMSTANCES.mac),
         Condition("memory of the bake", f"{usual.memory_mib}", f"{_CIRCUMSTANCES.memory_mib}"),
         Condition("processors of the bake", f"{usual.cpus}", f"{_CIRCUMSTANCES.cpus}"),
-        Condition("stages side by side", f"{jobs}", f"{jobs + 1}"),
+        Condition("stages at the same time", f"{jobs}", f"{jobs + 1}"),
         Condition("cores that Python sees", f"{cores}", f"{cores + 1}"),
         Condition("order of files in folders", "the file system's", "the reverse"),
         Condition("order of sets in Python", "random", "another"),

@@ -1,4 +1,4 @@
-"""Where two files differ first, and what stands there: a partition, an inode, a path."""
+"""Where two files differ first, and what is there: a partition, an inode, a path."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def common(left: bytes, right: bytes) -> int:
 
 
 def on_disk(part: Callable[[int], Any], size: int, offset: int) -> str:
-    """What stands at `offset` bytes of a disk of ours that has `size` bytes.
+    """What is at `offset` bytes of a disk of ours that has `size` bytes.
 
     `part(start)` is the disk from byte `start` on, as a binary file.
     """

@@ -114,7 +114,7 @@ def _findings(path: Path, lab: Lab | None) -> Iterator[Finding]:
 
 def _ova(path: Path, lab: Lab | None) -> Iterator[Finding]:
     archive = Archive(path)
-    # The digests of the manifest are reckoned while the disks are looked at.
+    # The digests of the manifest are computed while the disks are looked at.
     with ThreadPoolExecutor(1) as pool:
         tar = pool.submit(ARCHIVE.run, archive, path.name)
         inside = list(_inside(archive, lab))
@@ -174,7 +174,7 @@ def _capacity(path: Path, parts: list[Member]) -> int | None:
 
 @dataclass(frozen=True)
 class Inside:
-    """Where the parts of a VMDK stand in an OVA: offset and length, in bytes.
+    """Where the parts of a VMDK are in an OVA: offset and length, in bytes.
 
     The first disk is the one that boots; `machine` is what the descriptor calls the machine.
     """

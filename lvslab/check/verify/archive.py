@@ -30,7 +30,7 @@ _DIGITS = {"1": 40, "256": 64, "512": 128}
 
 @dataclass(frozen=True)
 class Member:
-    """A member of the tar: its header as written, and where its content stands.
+    """A member of the tar: its header as written, and where its content is.
 
     `length` is how much of the content is there: less than the header says if it is cut off.
     """
@@ -48,7 +48,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the manifest; `blank` if there is one before the bracket."""
+    """A line of the manifest; `blank` if there is a space before the bracket."""
 
     algorithm: str
     name: str
@@ -177,7 +177,7 @@ class Archive:
     "tar-format",
     "the OVA is a tar archive of regular files, without pax headers",
     "VirtualBox: 'VERR_TAR_UNSUPPORTED_PAX_TYPE'; vSphere: 'Selected OVA file is not a valid "
-    "template' for what is no tar",
+    "template' for a file that is not a tar",
 )
 def _format(archive: Archive) -> str:
     try:
@@ -187,25 +187,25 @@ def _format(archive: Archive) -> str:
     for member in members:
         kind = member.info.type
         demand(kind not in _PAX, f"{member.name} is a pax header")
-        demand(kind in (tarfile.REGTYPE, tarfile.AREGTYPE), f"{member.name} is no regular file")
+        demand(kind in (tarfile.REGTYPE, tarfile.AREGTYPE), f"{member.name} is not a regular file")
     return f"{len(members)} regular files in a tar archive"
 
 
 @ARCHIVE.advice(
     "tar-ustar",
     "the headers are POSIX ustar",
-    "none refuses GNU tar's (DSP0243 5.3 asks for ustar, and all read both)",
+    "no importer refuses GNU tar's (DSP0243 5.3 asks for ustar, and all read both)",
 )
 def _ustar(archive: Archive) -> str:
     for member in archive.members:
         kind = "GNU tar's" if member.magic == _GNU else repr(member.magic)
-        demand(member.magic == _USTAR, f"{member.name} has no ustar header but {kind}")
+        demand(member.magic == _USTAR, f"{member.name} does not have a ustar header but {kind}")
     return "all headers are ustar"
 
 
 @ARCHIVE.rule(
     "tar-names",
-    "names are different and without a folder",
+    "all names are different, and none has a folder",
     "ovftool looks for the name in References and does not find the file",
 )
 def _names(archive: Archive) -> str:
@@ -219,7 +219,7 @@ def _names(archive: Archive) -> str:
 @ARCHIVE.advice(
     "tar-plain-names",
     "names are of letters, digits, `.`, `_` and `-`",
-    "none refuses it, but scripts and URLs with such names have to quote them",
+    "no importer refuses it, but scripts and URLs with such names have to quote them",
 )
 def _plain_names(archive: Archive) -> str:
     for member in archive.members:
@@ -229,8 +229,8 @@ def _plain_names(archive: Archive) -> str:
 
 @ARCHIVE.rule(
     "tar-order",
-    ".ovf first, then the files in the order of References; .mf and .cert after the one or the "
-    "other",
+    ".ovf first, then the files in the order of References; .mf and .cert after the .ovf "
+    "or at the end",
     "ESXi and vSphere, which read the stream once: 'The OVF package is invalid and cannot be "
     "deployed'",
 )
@@ -253,8 +253,8 @@ def _parts(archive: Archive, file: descriptor.FileRef) -> list[str]:
 
 @ARCHIVE.advice(
     "tar-manifest-place",
-    "the manifest stands before the disks",
-    "none refuses it, but what reads the stream once knows a wrong disk only at the end",
+    "the manifest comes before the disks",
+    "no importer refuses it, but one that reads the stream once finds a wrong disk only at the end",
 )
 def _manifest_place(archive: Archive) -> str:
     names = [member.name.lower() for member in archive.members]
@@ -268,7 +268,7 @@ def _manifest_place(archive: Archive) -> str:
 @ARCHIVE.advice(
     "tar-owner",
     "uid and gid are 0, no user names, mode 0644, one time for all",
-    "none refuses it, but it tells of the building host and makes each build differ",
+    "no importer refuses it, but it shows the building host, and each build differs",
 )
 def _owner(archive: Archive) -> str:
     times = {member.info.mtime for member in archive.members}
@@ -284,8 +284,8 @@ def _owner(archive: Archive) -> str:
 
 @ARCHIVE.rule(
     "tar-end",
-    "the last file is whole, blocks are filled with zeros, and only zeros are behind it",
-    "all, after the upload: the last file is shorter than its header says",
+    "the last file is complete, blocks are filled with zeros, and only zeros follow",
+    "all importers, after the upload: the last file is shorter than its header says",
 )
 def _end(archive: Archive) -> str:
     end = archive.end
@@ -299,8 +299,9 @@ def _end(archive: Archive) -> str:
 
 @ARCHIVE.advice(
     "tar-two-blocks",
-    "two zero blocks are the end",
-    "none refuses an archive without them, which VirtualBox writes, or with one; GNU tar warns",
+    "two zero blocks end the archive",
+    "no importer refuses an archive without them, which VirtualBox writes, or with one; GNU tar "
+    "warns",
 )
 def _two_blocks(archive: Archive) -> str:
     blocks = len(archive.end) // _BLOCK
@@ -310,7 +311,7 @@ def _two_blocks(archive: Archive) -> str:
 
 @ARCHIVE.advice(
     "tar-no-iso",
-    "no ISO inside: importers drop it without a word",
+    "no ISO inside: importers drop it silently",
     "VirtualBox, Proxmox and virt-v2v import the machine without its CD-ROM",
 )
 def _no_iso(archive: Archive) -> str:
@@ -322,7 +323,7 @@ def _no_iso(archive: Archive) -> str:
 @ARCHIVE.advice(
     "manifest-there",
     "there is a manifest",
-    "none refuses it (DSP0243 5.1), but nobody sees that a file came over broken",
+    "no importer refuses it (DSP0243 5.1), but nobody notices a file that was damaged on the way",
 )
 def _manifest_there(archive: Archive) -> str:
     there = any(member.name.lower().endswith(".mf") for member in archive.members)
@@ -332,7 +333,7 @@ def _manifest_there(archive: Archive) -> str:
 
 @ARCHIVE.rule(
     "manifest-form",
-    "the manifest is of lines `SHA256(name)= hex`",
+    "the manifest has lines of the form `SHA256(name)= hex`",
     "vSphere: 'The provided manifest file is invalid: Invalid OVF manifest entry'",
 )
 def _manifest_form(archive: Archive) -> str:
@@ -345,14 +346,14 @@ def _manifest_form(archive: Archive) -> str:
 
 @ARCHIVE.advice(
     "manifest-blank",
-    "no blank stands before the bracket",
+    "there is no space before the bracket",
     "vSphere: 'The provided manifest file is invalid: Invalid OVF manifest entry'; VirtualBox "
     "writes one",
 )
 def _manifest_blank(archive: Archive) -> str:
     for entry in archive.manifest:
-        demand(not entry.blank, f"a blank stands before ({entry.name})")
-    return "no blank before the bracket"
+        demand(not entry.blank, f"there is a space before ({entry.name})")
+    return "no space before the bracket"
 
 
 @ARCHIVE.advice(
@@ -368,7 +369,7 @@ def _manifest_algorithm(archive: Archive) -> str:
 
 @ARCHIVE.rule(
     "manifest-complete",
-    "the manifest names every file once and no other",
+    "the manifest lists every file once, and no other",
     "ovftool: 'No manifest entry found for', 'File is missing from the manifest'",
 )
 def _manifest_complete(archive: Archive) -> str:

@@ -10,7 +10,7 @@ from lvslab.export.vmdk import Reader
 
 
 class ChunkReader(Reader):
-    """A VMDK that stands in `path` in parts: offset and length of each, in bytes."""
+    """A VMDK that is in `path` in parts: offset and length of each, in bytes."""
 
     def __init__(self, path: Path, parts: Sequence[tuple[int, int]]) -> None:
         self._parts = parts

@@ -50,7 +50,7 @@ def plain_passwords(data: Mapping[str, Any]) -> Iterator[str]:
 
 
 def log_ins(text: str) -> Iterator[str]:
-    """A sentence for each log-in that a file of an image brings along: no machine has its own."""
+    """A sentence for each login that a file of an image brings along: no machine has its own."""
     try:
         data = load(text)
     except Unreadable:

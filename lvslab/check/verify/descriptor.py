@@ -88,7 +88,7 @@ def parse(data: bytes) -> Parsed:
             element.attrib.update(attributes)
         return Parsed(root, 2)
     if root.tag != f"{{{OVF_NAMESPACE}}}Envelope":
-        raise Unreadable(f"the OVF is no Envelope of OVF 1 or 2 but {root.tag}")
+        raise Unreadable(f"the OVF is not an Envelope of OVF 1 or 2 but {root.tag}")
     return Parsed(root, 1)
 
 

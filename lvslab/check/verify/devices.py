@@ -101,7 +101,7 @@ def _addresses(machine: Machine) -> str:
 
 @HARDWARE.rule(
     "ovf-instance-ids",
-    "InstanceIDs of one configuration are different, and each Parent is a controller that is there",
+    "InstanceIDs of one configuration are different, and each Parent is a controller that exists",
     "vSphere: 'VALUE_ILLEGAL: Value … of Parent element does not refer to a ref of type "
     "DiskControllerReference'",
 )
@@ -123,8 +123,8 @@ def _ids(machine: Machine) -> str:
 
 @HARDWARE.rule(
     "ovf-configurations",
-    "devices name configurations that are there, and bounds are min, max or normal",
-    "none says so (DSP0243 8.4, 9.8): the device is in no machine",
+    "devices name configurations that exist, and bounds are min, max or normal",
+    "no importer reports it (DSP0243 8.4, 9.8): the device is in no machine",
 )
 def _configurations(ovf: Envelope) -> str:
     ids = [attribute(element, "id") for element in ovf.all("Configuration")]
@@ -133,7 +133,7 @@ def _configurations(ovf: Envelope) -> str:
     demand(len(defaults) < 2, "more than one Configuration is the default")
     for item in ovf.items:
         for name in attribute(item.element, "configuration").split():
-            demand(name in ids, f"{item.title} is for {name}, which is no Configuration")
+            demand(name in ids, f"{item.title} is for {name}, which is not a Configuration")
         bound = attribute(item.element, "bound")
         demand(bound in (*NORMAL, *BOUNDS), f"{item.title} has the bound {bound!r}")
     return f"{len(ids)} configurations" if ids else "one machine"
@@ -141,7 +141,7 @@ def _configurations(ovf: Envelope) -> str:
 
 @HARDWARE.rule(
     "ovf-devices",
-    "each device is of a kind that importers know, or need not be there (required=false)",
+    "each device is of a kind that importers know, or is optional (required=false)",
     "VirtualBox: 'Unknown resource type … in hardware item'",
 )
 def _devices(ovf: Envelope) -> str:
@@ -155,7 +155,7 @@ def _devices(ovf: Envelope) -> str:
 @HARDWARE.advice(
     "ovf-nic",
     "network cards are E1000",
-    "none refuses vmxnet3, but its slots reorder: the fourth card can become the first",
+    "no importer refuses vmxnet3, but its slots change order: the fourth card can become the first",
 )
 def _nic(ovf: Envelope) -> str:
     nics = ovf.of(_NIC)
@@ -175,14 +175,15 @@ def _connection(ovf: Envelope) -> str:
     demand(len(set(networks)) == len(networks), "two Networks have the same name")
     for item in ovf.of(_NIC):
         connection = item["Connection"]
-        demand(connection in networks, f"{item.title} is on {connection!r}, which is no Network")
+        demand(connection in networks, f"{item.title} is on {connection!r}, which is not a Network")
     return "all connections are defined"
 
 
 @HARDWARE.advice(
     "ovf-safe-network",
     "networks are named `hostonly` or `nat`",
-    "none refuses it: VirtualBox bridges names it does not know, and VRRP leaks into the office",
+    "no importer refuses it: VirtualBox bridges names it does not know, and VRRP leaks into the "
+    "office",
 )
 def _safe_network(ovf: Envelope) -> str:
     networks = [attribute(network, "name") for network in ovf.all("Network")]
@@ -213,7 +214,7 @@ def _count(machine: Machine) -> str:
 @HARDWARE.advice(
     "ovf-amounts-given",
     "the number of CPUs and the memory are given",
-    "none refuses it: the importer decides",
+    "no importer refuses it: the importer decides",
 )
 def _amounts_given(ovf: Envelope) -> str:
     def check(machine: Machine) -> str:
@@ -247,7 +248,7 @@ def _amount(machine: Machine) -> str:
         raise Refused(f"the amount of memory is {memory['VirtualQuantity']!r}, not a number")
     total = amount * unit
     right = total and total % (4 * _MIB) == 0
-    demand(right, f"{total / _MIB:g} MiB is no multiple of 4")
+    demand(right, f"{total / _MIB:g} MiB is not a multiple of 4")
     return f"{total // _MIB} MiB"
 
 
@@ -255,7 +256,7 @@ def _amount(machine: Machine) -> str:
     "ovf-memory-unit",
     "memory is given in `byte * 2^20`",
     "VirtualBox: 'Invalid allocation unit' for `byte*2^20`, which DSP0004 allows; MegaBytes, which "
-    "all take, is no unit of DSP0004",
+    "all take, is not a unit of DSP0004",
 )
 def _memory_unit(ovf: Envelope) -> str:
     for memory in ovf.of(_MEMORY):

@@ -250,7 +250,7 @@ def _bios_loader(disk: Disk) -> str:
     first = disk.read(part.start)
     demand(any(first), "the BIOS boot partition is empty")
     start, count = struct.unpack_from("<QH", first, 0x1F4)
-    demand(start == part.start + 1, f"GRUB goes on at sector {start}, not {part.start + 1}")
+    demand(start == part.start + 1, f"GRUB continues at sector {start}, not {part.start + 1}")
     demand(0 < count < part.sectors, f"GRUB's core would have {count} sectors")
     return f"boot code, then {count + 1} sectors of GRUB"
 
@@ -267,7 +267,7 @@ def _uefi_loader(disk: Disk) -> str:
             head = FATFS(file).get(_LOADER).open().read(2)
     except Unreadable as error:
         raise Refused(f"{_LOADER} is not there ({error})") from None
-    demand(head == b"MZ", f"{_LOADER} is no program for UEFI")
+    demand(head == b"MZ", f"{_LOADER} is not a program for UEFI")
     return f"{_LOADER} is there"
 
 
@@ -292,7 +292,7 @@ def _root(disk: Disk) -> str:
 @DISK.advice(
     "disk-no-password",
     "no account in /etc/shadow has a password",
-    "none refuses it: everybody who has the image knows the log-in",
+    "no importer refuses it: everybody who has the image knows the login",
 )
 def _no_password(disk: Disk) -> str:
     shadow = disk.content("/etc/shadow")
@@ -310,7 +310,7 @@ def _no_password(disk: Disk) -> str:
 @DISK.advice(
     "disk-no-host-key",
     "no SSH host key, and no private key below " + ", ".join(_WATCHED),
-    "none refuses it: all machines made from the image could be impersonated",
+    "no importer refuses it: all machines made from the image could be impersonated",
 )
 def _no_host_key(disk: Disk) -> str:
     for name, node in disk.watched:
@@ -329,7 +329,7 @@ def _is_private_key(node: Any) -> bool:
 @DISK.advice(
     "disk-no-authorized-key",
     "no authorized_keys, no file of passwords such as .netrc, no shell history",
-    "none refuses it: somebody else's key or password opens the machine, or another one",
+    "no importer refuses it: somebody else's key or password opens the machine, or another one",
 )
 def _no_authorized_key(disk: Disk) -> str:
     for name, _ in disk.watched:
@@ -343,7 +343,7 @@ def _no_authorized_key(disk: Disk) -> str:
 @DISK.advice(
     "disk-no-cloud-password",
     "cloud-init finds no password and no key in the image: " + ", ".join(_CLOUD),
-    "none refuses it: cloud-init gives every machine the same log-in",
+    "no importer refuses it: cloud-init gives every machine the same login",
 )
 def _no_cloud_password(disk: Disk) -> str:
     for name, node in disk.watched:
@@ -351,13 +351,13 @@ def _no_cloud_password(disk: Disk) -> str:
             continue
         for sentence in log_ins(_content(node).decode(errors="replace")):
             raise Refused(f"{name}: {sentence}")
-    return "no log-in by cloud-init"
+    return "no login by cloud-init"
 
 
 @DISK.advice(
     "disk-machine-id",
-    "/etc/machine-id is empty, D-Bus has no own one",
-    "none refuses it: all machines get the same DHCP lease and journal id",
+    "/etc/machine-id is empty, D-Bus has none of its own",
+    "no importer refuses it: all machines get the same DHCP lease and journal id",
 )
 def _machine_id(disk: Disk) -> str:
     identity = disk.content("/etc/machine-id")
@@ -369,8 +369,8 @@ def _machine_id(disk: Disk) -> str:
 
 @DISK.advice(
     "disk-no-state",
-    "no random seed and nothing of a cloud-init run",
-    "none refuses it: cloud-init takes the machine for one that was set up already",
+    "no random seed and no trace of a cloud-init run",
+    "no importer refuses it: cloud-init takes the machine for one that was set up already",
 )
 def _no_state(disk: Disk) -> str:
     seed = "/var/lib/systemd/random-seed"
@@ -384,7 +384,7 @@ def _no_state(disk: Disk) -> str:
 @DATA.advice(
     "data-no-key",
     "no private key on a disk without partitions",
-    "none refuses it: all machines made from the image could be impersonated",
+    "no importer refuses it: all machines made from the image could be impersonated",
 )
 def _data_no_key(disk: Disk) -> str:
     try:

@@ -67,17 +67,17 @@ def _section_order(ovf: Envelope) -> str:
     names = [local(child.tag) for child in ovf.root]
     demand("VirtualSystem" in names, "there is no VirtualSystem, of which Workstation imports one")
     demand(names.count("VirtualSystem") == 1, "there is more than one VirtualSystem")
-    demand(names[0] == _BEFORE, f"{names[0]} stands before {_BEFORE}")
+    demand(names[0] == _BEFORE, f"{names[0]} comes before {_BEFORE}")
     behind = names[names.index("VirtualSystem") + 1 :]
-    demand(set(behind) <= set(_BEHIND), f"{', '.join(behind)} stands after the VirtualSystem")
+    demand(set(behind) <= set(_BEHIND), f"{', '.join(behind)} comes after the VirtualSystem")
     demand(not set(_BEHIND) & set(names[: -len(behind) or None]), f"the order is {names}")
     return "the sections are in the schema's order"
 
 
 @ENVELOPE.advice(
     "ovf-disks-first",
-    "the DiskSection stands before the NetworkSection",
-    "none refuses it (DSP0243 7: sections in any order), but ovftool writes them so",
+    "the DiskSection comes before the NetworkSection",
+    "no importer refuses it (DSP0243 7: sections in any order), but ovftool writes them so",
 )
 def _disks_first(ovf: Envelope) -> str:
     names = [n for n in map(local, (c.tag for c in ovf.root)) if n.endswith("Section")]
@@ -104,7 +104,7 @@ def _hardware_order(ovf: Envelope) -> str:
 @ENVELOPE.advice(
     "ovf-system",
     "VirtualHardwareSection has a System",
-    "none refuses it (DSP0243 8.1), but the importer has to guess the hardware version",
+    "no importer refuses it (DSP0243 8.1), but the importer has to guess the hardware version",
 )
 def _system(ovf: Envelope) -> str:
     demand([c for c in ovf.hardware if local(c.tag) == "System"], "there is no System")
@@ -125,7 +125,7 @@ def _child_order(ovf: Envelope) -> str:
         cim = [local(child.tag) for child in element if child.tag.startswith(f"{{{CIM}")]
         demand(cim == sorted(cim), f"not in alphabetical order: {', '.join(cim)}")
         other = [not child.tag.startswith(f"{{{CIM}") for child in element]
-        demand(other == sorted(other), "a vmw:Config stands before CIM elements")
+        demand(other == sorted(other), "a vmw:Config comes before CIM elements")
     return "children are in alphabetical order"
 
 
@@ -148,14 +148,14 @@ def _references(ovf: Envelope) -> str:
         whole = len(parts) == 1 or (set(parts[:-1]) == {chunk} and 0 < parts[-1] <= chunk)
         demand(whole, f"the chunks of {href} have {', '.join(map(str, parts))} bytes, not {chunk}")
     for identity in ovf.file_uses:
-        demand(identity in ids, f"{identity} is referred to, which is no File")
+        demand(identity in ids, f"{identity} is referred to, which is not a File")
     return f"{len(ids)} files, all there"
 
 
 @ENVELOPE.advice(
     "ovf-files-used",
     "each File is used",
-    "none refuses it: it is loaded and thrown away",
+    "no importer refuses it: the file is loaded and thrown away",
 )
 def _files_used(ovf: Envelope) -> str:
     for file in ovf.all("File"):
@@ -165,7 +165,7 @@ def _files_used(ovf: Envelope) -> str:
 
 @ENVELOPE.rule(
     "ovf-disk-items",
-    "each hard disk has a Disk of its own, and what is in a drive is there",
+    "each hard disk has its own Disk, and the medium of each drive is there",
     "vSphere: 'VALUE_ILLEGAL: Value … of HostResource element not found'",
 )
 def _disk_items(ovf: Envelope) -> str:
@@ -175,9 +175,9 @@ def _disk_items(ovf: Envelope) -> str:
     def check(machine: Machine) -> str:
         for item in machine.of(DISK):
             resource = item["HostResource"]
-            demand(item.disk in disks, f"a hard disk wants {resource!r}, which is no Disk")
+            demand(item.disk in disks, f"a hard disk needs {resource!r}, which is not a Disk")
         for item in machine.items:
-            demand(not item.disk or item.disk in disks, f"{item.title} wants the Disk {item.disk}")
+            demand(not item.disk or item.disk in disks, f"{item.title} needs the Disk {item.disk}")
         for disk, count in Counter(item.disk for item in machine.of(DISK)).items():
             demand(count == 1, f"the Disk {disk} is used {count} times")
         demand(machine.of(DISK), "there is no disk")
@@ -189,7 +189,7 @@ def _disk_items(ovf: Envelope) -> str:
 @ENVELOPE.advice(
     "ovf-disks-used",
     "each Disk is used",
-    "none refuses it: the machine has no such disk",
+    "no importer refuses it: the machine has no such disk",
 )
 def _disks_used(ovf: Envelope) -> str:
     used = {item.disk for item in ovf.items}
@@ -201,7 +201,8 @@ def _disks_used(ovf: Envelope) -> str:
 @ENVELOPE.rule(
     "ovf-capacity",
     "a disk's capacity is that of its VMDK",
-    "none says so: the disk is made with the OVF's capacity and cut off, or written past its end",
+    "no importer reports it: the disk is made with the OVF's capacity and cut off, or written past "
+    "its end",
 )
 def _capacity(ovf: Envelope) -> str:
     for disk in ovf.hard_disks:
@@ -231,8 +232,8 @@ def _capacity(ovf: Envelope) -> str:
 
 @ENVELOPE.advice(
     "ovf-capacity-unit",
-    "a disk's capacity is given in bytes, and says so",
-    "none refuses it, but some importers read a number without its unit",
+    "a disk's capacity is given in bytes, with the unit",
+    "no importer refuses it, but some importers read a number without its unit",
 )
 def _capacity_unit(ovf: Envelope) -> str:
     for disk in ovf.hard_disks:

@@ -1,7 +1,7 @@
 """Rules for disks of several files: a descriptor as text names extents beside it.
 
 Source: VMware, "Virtual Disk Format 5.0", "The Descriptor File". Workstation makes such disks
-unless it is told to use one file.
+unless it is set to use one file.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def owner(path: Path) -> Split | None:
 def _demand_extent(descriptor: Path, extent: Extent) -> None:
     name = extent.name or ""
     path = descriptor.parent / name
-    demand(name and Path(name).name == name, f"the extent {name!r} is not beside the descriptor")
+    demand(name and Path(name).name == name, f"the extent {name!r} is not in this folder")
     demand(path.is_file(), f"the extent {name} is not there")
     size = path.stat().st_size
     if extent.kind == _SPARSE:
@@ -131,7 +131,7 @@ def _descriptor(disk: Split) -> str:
 
 @SPLIT.rule(
     "split-extents",
-    "each extent is beside the descriptor and as long as it says",
+    "each extent is in the descriptor's folder and has the length that it says",
     "Workstation: 'Cannot open the disk … or one of the snapshot disks it depends on'",
 )
 def _extents(disk: Split) -> str:
@@ -142,7 +142,7 @@ def _extents(disk: Split) -> str:
 @SPLIT.advice(
     "split-one-file",
     "a disk is one file",
-    "none of VMware's refuses it: importers of OVAs take one streamOptimized file alone",
+    "VMware's importers do not refuse it: importers of OVAs take one streamOptimized file alone",
 )
 def _one_file(disk: Split) -> str:
     raise Refused(f"it is a {disk.kind} disk of {len(disk.extents)} extents and a descriptor")

@@ -15,11 +15,11 @@ from lvslab.check.verify.rules import reading
 _SECTOR = 512
 _LABELS = {b"FAT12": 43, b"FAT16": 43, b"FAT32": 71}
 _KIND_BEHIND = 11
-"""The kind stands right behind the label, which has 11 bytes."""
+"""The kind is right after the label, which has 11 bytes."""
 
 
 def label(file: BinaryIO) -> str | None:
-    """The volume's label; None if it is no FAT."""
+    """The volume's label; None if it is not FAT."""
     file.seek(0)
     sector = file.read(_SECTOR)
     for kind, offset in _LABELS.items():

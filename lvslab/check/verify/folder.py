@@ -48,7 +48,7 @@ def _form(folder: Folder) -> str:
 @FOLDER.rule(
     "sums-complete",
     "every artifact has its sum",
-    "none: a file that nobody checks may be another's",
+    "nobody refuses it: a file without a sum may be somebody else's",
 )
 def _complete(folder: Folder) -> str:
     there = {p.relative_to(folder.path).as_posix() for p in sums.artifacts(folder.path)}
@@ -127,7 +127,7 @@ def _part_signed(part: Part) -> str:
 
 @PART.rule(
     "part-sums",
-    "it has its sum in that SHA256SUMS",
+    "the file has its sum in that SHA256SUMS",
     "sha256sum -c: FAILED",
 )
 def _part_sums(part: Part) -> str:

@@ -117,14 +117,14 @@ def _stream_header(image: Image) -> str:
 def _stream_descriptor(image: Image) -> str:
     _check_descriptor(image, STREAM_OPTIMIZED)
     parent = image.reader.descriptor.values.get("parentCID")
-    demand(parent == NO_PARENT, f"it wants the parent {parent}")
+    demand(parent == NO_PARENT, f"it needs the parent {parent}")
     return "descriptor of a streamOptimized disk without a parent"
 
 
 @STREAM.advice(
     "vmdk-adapter",
     "ddb.adapterType is lsilogic",
-    "none refuses it: Workstation may give the disk another controller than the OVF says",
+    "no importer refuses it: Workstation may give the disk another controller than the OVF says",
 )
 def _stream_adapter(image: Image) -> str:
     return _check_adapter(image)
@@ -133,7 +133,7 @@ def _stream_adapter(image: Image) -> str:
 @STREAM.advice(
     "vmdk-tools",
     "toolsInstallType 4 and toolsVersion 2147483647: open-vm-tools, not VMware's to update",
-    "none refuses it: VMware offers to install its own tools at each start",
+    "no importer refuses it: VMware offers to install its own tools at each start",
 )
 def _tools(image: Image) -> str:
     values = image.reader.descriptor.values
@@ -145,15 +145,15 @@ def _tools(image: Image) -> str:
 
 @STREAM.advice(
     "vmdk-front",
-    "grain directory and tables stand before the first grain",
-    "readers that seek (QEMU, 7-Zip) need no footer then, and none contradicts the header",
+    "grain directory and tables come before the first grain",
+    "readers that seek (QEMU, 7-Zip) need no footer then, and no footer can contradict the header",
 )
 def _front(image: Image) -> str:
     header = image.reader.header
     for sector in (header.directory_offset, *image.reader.directory):
         demand(0 < sector < header.overhead, f"a directory or table is at sector {sector}")
     tables = [marker for marker in image.markers if marker.kind in _IN_STREAM]
-    demand(not tables, "tables or a footer stand in the stream too")
+    demand(not tables, "tables or a footer are in the stream too")
     return "directory and tables are in front"
 
 
@@ -192,7 +192,7 @@ def _grain_order(image: Image) -> str:
 
 @STREAM.rule(
     "vmdk-grain-tables",
-    "the tables say of each grain where its marker is, and of no other",
+    "the tables give the place of each grain, and name no other grain",
     "readers that go by the tables see another disk than those that go by the stream",
 )
 def _grain_tables(image: Image) -> str:
@@ -238,7 +238,7 @@ def _sparse_descriptor(image: Image) -> str:
 @SPARSE.advice(
     "sparse-adapter",
     "ddb.adapterType is lsilogic",
-    "none refuses it: Workstation may offer another controller for the disk",
+    "no importer refuses it: Workstation may offer another controller for the disk",
 )
 def _sparse_adapter(image: Image) -> str:
     return _check_adapter(image)
@@ -246,7 +246,7 @@ def _sparse_adapter(image: Image) -> str:
 
 @SPARSE.rule(
     "sparse-redundant",
-    "the redundant grain tables say what the others say",
+    "the redundant grain tables are equal to the others",
     "Workstation: 'The specified virtual disk needs repair'",
 )
 def _redundant(image: Image) -> str:

@@ -33,7 +33,7 @@ _UNWANTED = ("floppy0.present", "sound.present", "usb.present", "ehci.present", 
 class Machine:
     """A .vmx file and the folder around it; `lab` is the lab if it is known.
 
-    Keys are compared without regard to case, and a line that is no setting is passed over, as
+    Keys are compared without regard to case, and a line that is not a setting is ignored, as
     VMware does.
     """
 
@@ -89,7 +89,7 @@ class Machine:
 @VMX.advice(
     "vmx-encrypted",
     "the machine is not encrypted",
-    "none refuses it, but only VMware, with the password, can read or run it",
+    "no importer refuses it, but only VMware, with the password, can read or run it",
 )
 def _encrypted(machine: Machine) -> str:
     demand(not machine.is_encrypted, "it is encrypted: nothing else of it can be looked at")
@@ -118,8 +118,9 @@ def _form(machine: Machine) -> str:
 
 @VMX.advice(
     "vmx-plain",
-    "values are in quotes, and there is no comment (but what starts VMware, as line 1)",
-    "none refuses it: VMware writes all values in quotes, and other programs may read no others",
+    "values are in quotes, and there is no comment (except a line 1 that starts VMware)",
+    "no importer refuses it: VMware writes all values in quotes, and other programs may read no "
+    "others",
 )
 def _plain(machine: Machine) -> str:
     for place, line in enumerate(lines(machine.text), 1):
@@ -175,7 +176,8 @@ def _memory(machine: Machine) -> str:
 @VMX.advice(
     "vmx-network",
     "each card is on VMnet1 to VMnet19, never bridged, and connected at start",
-    "none refuses it: a card without connectionType is bridged, and VRRP leaks into the office",
+    "no importer refuses it: a card without connectionType is bridged, and VRRP leaks into the "
+    "office",
 )
 def _network(machine: Machine) -> str:
     nets = []
@@ -210,7 +212,7 @@ def _mac(machine: Machine) -> str:
 @VMX.advice(
     "vmx-mac-static",
     "MAC addresses are static",
-    "none refuses it: VMware makes new ones for a copied folder",
+    "no importer refuses it: VMware makes new ones for a copied folder",
 )
 def _mac_static(machine: Machine) -> str:
     for card in machine.cards:
@@ -221,8 +223,8 @@ def _mac_static(machine: Machine) -> str:
 
 @VMX.rule(
     "vmx-lab",
-    "wires, MAC addresses, memory and processors are those of the node in the lab",
-    "none refuses it: the node comes up on another wire, and its peers do not hear it",
+    "networks, MAC addresses, memory and processors are those of the node in the lab",
+    "no importer refuses it: the node starts on another network, and the others do not hear it",
 )
 def _lab(machine: Machine) -> str:
     if not machine.lab:
@@ -247,7 +249,7 @@ def _lab(machine: Machine) -> str:
 @VMX.advice(
     "vmx-slots",
     "cards are e1000 in PCI slots 32, 33, 34, 35, in order, behind pciBridge0",
-    "none refuses it: the guest names its interfaces by slot, eth0 becomes another network",
+    "no importer refuses it: the guest names its interfaces by slot, eth0 becomes another network",
 )
 def _slots(machine: Machine) -> str:
     for place, card in enumerate(machine.cards):
@@ -288,14 +290,14 @@ def _is_file(path: Path) -> bool:
 @VMX.advice(
     "vmx-cdrom",
     "the seed is a file of the folder, on an IDE CD-ROM as cdrom-image, connected at start",
-    "none refuses it: the machine starts without its seed",
+    "no importer refuses it: the machine starts without its seed",
 )
 def _cdrom(machine: Machine) -> str:
     images = machine.files(cdrom=True)
     demand(images, "there is no CD-ROM with an image")
     for device, name in images.items():
         demand(device.startswith("ide"), f"the CD-ROM is {device}, not on IDE")
-        demand(machine.get(f"{device}.deviceType") == "cdrom-image", f"{device} is no cdrom-image")
+        demand(machine.get(f"{device}.deviceType") == "cdrom-image", f"{device} is not cdrom-image")
         connected = vmx.starts_connected(machine.values, device)
         demand(connected, f"{device} is not connected at start")
         _demand_beside(machine, name)
@@ -305,7 +307,7 @@ def _cdrom(machine: Machine) -> str:
 @VMX.rule(
     "vmx-disk-kind",
     "disks are monolithicSparse, or of several files that are all there; a child finds its "
-    "parent, of the same CID, by a relative hint",
+    "parent, which has the same CID, by a relative hint",
     "Workstation does not power on from streamOptimized; 'The parent virtual disk has been "
     "modified since the child was created' for another CID",
 )
@@ -321,7 +323,7 @@ def _disk_kind(machine: Machine) -> str:
         else:
             values = _values(disk)
             kind = values.get("createType", "")
-            demand(kind == MONOLITHIC_SPARSE, f"{disk.name} is no sparse disk but {kind}")
+            demand(kind == MONOLITHIC_SPARSE, f"{disk.name} is not a sparse disk but {kind}")
         kinds.append(kind)
         parent = values.get("parentCID", NO_PARENT)
         if parent != NO_PARENT:
@@ -372,7 +374,7 @@ def _questions(machine: Machine) -> str:
 @VMX.advice(
     "vmx-devices",
     "no floppy, sound or USB",
-    "none refuses it: idle devices take host memory",
+    "no importer refuses it: idle devices take host memory",
 )
 def _devices(machine: Machine) -> str:
     for key in _UNWANTED:
@@ -384,7 +386,7 @@ def _devices(machine: Machine) -> str:
 @VMX.advice(
     "vmx-time",
     "time sync with the host is off, after a resume, a snapshot or a shrink too",
-    "none refuses it: steps of the time break VRRP's timers",
+    "no importer refuses it: jumps of the clock break VRRP's timers",
 )
 def _time(machine: Machine) -> str:
     for key in _TIME:

@@ -28,7 +28,7 @@ def interfaces(config: Mapping[str, Any]) -> list[Interface]:
     """The interfaces of a network-config; raises Refused if its version is neither 1 nor 2."""
     inner = config.get("network", config)
     if not isinstance(inner, Mapping):
-        raise Refused("network is no mapping")
+        raise Refused("network is not a mapping")
     if inner.get("config") == "disabled":
         return []
     match inner.get("version"):
@@ -77,4 +77,4 @@ def _address(text: object, mask: object) -> IPv4Interface | IPv6Interface:
     try:
         return ip_interface(whole)
     except ValueError:
-        raise Refused(f"{whole!r} is no address") from None
+        raise Refused(f"{whole!r} is not an address") from None

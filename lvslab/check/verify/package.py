@@ -29,7 +29,7 @@ _NAMED = {"kilobytes": 10, "kb": 10, "megabytes": 20, "mb": 20, "gigabytes": 30,
 
 
 def unit_of(text: str) -> int | None:
-    """The bytes of a unit: `byte * 2^20`, with blanks or without, or a name of VMware's.
+    """The bytes of a unit: `byte * 2^20`, with spaces or without, or a name of VMware's.
 
     None if it is none.
     """

@@ -23,7 +23,7 @@ def _full_name(section: ElementTree.Element, key: str) -> str:
 
 @PRODUCT.rule(
     "ovf-property-keys",
-    "a property's key, class and instance have no white space, and together are its own alone",
+    "a property's key, class and instance have no white space, and together they are unique",
     "vSphere: 'VAppPropertyFault' ([class.]key[.instance] must be unique, without white space)",
 )
 def _property_keys(ovf: Envelope) -> str:
@@ -63,7 +63,7 @@ def _virtualbox(ovf: Envelope) -> str:
             demand(found, "a hard disk of the vbox:Machine has no Image")
             images += found
     for image in images:
-        demand(image in known, f"the vbox:Machine has the disk image {image}, which is no Disk")
+        demand(image in known, f"the vbox:Machine has the disk image {image}, which is not a Disk")
     return f"{len(images)} disk images, all of the OVF"
 
 

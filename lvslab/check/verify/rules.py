@@ -1,7 +1,7 @@
 """What a rule is: a named check of an artifact, and who would refuse the artifact and how.
 
-A rule is refused or advice. What breaks the specification, or what no importer takes, is
-refused. Advice is the style of this lab, and what only some importers stumble over: it is a
+A rule is refused or advice. Refused: a broken rule breaks the specification, or an importer does
+not accept the file. Advice: the style of this lab, or only some importers have trouble; it is a
 warning for others' files, and a failure for the lab's own.
 """
 
@@ -29,7 +29,7 @@ class Outcome(StrEnum):
 
 
 class Level(StrEnum):
-    """How much a broken rule weighs in a file of others'."""
+    """What a broken rule means in a file that others made."""
 
     REFUSED = "refused"
     ADVICE = "advice"

@@ -146,7 +146,7 @@ def _faults(element: ElementTree.Element, name: str) -> Iterator[str]:
     yield from _of_children(element, shape, where)
     texts = [element.text or "", *(child.tail or "" for child in element)]
     if shape is not _TEXT and "".join(texts).strip():
-        yield f"text stands in {where} itself"
+        yield f"{where} itself has text"
     for child in element:
         local = _local(child)
         if _is_of(child, OVF_NAMESPACE) and shape.namespace == OVF_NAMESPACE:
@@ -161,7 +161,7 @@ def _of_children(element: ElementTree.Element, shape: Shape, where: str) -> Iter
     for child in element:
         ours = any(_is_of(child, namespace) for namespace in (OVF_NAMESPACE, CIM))
         if not _is_of(child, shape.namespace) and (ours or not shape.open):
-            yield f"{_local(child)} stands in {where}"
+            yield f"{_local(child)} is in {where}"
     count = Counter(known)
     for name, times in count.items():
         if name not in shape.children:

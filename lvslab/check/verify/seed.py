@@ -102,7 +102,7 @@ class SeedIso:
 
     @cached_property
     def network(self) -> dict[str, Any]:
-        """The network-config; raises Absent without it, Refused if it is no mapping."""
+        """The network-config; raises Absent without it, Refused if it is not a mapping."""
         if self.files and _NETWORK not in self.files:
             raise Absent(f"there is no {_NETWORK}: every interface asks DHCP")
         return _mapping(self.data(_NETWORK), _NETWORK)
@@ -176,9 +176,9 @@ def _files(seed: SeedIso) -> str:
 
 @SEED.advice(
     "seed-names",
-    "all three files, network-config too, are there by Rock Ridge and by Joliet name",
-    "none refuses it: without network-config every interface asks DHCP; Windows, where teachers "
-    "look into seeds, goes by Joliet names",
+    "all three files, also network-config, have a Rock Ridge and a Joliet name",
+    "no importer refuses it: without network-config every interface asks DHCP; Windows, where "
+    "teachers look into seeds, uses Joliet names",
 )
 def _both_names(seed: SeedIso) -> str:
     for kind in _NAMES:
@@ -205,7 +205,7 @@ def _user_data(seed: SeedIso) -> str:
 @SEED.advice(
     "seed-one-config",
     "user-data is one cloud-config",
-    "none refuses it, but what a script or a template does is not looked at",
+    "no importer refuses it, but what a script or a template does is not looked at",
 )
 def _one_config(seed: SeedIso) -> str:
     kinds = [part.kind for part in seed.parts]
@@ -225,7 +225,7 @@ def _meta_data(seed: SeedIso) -> str:
 @SEED.advice(
     "seed-node",
     "meta-data names the node of the file's name (in an OVA: of the machine's) and an instance id",
-    "none refuses it: the machine comes up under another name, and keepalived takes another "
+    "no importer refuses it: the machine starts under another name, and keepalived takes another "
     "node's lines",
 )
 def _node(seed: SeedIso) -> str:
@@ -239,7 +239,7 @@ def _node(seed: SeedIso) -> str:
 
 @SEED.rule(
     "seed-network",
-    "network-config is of version 1 or 2, and its addresses are addresses",
+    "network-config is of version 1 or 2, and its addresses are valid",
     "cloud-init: the network is not set up",
 )
 def _network(seed: SeedIso) -> str:
@@ -249,12 +249,13 @@ def _network(seed: SeedIso) -> str:
 
 @SEED.advice(
     "seed-interfaces",
-    "network-config is of version 2 and goes by interface name, never by MAC address",
-    "none refuses it: an import changes MAC addresses, and the machine has none of its networks",
+    "network-config is of version 2 and uses interface names, never MAC addresses",
+    "no importer refuses it: an import changes MAC addresses, and the machine has none of its "
+    "networks",
 )
 def _interfaces(seed: SeedIso) -> str:
     for interface in seed.interfaces:
-        demand(not interface.mac, f"{interface.name} goes by its MAC address")
+        demand(not interface.mac, f"{interface.name} is found by its MAC address")
     version = seed.network.get("network", seed.network).get("version")
     demand(version in (2, None), f"network-config is of version {version}")
     if seed.lab and (node := seed.lab_node):
@@ -266,7 +267,7 @@ def _interfaces(seed: SeedIso) -> str:
 
 @SEED.rule(
     "seed-addresses",
-    "each static address is there once, and is the node's own if the lab is known",
+    "each static address appears once and, if the lab is known, belongs to the node",
     "two machines answer for one address",
 )
 def _addresses(seed: SeedIso) -> str:
@@ -283,8 +284,8 @@ def _addresses(seed: SeedIso) -> str:
 
 @SEED.advice(
     "seed-no-plain-password",
-    "no password in plain text, no SSH log-in by password, no private key",
-    "none refuses it: everybody who has the seed has the password",
+    "no password in plain text, no SSH login by password, no private key",
+    "no importer refuses it: everybody who has the seed has the password",
 )
 def _no_plain_password(seed: SeedIso) -> str:
     for part in seed.parts:

@@ -58,7 +58,7 @@ class Promise:
 @GUEST_TOOLS.advice(
     "tools-inside",
     "the image has the guest tools that the disk's toolsInstallType promises, and no others",
-    "none refuses it: VMware offers a shutdown by the guest's tools, and nothing happens",
+    "no importer refuses it: VMware offers a shutdown by the guest's tools, and nothing happens",
 )
 def _inside(promise: Promise) -> str:
     kind = promise.kind
@@ -82,7 +82,8 @@ def _enabled(disk: Disk) -> Iterator[str]:
 @GUEST_TOOLS.advice(
     "tools-no-clock",
     "the guest tools have no plugin that sets the clock (libtimeSync.so)",
-    "none refuses it: after a pause the host steps the clock of one director and not of the other",
+    "no importer refuses it: after a pause the host changes the clock of one director and not of "
+    "the other",
 )
 def _no_clock(promise: Promise) -> str:
     promise.demand_tools()
@@ -94,7 +95,7 @@ def _no_clock(promise: Promise) -> str:
 @GUEST_TOOLS.advice(
     "tools-no-state",
     "the guest tools have no state in the image: they never ran",
-    "none refuses it: aliases and logs of another machine, and whom it trusts",
+    "no importer refuses it: the image has another machine's aliases and logs, and whom it trusts",
 )
 def _no_state(promise: Promise) -> str:
     promise.demand_tools()

@@ -58,7 +58,7 @@ class Part:
 def parts(data: bytes) -> list[Part]:
     """The parts of user-data in order; raises Refused for what cloud-init does nothing with.
 
-    Raises Unreadable for what is no text.
+    Raises Unreadable for what is not text.
     """
     return list(_parts(data, "text/plain", 0))
 
@@ -103,7 +103,7 @@ def _guessed(text: str) -> str:
         if start.lower().startswith(beginning):
             return kind
     first = start.partition("\n")[0].strip()
-    raise Refused(f"user-data begins with {first!r}, which cloud-init does nothing with")
+    raise Refused(f"user-data begins with {first!r}, which cloud-init ignores")
 
 
 def _payload(part: Message) -> bytes:

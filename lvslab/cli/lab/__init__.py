@@ -44,8 +44,8 @@ VERBS = {
 )
 @everywhere
 def lab() -> None:
-    """The whole cluster on this machine, in QEMU, from the artifacts.
+    """Run the whole cluster on this host, in QEMU, from the artifacts.
 
-    It lives in a network namespace of its own: nothing reaches a real network. Root is not
-    needed where ordinary users may have namespaces.
+    It runs in its own network namespace, so nothing reaches a real network. It does not need
+    root on a host where ordinary users may create namespaces.
     """

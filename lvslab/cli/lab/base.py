@@ -19,7 +19,7 @@ _NAME = click.option(
     "--name",
     default=None,
     metavar="NAME",
-    help="Which lab, if not the one that lab.yaml names.",
+    help="The name of the lab. [default: the name in lab.yaml]",
 )
 
 

@@ -1,4 +1,4 @@
-"""Faults made and mended: kill, pause, start, cut, split, stop-service, heal."""
+"""Faults made and healed: kill, pause, start, cut, split, stop-service, heal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lvslab.core.errors import InputError
 @which_lab
 @click.argument("node")
 def kill(lab_path: Path, name: str | None, node: str) -> None:
-    """A node loses its power: no shutdown, no goodbye. `lab start` boots it again."""
+    """Cut the power of a node, without a shutdown. `lab start` boots it again."""
     cluster = running(lab_path, name)
     with cluster.changing():
         cluster.kill(node)
@@ -26,18 +26,18 @@ def kill(lab_path: Path, name: str | None, node: str) -> None:
 @which_lab
 @click.argument("node")
 def pause(lab_path: Path, name: str | None, node: str) -> None:
-    """A node stands still, as on a host that is too busy. `lab start` lets it go on."""
+    """Pause a node, as if the host were too busy. `lab start` lets it continue."""
     cluster = running(lab_path, name)
     with cluster.changing():
         cluster.pause(node)
-    session().out(f"{node} stands still")
+    session().out(f"{node} is paused")
 
 
 @verb("start", "lab start lvs1")
 @which_lab
 @click.argument("node")
 def start(lab_path: Path, name: str | None, node: str) -> None:
-    """Boot a node that is off, or let one that is paused go on."""
+    """Boot a node that is off, or let one that is paused continue."""
     from lvslab.check import bringup
     from lvslab.run import faults
 
@@ -59,7 +59,7 @@ def start(lab_path: Path, name: str | None, node: str) -> None:
 @which_lab
 @click.argument("node")
 @click.argument("interface")
-@click.option("--silent", is_flag=True, help="Frames are lost, but the link stays up.")
+@click.option("--silent", is_flag=True, help="Drop all frames, but keep the link up.")
 def cut(lab_path: Path, name: str | None, node: str, interface: str, silent: bool) -> None:
     """Pull a node's network cable."""
     from lvslab.run import faults
@@ -75,7 +75,7 @@ def cut(lab_path: Path, name: str | None, node: str, interface: str, silent: boo
 @click.argument("one")
 @click.argument("other")
 def split(lab_path: Path, name: str | None, one: str, other: str) -> None:
-    """Two directors no longer hear each other's adverts: both become master."""
+    """Make two directors deaf to each other's adverts: both become master."""
     from lvslab.model.lab import Role
     from lvslab.run import faults
 
@@ -84,7 +84,7 @@ def split(lab_path: Path, name: str | None, one: str, other: str) -> None:
     for node in (one, other):
         if node not in directors:
             raise InputError(
-                f"{node} is no director", hint="the directors are: " + ", ".join(directors)
+                f"{node} is not a director", hint="the directors are: " + ", ".join(directors)
             )
     with cluster.changing():
         faults.deafen(cluster, (one, other))
@@ -117,7 +117,7 @@ def stop_service(lab_path: Path, name: str | None, node: str, service: str) -> N
 @click.argument("node", required=False)
 @click.argument("interface", required=False)
 def heal(lab_path: Path, name: str | None, node: str | None, interface: str | None) -> None:
-    """Mend everything that is broken, or what is broken on one node or interface.
+    """Heal all faults, or those of one node or interface.
 
     A node that was off has booted when the command ends.
     """
@@ -127,11 +127,11 @@ def heal(lab_path: Path, name: str | None, node: str | None, interface: str | No
     this = session()
     cluster = running(lab_path, name)
     with cluster.changing(), this.reporting("lab-heal") as listener:
-        mended = faults.heal(cluster, node, interface)
-        booting = [fault.node for fault in mended if fault.kind == "off"]
+        healed = faults.heal(cluster, node, interface)
+        booting = [fault.node for fault in healed if fault.kind == "off"]
         limits = bringup.Limits()
         cluster.each(booting, lambda n: bringup.wait_for_boot(cluster, n, limits, listener))
-    for fault in mended:
-        this.out(f"mended: {fault}")
-    if not mended:
+    for fault in healed:
+        this.out(f"healed: {fault}")
+    if not healed:
         this.out("nothing was broken")

@@ -16,13 +16,13 @@ from lvslab.core.errors import CheckFailed, InputError
 @which_lab
 @click.argument("checkpoint")
 def save(lab_path: Path, name: str | None, checkpoint: str) -> None:
-    """Keep memory and disks of all nodes as they are at this moment."""
+    """Save a checkpoint: memory and disks of all nodes at this moment."""
     from lvslab.check import failover
     from lvslab.run import checkpoint as checkpoints
 
     if checkpoint == failover.CHECKPOINT:
         raise InputError(
-            f"{checkpoint} is the name that `lab failover` saves under", hint="take another name"
+            f"`lab failover` uses the name {checkpoint} itself", hint="choose another name"
         )
     start = time.monotonic()
     cluster = running(lab_path, name)
@@ -35,7 +35,7 @@ def save(lab_path: Path, name: str | None, checkpoint: str) -> None:
 @which_lab
 @click.argument("checkpoint")
 def restore(lab_path: Path, name: str | None, checkpoint: str) -> None:
-    """Back to a checkpoint, faults mended; done when the checklist passes."""
+    """Go back to a checkpoint and heal all faults; done when the checklist passes."""
     from lvslab.check import checklist
     from lvslab.run import checkpoint as checkpoints
 
@@ -49,4 +49,4 @@ def restore(lab_path: Path, name: str | None, checkpoint: str) -> None:
             f"restored, but {len(bad)} checks fail: {bad[0].node}: {bad[0].says}",
             hint="lab check shows them all",
         )
-    session().out(f"{checkpoint} is back, the checklist passes: {time.monotonic() - start:.1f} s")
+    session().out(f"{checkpoint} restored, the checklist passes: {time.monotonic() - start:.1f} s")

@@ -29,7 +29,7 @@ _WATCH_SECONDS = 2.0
     """,
 )
 @which_lab
-@click.option("--watch", is_flag=True, help="Again and again, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
 @as_json
 def status(lab_path: Path, name: str | None, watch: bool) -> None:
     """Nodes, owners, IPVS tables, adverts on the wire, and what is broken."""
@@ -90,7 +90,7 @@ def _show_status(found: Status) -> None:
     default=30,
     show_default=True,
     metavar="SECONDS",
-    help="Try again until all is well, or this long.",
+    help="Try again until all checks pass, for this time at most.",
 )
 @as_json
 def check(lab_path: Path, name: str | None, seconds: float) -> None:

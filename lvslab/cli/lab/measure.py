@@ -33,12 +33,12 @@ others; advert, ARP: the new owner on the wire, median; pages: who answered"""
 @which_lab
 @click.argument("faults", metavar="[FAULT]...", nargs=-1)
 @click.option("--runs", type=click.IntRange(1, 1000), default=1, show_default=True)
-@click.option("--long", is_flag=True, help="Also the faults that take minutes.")
-@click.option("--list", "only_list", is_flag=True, help="Only name the faults.")
+@click.option("--long", is_flag=True, help="Also make the faults that take minutes.")
+@click.option("--list", "only_list", is_flag=True, help="Only list the faults.")
 @click.option(
     "--svg",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Draw the timelines into this file.",
+    help="Draw the timelines to this file.",
 )
 @as_json
 def failover(
@@ -50,9 +50,9 @@ def failover(
     only_list: bool,
     svg: Path | None,
 ) -> None:
-    """Break things one by one and show what a client sees; status 1 if a promise is broken.
+    """Make faults one by one and show what a client sees; status 1 if one is over its limit.
 
-    Each fault starts from the same checkpoint. Without FAULT: all but the long ones.
+    Each fault starts from the same checkpoint. Without FAULT: all except the long ones.
     """
     from lvslab.check import experiments, timeline
     from lvslab.check import failover as engine
@@ -79,7 +79,7 @@ def failover(
     if bad := [verdict for verdict in verdicts if verdict.problems]:
         first = bad[0]
         raise CheckFailed(
-            f"{len(bad)} of {len(verdicts)} faults cost more than promised; "
+            f"{len(bad)} of {len(verdicts)} faults are over their limit; "
             f"{first.experiment.name}: {first.problems[0]}"
         )
 

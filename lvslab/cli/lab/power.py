@@ -30,7 +30,7 @@ from lvslab.core.errors import InputError
     type=click.Choice(["ova", "vmware"]),
     default="ova",
     show_default=True,
-    help="The OVAs and seeds, or VMware's folders: there each .vmx decides on the devices.",
+    help="Start from OVAs and seeds, or VMware folders; there each .vmx decides on the devices.",
 )
 @click.option(
     "--artifacts",
@@ -51,14 +51,14 @@ from lvslab.core.errors import InputError
     type=click.Choice(["bios", "uefi"]),
     default="bios",
     show_default=True,
-    help="What starts the nodes (not with --from vmware).",
+    help="The firmware of the nodes (not with --from vmware).",
 )
 @click.option(
     "--accelerator",
     type=click.Choice(["auto", "kvm", "tcg"]),
     default="auto",
     show_default=True,
-    help="auto: KVM only if a guest was seen to boot under it.",
+    help="auto: KVM only if a guest has booted under it.",
 )
 @as_json
 @click.pass_context
@@ -72,9 +72,9 @@ def up(
     firmware: Literal["bios", "uefi"],
     accelerator: Literal["auto", "kvm", "tcg"],
 ) -> None:
-    """Boot all nodes side by side; it is up when the checklist passes.
+    """Boot all nodes at the same time; done when the checklist passes.
 
-    Calling it again starts what does not run and leaves the rest alone.
+    If the lab is up, this starts the nodes that are off and does nothing else.
     """
     from lvslab.check import bringup
     from lvslab.run.cluster import Cluster, Settings
@@ -100,7 +100,7 @@ def _demand_one_source(context: click.Context, origin: str) -> None:
             raise InputError(
                 "with --from vmware each .vmx decides on the devices",
                 where=f"--{option}",
-                hint=f"leave --{option} away, or edit virtualDev or firmware in the .vmx",
+                hint=f"remove --{option}, or edit virtualDev or firmware in the .vmx",
             )
 
 
@@ -124,7 +124,7 @@ def _accelerator(cache: Path) -> Literal["kvm", "tcg"]:
 )
 @which_lab
 def down(lab_path: Path, name: str | None) -> None:
-    """End the lab: no process, namespace, tap or file is left behind."""
+    """End the lab and remove all its processes, namespaces, taps and files."""
     from lvslab.run.cluster import Cluster
 
     wanted = name or the_lab(lab_path, None).name
@@ -134,4 +134,4 @@ def down(lab_path: Path, name: str | None) -> None:
         return
     with cluster.changing():
         cluster.down()
-    session().out(f"the lab {wanted} is gone")
+    session().out(f"the lab {wanted} has ended")

@@ -47,7 +47,7 @@ def _become(cluster: Cluster, words: list[str]) -> NoReturn:
 @click.argument("node")
 @click.argument("words", metavar="[-- COMMAND]...", nargs=-1, type=click.UNPROCESSED)
 def ssh(lab_path: Path, name: str | None, node: str, words: tuple[str, ...]) -> None:
-    """A shell on a node, as root, with the lab's own key."""
+    """Open a shell on a node, as root, with the lab's own key."""
     cluster = running(lab_path, name)
     _become(cluster, cluster.ssh_command(node, words))
 
@@ -83,7 +83,7 @@ def client(lab_path: Path, name: str | None, words: tuple[str, ...]) -> None:
     help="Write packets to this file instead of showing them.",
 )
 def capture(lab_path: Path, name: str | None, network: str, output: Path | None) -> None:
-    """Every frame on a network, until Ctrl-C (tcpdump)."""
+    """Show every frame on a network, until Ctrl-C (tcpdump)."""
     from lvslab.run.network import bridge_names
 
     cluster = running(lab_path, name)
@@ -107,16 +107,16 @@ def capture(lab_path: Path, name: str | None, network: str, output: Path | None)
 @which_lab
 @click.argument("node")
 def console(lab_path: Path, name: str | None, node: str) -> None:
-    """A node's console (its serial port); Ctrl-] leaves it.
+    """Open the console of a node (its serial port); Ctrl-] closes it.
 
-    Without a terminal it prints what the console has said so far.
+    Without a terminal, print the output of the console so far.
     """
     cluster = running(lab_path, name)
     files = cluster.files(node)
     if not sys.stdin.isatty():
         click.echo(files.console_log.read_text(errors="replace"), nl=False)
         return
-    click.echo(f"the console of {node}; Ctrl-] leaves it{cluster.console_tail(node, 20)}")
+    click.echo(f"the console of {node}; Ctrl-] closes it{cluster.console_tail(node, 20)}")
     with socket.socket(socket.AF_UNIX) as wire:
         try:
             wire.connect(str(files.console))

@@ -94,7 +94,7 @@ def ceiling(value: int, unit: int) -> int:
 
 @dataclass(frozen=True)
 class Plan:
-    """Where directories and tables stand in an extent of `capacity` sectors that we write."""
+    """Where directories and tables are in an extent of `capacity` sectors that we write."""
 
     capacity: int
     redundant: bool
@@ -151,7 +151,7 @@ class Plan:
         )
 
     def front(self, descriptor: str, entries: Mapping[int, int]) -> bytes:
-        """All that stands before the first grain.
+        """All that is before the first grain.
 
         `entries` says in which sector each grain begins; a grain that is not in it is zero.
         """

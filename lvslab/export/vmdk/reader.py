@@ -205,7 +205,7 @@ class Reader:
         return min(self.grain_bytes, self.capacity - number * self.grain_bytes)
 
     def grain(self, number: int) -> bytes:
-        """The content of grain `number`; raises VmdkError if it cannot be had whole."""
+        """The content of grain `number`; raises VmdkError if it cannot be read whole."""
         wanted = self.grain_length(number)
         sector = self.entries.get(number)
         if sector is None:

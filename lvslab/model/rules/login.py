@@ -1,4 +1,4 @@
-"""Rules of the class user's log-in."""
+"""Rules of the class user's login."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ KEY_FIELDS = {
 def the_class_user_is_nobody_else(lab: Lab) -> Iterator[Finding]:
     """The class user is a user of its own, not one that the images have, nor a group of theirs."""
     if lab.login.user in RESERVED_USERS:
-        what = f"{lab.login.user} is a user or a group that Debian has already"
+        what = f"{lab.login.user} is already a user or a group of Debian"
         yield Finding(("login", "user"), what, "choose another name, such as student")
 
 
@@ -100,7 +100,7 @@ def someone_can_log_in(lab: Lab) -> Iterator[Finding]:
 
 @rule
 def keys_are_whole(lab: Lab) -> Iterator[Finding]:
-    """sshd passes over a key that it cannot read, and nobody is told."""
+    """sshd silently ignores a key that it cannot read."""
     for index, key in enumerate(lab.login.ssh_keys):
         if not _is_public_key(key):
             what = f"{key.split()[0]} … in login.ssh_keys is not a public key that sshd can read"
@@ -127,9 +127,9 @@ def _is_public_key(line: str) -> bool:
 
 @rule
 def keys_are_there_once(lab: Lab) -> Iterator[Finding]:
-    """A key that stands twice is probably one that was meant to be another."""
+    """A key that appears twice is probably one that was meant to be another."""
     for key, times in Counter(lab.login.ssh_keys).items():
         if times > 1:
             index = len(lab.login.ssh_keys) - 1 - lab.login.ssh_keys[::-1].index(key)
-            what = f"a key stands {times} times in login.ssh_keys"
+            what = f"a key appears {times} times in login.ssh_keys"
             yield Finding(("login", "ssh_keys", index), what, "keep it once")

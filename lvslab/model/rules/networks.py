@@ -26,7 +26,7 @@ def networks_have_a_cidr_or_dhcp(lab: Lab) -> Iterator[Finding]:
         for key in ("cidr", "host"):
             if network.kind == "nat" and getattr(network, key) is not None:
                 what = f"{name} is a nat network, VMware gives it its addresses"
-                yield Finding((*path, key), what, f"take `{key}` away", True)
+                yield Finding((*path, key), what, f"remove `{key}`", True)
 
 
 @rule
@@ -34,7 +34,7 @@ def one_nat_network(lab: Lab) -> Iterator[Finding]:
     """VMware Workstation on Windows has one nat network."""
     first, *others = [n for n, network in lab.networks.items() if network.kind == "nat"] or [""]
     for name in others:
-        what = f"{name} is a second nat network beside {first}, and VMware has only one"
+        what = f"{name} and {first} are both nat networks, and VMware has only one"
         yield Finding(("networks", name), what, f"use {first} for both, or make it host-only", True)
 
 
@@ -46,8 +46,8 @@ def vmware_s_nat_stays(lab: Lab) -> Iterator[Finding]:
         free = next(f"VMnet{n}" for n in range(2, 20) if f"VMnet{n}" not in lab.networks)
         what = f"{NAT_NETWORK} is host-only here, and VMware's own NAT network on most hosts"
         right = (
-            f"use another such as {free}: networks.sh and networks.ps1 change no network that has "
-            "NAT now"
+            f"use another such as {free}: networks.sh and networks.ps1 do not change a network "
+            "that has NAT"
         )
         yield Finding(("networks", NAT_NETWORK), what, right, True)
 
@@ -63,7 +63,7 @@ def networks_are_private(lab: Lab) -> Iterator[Finding]:
             right = f"use a part of {listed(PRIVATE)}"
             yield Finding(path, f"{name}'s network {cidr} is not private", right)
         elif cidr.prefixlen > SMALLEST:
-            right = f"make it /{SMALLEST} or larger, as a rule /24"
+            right = f"make it /{SMALLEST} or larger, usually /24"
             yield Finding(path, f"{name}'s network {cidr} has no room for a cluster", right)
 
 
@@ -77,7 +77,7 @@ def networks_do_not_overlap(lab: Lab) -> Iterator[Finding]:
 
 
 def _addresses(lab: Lab) -> Iterator[tuple[Path, str, IPv4Address, str]]:
-    """Every address of the lab: where it stands, whose it is, the address, its network."""
+    """Every address of the lab: where it is, whose it is, the address, its network."""
     for name, network in lab.networks.items():
         if network.host:
             yield ("networks", name, "host"), "the host", network.host, name
@@ -92,11 +92,11 @@ def _addresses(lab: Lab) -> Iterator[tuple[Path, str, IPv4Address, str]]:
 
 @rule
 def addresses_are_unique(lab: Lab) -> Iterator[Finding]:
-    """No address stands twice, be it the host's, a node's or a VRRP instance's."""
+    """No address appears twice, whether the host's, a node's or a VRRP instance's."""
     owners: dict[IPv4Address, str] = {}
     for path, owner, address, _ in _addresses(lab):
         if address in owners:
-            what = f"{dotted(path)}: {address} is {owners[address]}'s already"
+            what = f"{dotted(path)}: {address} already belongs to {owners[address]}"
             yield Finding(path, what, "give each its own address")
         else:
             owners[address] = owner
@@ -133,5 +133,5 @@ def the_client_is_on_one_network(lab: Lab) -> Iterator[Finding]:
     hosts = [n for n, v in lab.networks.items() if v.host and v.kind == "host-only"]
     first, *others = hosts or [""]
     for name in others:
-        what = f"the host, which is the client, has an address on {first} already"
+        what = f"the host, which is the client, already has an address on {first}"
         yield Finding(("networks", name, "host"), what, "keep one of the two", True)

@@ -19,8 +19,8 @@ _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|clock\$|(com|lpt)[0-9\u
 def reserved_on_windows(name: str) -> bool:
     """Whether Windows takes a file's name for a device's or cannot have it.
 
-    A device counts in any case and with any extension (`aux`, `Aux.iso`, `aux .tar.gz`); of
-    a name that ends in dots or blanks Windows drops these.
+    A device counts in any case and with any extension (`aux`, `Aux.iso`, `aux .tar.gz`).
+    Windows removes dots and spaces at the end of a name.
     """
     stem = name.partition(".")[0].rstrip(" ").lower()
     return bool(_DEVICE.fullmatch(stem)) or name != name.rstrip(". ")
@@ -51,7 +51,7 @@ def names_are_files_on_windows(lab: Lab) -> Iterator[Finding]:
     """A node's name is that of its folder and files, and most students unpack these on Windows."""
     for name in lab.nodes:
         if reserved_on_windows(name):
-            what = f"{name} cannot be the name of a node, Windows has a device of that name"
+            what = f"{name} cannot be the name of a node, Windows has a device of this name"
             right = "choose another name, such as rs3, or nobody can unpack the lab there"
             yield Finding(("nodes", name), what, right, True)
 
@@ -101,7 +101,7 @@ def a_role_has_one_wiring(lab: Lab) -> Iterator[Finding]:
         for first, name in product(list(nodes)[:1], list(nodes)[1:]):
             if nodes[name].interfaces != nodes[first].interfaces:
                 wiring = listed(f"{i}: {n}" for i, n in nodes[first].interfaces.items())
-                what = f"{name} is wired otherwise than {first}, and both are {role}s"
+                what = f"{name} is wired differently from {first}, and both are {role}s"
                 path = ("nodes", name, "interfaces")
                 yield Finding(path, what, f"write {{{wiring}}} for both", True)
 
@@ -118,7 +118,7 @@ def addresses_have_an_interface(lab: Lab) -> Iterator[Finding]:
                 yield Finding(path, f"{name} has no interface {interface}", right, True)
             elif lab.networks[node.interfaces[interface]].kind == "nat":
                 what = f"{name}'s {interface} is on a nat network and gets its address by DHCP"
-                yield Finding(path, what, "take the address away", True)
+                yield Finding(path, what, "remove the address", True)
 
 
 @rule

@@ -19,11 +19,11 @@ def table_names_and_ids_are_free(lab: Lab) -> Iterator[Finding]:
     seen: dict[int, str] = {}
     for name, table in lab.tables.items():
         if name in RESERVED_TABLES:
-            what = f"{name} cannot be a table's name, Linux has one of that name"
+            what = f"{name} cannot be a table's name, Linux has a table of this name"
             yield Finding(("tables", name), what, "choose another name, such as LVS1", True)
         first = seen.setdefault(table.id, name)
         if first != name:
-            what = f"{name} has the number {table.id}, as {first}"
+            what = f"{name} and {first} have the same number {table.id}"
             yield Finding(("tables", name, "id"), what, "give each table its own, 1 to 252")
 
 
@@ -34,7 +34,7 @@ def a_network_has_one_table(lab: Lab) -> Iterator[Finding]:
     for name, table in lab.tables.items():
         first = seen.setdefault(table.network, name)
         if first != name:
-            what = f"{name} is for {table.network}, as {first}"
+            what = f"{name} and {first} are both for {table.network}"
             yield Finding(("tables", name, "network"), what, "keep one table for a network")
 
 
@@ -55,8 +55,8 @@ def real_servers_are_not_on_the_client_s_network(lab: Lab) -> Iterator[Finding]:
     """A real server on the client's own network would answer it past the director (NAT breaks)."""
     for name, table in lab.tables.items():
         if lab.networks[table.network].host:
-            what = f"{name} is for {table.network}, which the client is on"
-            right = "put the real servers on a network without `host`, or replies pass the director"
+            what = f"{name} is for {table.network}, which is the client's network"
+            right = "use a network without `host`: replies must go through the director"
             yield Finding(("tables", name, "network"), what, right)
 
 
@@ -68,7 +68,7 @@ def virtual_servers_are_on_the_client_s_network(lab: Lab) -> Iterator[Finding]:
     for name, server in lab.virtual_servers.items():
         network = lab.vrrp_instances[server.instance].network
         if not lab.networks[network].host:
-            what = f"{name}'s address is that of {server.instance}, on {network}, without a client"
+            what = f"{name} uses the address of {server.instance} on {network}, without a client"
             right = "name an instance on the network that has `host`"
             yield Finding(("virtual_servers", name, "instance"), what, right)
 
@@ -91,7 +91,7 @@ def ports_are_free(lab: Lab) -> Iterator[Finding]:
     """A real server serves on the same port, which no other program of its may have."""
     for name, server in lab.virtual_servers.items():
         if program := TAKEN_PORTS.get(server.port):
-            what = f"{name} is on port {server.port}, which {program} has on every real server"
+            what = f"{name} is on port {server.port}, which {program} uses on every real server"
             yield Finding(("virtual_servers", name, "port"), what, "choose another, such as 80")
 
 
@@ -123,8 +123,8 @@ def weights_are_of_real_servers(lab: Lab) -> Iterator[Finding]:
                 right = f"real servers are {listed(servers)}"
                 yield Finding((*path, node), what, right, True)
             elif weight > 1 and virtual.scheduler in ("rr", "lc"):
-                what = f"{name}'s scheduler {virtual.scheduler} does not look at weights above 1"
-                right = f"write `scheduler: w{virtual.scheduler}`, or take the weight away"
+                what = f"{name}'s scheduler {virtual.scheduler} ignores weights above 1"
+                right = f"write `scheduler: w{virtual.scheduler}`, or remove the weight"
                 yield Finding((*path, node), what, right, True)
 
 
@@ -135,7 +135,7 @@ def someone_serves(lab: Lab) -> Iterator[Finding]:
     for name, virtual in lab.virtual_servers.items():
         if servers and all(virtual.weights.get(node, 1) == 0 for node in servers):
             path = ("virtual_servers", name, "weights")
-            what = f"{name}: every real server has the weight 0, so nobody serves"
+            what = f"{name}: every real server has the weight 0, so none gets a client"
             yield Finding(path, what, "give one of them 1 or more", True)
 
 

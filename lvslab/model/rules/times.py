@@ -14,7 +14,7 @@ _TINY = 1e-6
 
 
 def _times(lab: Lab) -> Iterator[tuple[Path, float]]:
-    """Every time in seconds that may have a fraction, but for the adverts', which VRRP bounds."""
+    """Every time in seconds that may have a fraction, except the adverts', which VRRP bounds."""
     vrrp: Path = ("directors", "vrrp")
     yield (*vrrp, "preempt_delay_seconds"), lab.directors.vrrp.preempt_delay_seconds
     yield ("directors", "track", "interval_seconds"), lab.directors.track.interval_seconds

@@ -23,12 +23,14 @@ def instances_are_on_host_only_networks(lab: Lab) -> Iterator[Finding]:
 
 @rule
 def router_ids_are_unique(lab: Lab) -> Iterator[Finding]:
-    """A virtual router id stands once on a network (RFC 5798, 5.2.3)."""
+    """A virtual router id appears once on a network (RFC 5798, 5.2.3)."""
     seen: dict[tuple[str, int], str] = {}
     for name, instance in lab.vrrp_instances.items():
         first = seen.setdefault((instance.network, instance.router_id), name)
         if first != name:
-            what = f"{name} has router id {instance.router_id} on {instance.network}, as {first}"
+            what = (
+                f"{name} and {first} both have router id {instance.router_id} on {instance.network}"
+            )
             path = ("vrrp_instances", name, "router_id")
             yield Finding(path, what, "give each instance of a network its own, 1 to 255")
 
@@ -98,7 +100,7 @@ def a_group_has_one_order(lab: Lab) -> Iterator[Finding]:
                 what = f"{other} and {first} have different priorities, and {group} moves as one"
                 same = listed(f"{node}: {priority}" for node, priority in wanted.items())
                 path = ("vrrp_instances", other, "priorities")
-                yield Finding(path, what, f"write {{{same}}} for both, or part the group")
+                yield Finding(path, what, f"write {{{same}}} for both, or split the group")
 
 
 @rule
@@ -132,7 +134,7 @@ def the_track_script_can_move_a_group(lab: Lab) -> Iterator[Finding]:
     if gap + track.weight >= 0:
         what = (
             f"a failing track script takes {-track.weight} from {first}'s priority for {name}, "
-            f"and it is {gap} above {second}'s"
+            f"but this priority is {gap} above {second}'s"
         )
         right = f"write {-gap - 1} or less, or bring the two closer"
         yield Finding(("directors", "track", "weight"), what, right)

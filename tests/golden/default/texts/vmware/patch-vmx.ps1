@@ -4,7 +4,7 @@
 .DESCRIPTION
     An OVA cannot name VMware's networks, so after an import the cards are on NAT or "hostonly".
         powershell -ExecutionPolicy Bypass -File patch-vmx.ps1 FILE.vmx
-    The role is told by the number of cards, unless you give -Role. The old file is kept beside
+    The role follows from the number of cards, unless you give -Role. The old file is kept beside
     the new one. With -Check nothing is changed.
     Exit status: 0 done or nothing to do, 1 cannot be done (or -Check: is not), 2 usage.
 #>

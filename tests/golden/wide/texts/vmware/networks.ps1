@@ -96,12 +96,12 @@ function Get-Taken {
         $name = $net.Name
         $type = Get-Type $name
         if ((Test-Nat $name) -or $type -eq 'nat') {
-            "${name}: has VMware's NAT now, and a network that has is not changed: " +
-                'take the NAT off it in the Virtual Network Editor, or ask for a lab with another number'
+            "${name}: has VMware's NAT now, and a network with NAT is not changed: " +
+                'remove its NAT in the Virtual Network Editor, or ask for a lab with another VMnet'
         }
         if ($type -eq 'bridged') {
             "${name}: is bridged to a real card, a real network, where VRRP must not get: " +
-                'make it host-only in the Virtual Network Editor, or ask for a lab with another number'
+                'make it host-only in the Virtual Network Editor, or ask for a lab with another VMnet'
         }
     }
 }

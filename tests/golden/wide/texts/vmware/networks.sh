@@ -2,7 +2,7 @@
 # The VMware networks of the lab "wide" on a Linux host.
 #
 #   sudo sh networks.sh          make them; other networks stay as they are
-#   sh networks.sh --check       change nothing, say what is missing
+#   sh networks.sh --check       change nothing, report what is missing
 #
 # A network of the lab that has VMware's NAT now, or is bridged to a real card, is never changed:
 # somebody uses it, and VRRP must not get out. That is said, and status 1.
@@ -107,16 +107,16 @@ taken() {
             for (i = 1; i <= numbers; i++) {
                 n = number[i]
                 if (is_nat(n))
-                    printf "%s: has VMware%s NAT now, and a network that has is not changed: %s\n", show(n), "\047s",
-                        "take the NAT off it in the Virtual Network Editor, or ask for a lab with another number"
+                    printf "%s: has VMware%s NAT now, and a network with NAT is not changed: %s\n", show(n), "\047s",
+                        "remove its NAT in the Virtual Network Editor, or ask for a lab with another VMnet"
                 if (n in bridged)
                     printf "%s: is bridged to %s, a real network, where VRRP must not get: %s\n", show(n), bridged[n],
-                        "make it host-only in the Virtual Network Editor, or ask for a lab with another number"
+                        "make it host-only in the Virtual Network Editor, or ask for a lab with another VMnet"
             }
         }' "$FILE"
 }
 
-# What the file says otherwise than it should, one line each.
+# What is wrong in the file, one line each.
 differences() {
     awk "$PARSE"'
         END {
@@ -167,7 +167,7 @@ clashes() {
         }' "$FILE"
 }
 
-# What the running host has otherwise than it should.
+# What is wrong on the running host, one line each.
 live() {
     for device in $DEVICES; do
         addresses=$(ip -4 -o addr show dev "$device" 2>/dev/null | awk '{ print $4 }')

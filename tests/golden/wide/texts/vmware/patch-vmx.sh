@@ -4,7 +4,7 @@
 #
 #   sh patch-vmx.sh FILE.vmx [--role ROLE] [--check]
 #
-# The role is told by the number of cards, unless you give it. The old file is kept beside
+# The role follows from the number of cards, unless you give it. The old file is kept beside
 # the new one. Status: 0 done or nothing to do, 1 cannot be done (or --check: is not), 2 usage.
 set -u
 LC_ALL=C
