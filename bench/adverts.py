@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lvslab.check import checklist, experiments, failover  # noqa: E402
 from lvslab.core.errors import LabError  # noqa: E402
-from lvslab.model.lab import Lab, Role  # noqa: E402
+from lvslab.model.lab import Lab  # noqa: E402
+from lvslab.model.role import Kind  # noqa: E402
 from lvslab.run import checkpoint  # noqa: E402
 from lvslab.run.cluster import Cluster  # noqa: E402
 
@@ -30,7 +31,7 @@ BEFORE, CHANGED = "adverts-before", "adverts"
 def set_interval(cluster: Cluster, seconds: float) -> None:
     """Give all directors another advert interval, and keep the calm cluster as a checkpoint."""
     checkpoint.restore(cluster, BEFORE)
-    for node in cluster.lab.nodes_of(Role.DIRECTOR):
+    for node in cluster.lab.nodes_of(Kind.DIRECTOR):
         text = cluster.run(node, ["cat", CONF])
         for setting, value in (("advert_int", seconds), ("vrrp_startup_delay", 8 * seconds)):
             text = re.sub(rf"{setting} \S+", f"{setting} {value:g}", text)

@@ -18,7 +18,7 @@ from pathlib import Path
 from lvslab.core.files import sha256_file
 from lvslab.core.procs import program
 from lvslab.export import sums, vmdk
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
 from lvslab.render.ovf import OvfDisk, ovf
 
 SECTOR = 512
@@ -181,7 +181,7 @@ def appliance(lab: Lab, folder: Path, disk: bytes) -> Appliance:
     raw.write_bytes(disk)
     written = vmdk.write_stream_optimized(raw, file)
     described = OvfDisk("director-disk1.vmdk", written.size, written.capacity, written.populated)
-    return Appliance(file.read_bytes(), ovf(lab, Role.DIRECTOR, [described]), written.capacity)
+    return Appliance(file.read_bytes(), ovf(lab, "director", [described]), written.capacity)
 
 
 def write_sums(folder: Path, files: Sequence[Path]) -> None:

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from lvslab.core.events import silent
+from lvslab.core.places import ROLE_FOLDERS
 from lvslab.core.procs import run
 from lvslab.core.stages import default_cache
 from lvslab.make import Options, Pipeline, images
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
 from lvslab.model.load import load_lab, load_role
 from lvslab.model.role import RoleSpec
 from tests.appliance import make_disk
@@ -25,6 +26,9 @@ from tests.small import Small
 pytest_plugins = ("tests.skips",)
 
 ROOT = Path(__file__).resolve().parents[1]
+ROLES = ("director", "real-server")
+"""The roles of the default lab."""
+
 GOLDEN = ROOT / "tests" / "golden"
 
 
@@ -47,14 +51,14 @@ def wide_lab() -> Lab:
 
 
 @cache
-def role_spec(role: Role) -> RoleSpec:
+def role_spec(role: str) -> RoleSpec:
     """A role of this repository, `common` merged in."""
-    return load_role(ROOT / "roles", role)
+    return load_role(ROLE_FOLDERS, role)
 
 
 @pytest.fixture(scope="session")
-def specs() -> dict[Role, RoleSpec]:
-    return {role: role_spec(role) for role in Role}
+def specs() -> dict[str, RoleSpec]:
+    return {role: role_spec(role) for role in ROLES}
 
 
 @pytest.fixture(scope="session")
@@ -65,20 +69,20 @@ def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pipeline(lab: Lab, specs: dict[Role, RoleSpec], artifacts: Path) -> Pipeline:
+def pipeline(lab: Lab, specs: dict[str, RoleSpec], artifacts: Path) -> Pipeline:
     """The default lab's pipeline, in the cache that the build uses too."""
     return Pipeline(lab, specs, Options(default_cache(), artifacts))
 
 
 @pytest.fixture(scope="session")
-def built(lab: Lab, specs: dict[Role, RoleSpec], artifacts: Path) -> Path:
+def built(lab: Lab, specs: dict[str, RoleSpec], artifacts: Path) -> Path:
     """The folder of all artifacts of the default lab, made once for all tests."""
     images(lab, specs, Options(default_cache(), artifacts), silent)
     return artifacts
 
 
 @pytest.fixture
-def small(lab: Lab, specs: dict[Role, RoleSpec], tmp_path: Path) -> Small:
+def small(lab: Lab, specs: dict[str, RoleSpec], tmp_path: Path) -> Small:
     """The pipeline on a small disk in the place of the image's, with a cache of its own."""
     pipeline = Small(lab, specs, Options(tmp_path / "cache", tmp_path / "out", per_node=True))
     pipeline.raw = tmp_path / "disk" / "disk.raw"
@@ -127,7 +131,7 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def program_tree(
     tmp_path_factory: pytest.TempPathFactory, pipeline: Pipeline
-) -> Iterator[Callable[[Role], ProgramTree]]:
+) -> Iterator[Callable[[str], ProgramTree]]:
     """The unpacked base tree of a role's image, to run its own programs in.
 
     `LVSLAB_TEST_TREE` may name an unpacked tree that serves both roles; otherwise the
@@ -137,7 +141,7 @@ def program_tree(
     given = os.environ.get("LVSLAB_TEST_TREE")
 
     @cache
-    def tree(role: Role) -> ProgramTree:
+    def tree(role: str) -> ProgramTree:
         if given:
             return ProgramTree(Path(given))
         folder = tmp_path_factory.mktemp(role)

@@ -9,7 +9,6 @@ import pytest
 
 from lvslab.build.tools import Tools
 from lvslab.make import Pipeline
-from lvslab.model.lab import Role
 
 
 class Small(Pipeline):
@@ -20,7 +19,7 @@ class Small(Pipeline):
     def disk(self, name: str, tar: Path) -> Path:
         return self.raw
 
-    def final_tree(self, role: Role) -> Path:
+    def final_tree(self, role: str) -> Path:
         return self.raw
 
     def tools(self) -> Tools:
@@ -32,7 +31,7 @@ class Small(Pipeline):
     def common_tree(self) -> Path:
         return self.raw
 
-    def sbom(self, role: Role) -> Path:
+    def sbom(self, role: str) -> Path:
         return self.raw
 
     def stand_in(self, monkeypatch: pytest.MonkeyPatch) -> None:

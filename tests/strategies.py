@@ -18,6 +18,13 @@ HASH = (
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g student@lab"
 
 
+HTTP = {"unit": "apache2.service", "port": 80, "probe": "http"}
+ROLES = {
+    "director": {"kind": "director"},
+    "real-server": {"kind": "server", "services": {"http": HTTP}},
+}
+
+
 @st.composite
 def labs(draw: st.DrawFn, max_directors: int = 8, max_real_servers: int = 200) -> Lab:
     """A lab that keeps every rule: a client's network, and 1 to 8 networks of real servers.
@@ -56,6 +63,7 @@ def labs(draw: st.DrawFn, max_directors: int = 8, max_real_servers: int = 200) -
             "sync_groups": groups,
             "tables": tables,
             "virtual_servers": services,
+            "roles": ROLES,
         }
     )
 

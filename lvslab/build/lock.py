@@ -19,7 +19,7 @@ from lvslab.core.errors import InputError, LabError, StageError
 from lvslab.core.events import Listener, silent
 from lvslab.core.files import write_atomic
 from lvslab.core.procs import run
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 
 FILE = "packages.lock"
@@ -120,7 +120,7 @@ def _lists(lists: Mapping[str, Sequence[str]]) -> str:
     return "{\n" + ",\n".join(rows) + "}"
 
 
-def check(lock: Lock, lab: Lab, roles: Mapping[Role, RoleSpec], path: Path) -> None:
+def check(lock: Lock, lab: Lab, roles: Mapping[str, RoleSpec], path: Path) -> None:
     """Raise InputError if the lock was not made for what lab.yaml, the roles and TOOLS ask for.
 
     A package that nobody asks for any more would still ship: as wrong as one that is missing.
@@ -128,7 +128,7 @@ def check(lock: Lock, lab: Lab, roles: Mapping[Role, RoleSpec], path: Path) -> N
     stale = []
     if lock.suite != lab.debian.suite:
         stale.append(f"it is of {lock.suite}, lab.yaml asks for {lab.debian.suite}")
-    asking = {f"role {role}": (role.value, spec.packages) for role, spec in roles.items()}
+    asking = {f"role {role}": (role, spec.packages) for role, spec in roles.items()}
     for who, (group, names) in (asking | {"lvslab": ("tools", TOOLS)}).items():
         locked = set(lock.asked.get(group, ()))
         if missing := sorted(set(names) - locked):
@@ -204,7 +204,7 @@ class _Apt:
 
 def resolve(
     lab: Lab,
-    roles: Mapping[Role, RoleSpec],
+    roles: Mapping[str, RoleSpec],
     mirrors: Mirrors,
     work: Path,
     *,
@@ -241,7 +241,7 @@ def resolve(
         if not names <= {p.name for p in whole}:
             raise StageError(f"role {role} cannot be installed on top of the common packages")
         groups[role] = tuple(p for p in whole if p.name not in names)
-    asked = {role.value: tuple(sorted(spec.packages)) for role, spec in roles.items()}
+    asked = {role: tuple(sorted(spec.packages)) for role, spec in roles.items()}
     asked["tools"] = tuple(sorted(TOOLS))
     return Lock(lab.debian.suite, _newest_date(work / "lists"), groups, asked)
 

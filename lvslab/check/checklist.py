@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from lvslab.core.errors import StageError
 from lvslab.core.files import write_atomic
+from lvslab.core.places import ROLES
 from lvslab.render import checklist
-from lvslab.render.texts import ROOT
 from lvslab.run.cluster import Cluster
 
 CLIENT = "client"
-_PROGRAM = ROOT / "roles/common/files/usr/local/bin/labcheck"
+_PROGRAM = ROLES / "common/files/usr/local/bin/labcheck"
 _ON_NODE = "/usr/local/bin/labcheck"
 _SECONDS = 30
 _PAUSE = 0.5

@@ -40,8 +40,7 @@ class Connections:
     """`count` connections to a virtual server, opened from inside the namespace."""
 
     def __init__(self, lab: Lab, namespace: Namespace, virtual_server: str, count: int) -> None:
-        this = lab.virtual_servers[virtual_server]
-        target = (str(lab.vrrp_instances[this.instance].address), this.port)
+        target = lab.endpoint(virtual_server)
         self._sockets: list[socket.socket] = []
         with namespace.inside():
             for _ in range(count):
@@ -95,10 +94,7 @@ def _echoes(wire: socket.socket, word: bytes, deadline: float) -> bool:
 
 def _targets(lab: Lab, count: int) -> Iterator[tuple[str, int]]:
     """`count` times where to connect to, over all virtual servers in turn."""
-    addresses = [
-        (str(lab.vrrp_instances[this.instance].address), this.port)
-        for this in lab.virtual_servers.values()
-    ]
+    addresses = [lab.endpoint(name) for name in lab.virtual_servers]
     return islice(cycle(addresses), count)
 
 

@@ -15,7 +15,7 @@ from lvslab.check.probe import BEAT_SECONDS, Probe, Request, View, view
 from lvslab.check.watchers import Established, Watcher
 from lvslab.core.errors import StageError
 from lvslab.core.events import Listener, StageDone, StageFailed, StageStarted, silent
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
 from lvslab.run import checkpoint
 from lvslab.run.cluster import Cluster
 
@@ -408,7 +408,7 @@ def _first_announced(
         instance = lab.virtual_servers[name].instance
         owner = experiment.owners[instance]
         this = lab.vrrp_instances[instance]
-        mac = lab.mac(owner, lab.interface_on(Role.DIRECTOR, this.network))
+        mac = lab.mac(owner, lab.directors_interface_on(this.network))
         wanted.add((str(this.address), mac))
     found = (at for at, address, mac in announced if at > 0 and (address, mac) in wanted)
     return min(found, default=None)

@@ -2,9 +2,9 @@
 
 Requests start on a fixed beat of the monotonic clock whether earlier ones have ended or
 not, so a slow answer hides no lost one. Each is a fresh TCP connection through the
-director to a real server; about every tenth also asks for the page, which tells who answered.
-(A page on each beat would keep two emulated processors busy with PHP alone, and a
-measurement that loads the cluster measures itself.)
+director to a real server; about every tenth also asks what the service can tell, an HTTP page
+or another answer that names the real server (`speech`). (A page on each beat would keep two
+emulated processors busy with it alone, and a measurement that loads the cluster measures itself.)
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from math import gcd
 
-from lvslab.model.lab import Lab, Role
+from lvslab.check.speech import SPEECHES
+from lvslab.model.lab import Lab
+from lvslab.model.role import Kind
 from lvslab.run.namespace import Namespace
 
 BEAT_SECONDS = 0.02
@@ -29,14 +31,12 @@ LIMIT_SECONDS = 0.9
 _PAGE_EVERY = 10
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: leave nothing behind at the server
-_HEADER = b"x-real-server:"
-_GET = b"GET /%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n"
 
 
 def page_every(lab: Lab) -> int:
     """Every which request asks for a page: no multiple of what a round robin repeats after,
     or all pages would come from one real server."""
-    servers = len(lab.nodes_of(Role.REAL_SERVER))
+    servers = len(lab.nodes_of(Kind.SERVER))
     return next(number for number in count(_PAGE_EVERY) if gcd(number, servers) == 1)
 
 
@@ -79,10 +79,9 @@ class Probe:
 
     def __enter__(self) -> Probe:
         """Start probing from a thread inside the namespace."""
-        self._targets = {
-            name: (str(self.lab.vrrp_instances[this.instance].address), this.port)
-            for name, this in self.lab.virtual_servers.items()
-        }
+        self._targets = {name: self.lab.endpoint(name) for name in self.lab.virtual_servers}
+        probes = {name: self.lab.service(name).probe for name in self.lab.virtual_servers}
+        self._speeches = {n: SPEECHES[probe] for n, probe in probes.items() if probe in SPEECHES}
         self.requests = {name: [] for name in self._targets}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -111,6 +110,7 @@ class Probe:
     def _start(
         self, selector: selectors.BaseSelector, service: str, now: float, page: bool
     ) -> None:
+        page = page and service in self._speeches
         request = Request(now, page)
         self.requests[service].append(request)
         wire = socket.socket()
@@ -134,9 +134,9 @@ class Probe:
                 self._end(this.request)
                 self._close(selector, wire)
                 return
+            speech = self._speeches[this.service]
             if not this.sent:
-                host = self._targets[this.service][0].encode()
-                wire.send(_GET % (self.path.encode(), host))
+                wire.send(speech.question(self._targets[this.service][0], self.path))
                 this.sent = True
                 selector.modify(wire, selectors.EVENT_READ, this)
                 return
@@ -146,9 +146,8 @@ class Probe:
             self._close(selector, wire)
             return
         this.received += chunk
-        if b"\r\n\r\n" in this.received or not chunk:
-            server, status = _parse(this.received)
-            self._end(this.request, server, "" if server else status or "closed")
+        if speech.is_whole(this.received) or not chunk:
+            self._end(this.request, *speech.answer(this.received))
             self._close(selector, wire)
 
     def _give_up(self, selector: selectors.BaseSelector) -> None:
@@ -167,18 +166,6 @@ class Probe:
         assert isinstance(wire, socket.socket)
         selector.unregister(wire)
         wire.close()
-
-
-def _parse(received: bytes) -> tuple[str, str]:
-    """The name in X-Real-Server if the status is 200, and the status line."""
-    head = received.split(b"\r\n\r\n")[0].split(b"\r\n")
-    status = head[0].decode(errors="replace")
-    if b" 200 " not in head[0] + b" ":
-        return "", status
-    for line in head[1:]:
-        if line.lower().startswith(_HEADER):
-            return line[len(_HEADER) :].decode(errors="replace").strip(), status
-    return "", "no X-Real-Server"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 from lvslab.check import wire
 from lvslab.core.errors import StageError
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
+from lvslab.model.role import Kind
 from lvslab.run import checkpoint, faults
 from lvslab.run.cluster import Cluster
 
@@ -86,7 +87,7 @@ def _node(cluster: Cluster, name: str) -> NodeStatus:
     try:
         links = json.loads(cluster.run(name, ["ip", "-4", "-json", "address"], timeout=10))
         table = ""
-        if role == Role.DIRECTOR:
+        if name in cluster.lab.nodes_of(Kind.DIRECTOR):
             table = cluster.run(name, ["ipvsadm", "-Ln"], timeout=10)
     except StageError:
         return NodeStatus(name, str(role), state, False, {}, [])

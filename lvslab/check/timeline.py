@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from html import escape
 
 from lvslab.check.failover import Run, Verdict
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
+from lvslab.model.role import Kind
 
 _LEFT, _WIDTH, _LANE, _GAP = 190, 860, 16, 34
 _BEFORE = 1.0  # seconds before the fault that are drawn
@@ -38,7 +39,7 @@ def draw(lab: Lab, verdicts: list[Verdict]) -> str:
 
 def _legend(lab: Lab) -> list[str]:
     words = [("answered", _GOOD), ("lost", _BAD)]
-    words += [(f"advert of {node}", _colour(lab, node)) for node in lab.nodes_of(Role.DIRECTOR)]
+    words += [(f"advert of {node}", _colour(lab, node)) for node in lab.nodes_of(Kind.DIRECTOR)]
     words += [("what the protocols need", _BAR), ("measured", "black")]
     found, x = [], 10
     for word, colour in words:
@@ -147,5 +148,5 @@ def _text(x: int, y: int, words: str, size: int, bold: bool = False) -> str:
 
 
 def _colour(lab: Lab, node: str) -> str:
-    directors = list(lab.nodes_of(Role.DIRECTOR))
+    directors = list(lab.nodes_of(Kind.DIRECTOR))
     return _COLOURS[directors.index(node) % len(_COLOURS)] if node in directors else _BAD

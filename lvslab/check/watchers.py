@@ -12,7 +12,8 @@ from collections import Counter
 from lvslab.check.connections import HalfRequests, SlowRequests
 from lvslab.core.errors import StageError
 from lvslab.core.procs import program
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
+from lvslab.model.role import Kind
 from lvslab.run.cluster import Cluster
 
 
@@ -76,7 +77,7 @@ class Neighbours(Watcher):
         return [f"{what} ({count} of {len(looks)} looks)" for what, count in found.items()]
 
     def _look(self) -> None:
-        nodes = [*self.cluster.lab.nodes_of(Role.REAL_SERVER), ""]
+        nodes = [*self.cluster.lab.nodes_of(Kind.SERVER), ""]
         due = self._first
         while not self._ended.wait(max(0.0, due - time.monotonic())):
             at = time.monotonic()
@@ -104,7 +105,7 @@ def wrong_entries(lab: Lab, text: str) -> list[str]:
     for name, instance in lab.vrrp_instances.items():
         entry = entries.get(str(instance.address), {})
         owner = lab.owners(name)[0]
-        right = lab.mac(owner, lab.interface_on(Role.DIRECTOR, instance.network))
+        right = lab.mac(owner, lab.directors_interface_on(instance.network))
         known = set(entry.get("state", [])) & _KNOWN
         if known and entry.get("lladdr") != right:
             found.append(f"{instance.address} to {entry.get('lladdr')}, not to {owner}")
@@ -140,7 +141,7 @@ class Tables(Watcher):
         """Start a program that looks at the table on each director."""
         words = ["systemd-run", f"--unit={_TABLES}", "python3", "-c", _LOOK_AT_TABLES]
         expected = str(len(self.cluster.lab.virtual_servers))
-        self._directors = list(self.cluster.lab.nodes_of(Role.DIRECTOR))
+        self._directors = list(self.cluster.lab.nodes_of(Kind.DIRECTOR))
         self.cluster.each(self._directors, lambda n: self.cluster.run(n, [*words, expected]))
 
     def after(self, moved: float) -> list[str]:
@@ -189,7 +190,7 @@ class Established(Watcher):
         """Whether each got its answer, except those of real servers that were broken."""
         with contextlib.closing(self._open):
             answered = self._open.finish()
-        servers = list(self.cluster.lab.nodes_of(Role.REAL_SERVER))
+        servers = list(self.cluster.lab.nodes_of(Kind.SERVER))
         left = [server for server in servers if server not in self._breaks]
         expected = _ESTABLISHED * len(left) // len(servers)
         if answered >= expected:
@@ -209,7 +210,7 @@ class SlowClients(Watcher):
 
     def struck(self, zero: float) -> None:
         """Start them."""
-        servers = len(self.cluster.lab.nodes_of(Role.REAL_SERVER))
+        servers = len(self.cluster.lab.nodes_of(Kind.SERVER))
         self._slow = SlowRequests(
             self.cluster.lab, self.cluster.namespace, _SLOW_PER_SERVER * servers
         )

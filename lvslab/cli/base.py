@@ -9,19 +9,23 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
+from click.shell_completion import CompletionItem
 
 from lvslab.core import host
-from lvslab.core.errors import LabError
+from lvslab.core.errors import InputError, LabError
 from lvslab.core.events import Event, Listener, Note
+from lvslab.core.places import COMMON, ROLE_FOLDERS, ROOT
 from lvslab.core.stages import default_cache
 
-ROOT = Path(__file__).resolve().parents[2]
+if TYPE_CHECKING:
+    from lvslab.model.role import RoleSpec
+
 PROGRAM = "python3 build.py"
 _LOGS_KEPT = 30
 
@@ -157,6 +161,37 @@ lab_file = click.option(
     show_default="lab.yaml",
     help="The lab to build.",
 )
+
+
+class RoleType(click.ParamType[str]):
+    """The name of a role: completed from the folders of roles/, checked by `only` and `known`."""
+
+    name = "role"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """The project's roles."""
+        files = (path for folder in ROLE_FOLDERS for path in folder.glob("*/role.yaml"))
+        names = sorted({path.parent.name for path in files} - {COMMON})
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def known(name: str, roles: Iterable[str]) -> str:
+    """The name of a role of the lab. Raises InputError if it has no such role."""
+    from lvslab.model.problems import listed
+
+    if name not in roles:
+        raise InputError(
+            f"the lab has no role {name}", where="lab.yaml", hint=f"roles are {listed(roles)}"
+        )
+    return name
+
+
+def only(names: Sequence[str], roles: Mapping[str, RoleSpec]) -> dict[str, RoleSpec]:
+    """These of the lab's roles; all if there is no name. Raises InputError as `known` does."""
+    wanted = {known(name, roles) for name in names} or set(roles)
+    return {name: spec for name, spec in roles.items() if name in wanted}
 
 
 def out_folder(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

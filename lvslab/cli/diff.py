@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lvslab.cli.base import ROOT, as_json, lab_file, session, verb
+from lvslab.cli.base import RoleType, as_json, known, lab_file, session, verb
+from lvslab.core.places import ROOT
 
 if TYPE_CHECKING:
     from lvslab.build.policy import Verdict
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     diff director --json
     """,
 )
-@click.argument("role", type=click.Choice(["director", "real-server"]))
+@click.argument("role", type=RoleType())
 @click.option("--shipped", is_flag=True, help="Show only what ships, not what is dropped.")
 @lab_file
 @as_json
@@ -38,11 +39,11 @@ def diff(role: str, shipped: bool, lab_path: Path) -> None:
     from lvslab.build import changes, policy
     from lvslab.core.files import only_one, usual_umask
     from lvslab.model import load
-    from lvslab.model.lab import Role
     from lvslab.render import role_files
 
     this = session()
-    lab, roles = load.load_all(lab_path, ROOT / "roles")
+    lab, roles = load.load_all(lab_path)
+    spec = roles[known(role, roles)]
     options = make.Options(cache=this.cache, out=ROOT / "artifacts", jobs=os.cpu_count() or 1)
     this.ensure("build")
     with (
@@ -51,8 +52,7 @@ def diff(role: str, shipped: bool, lab_path: Path) -> None:
         usual_umask(),
     ):
         pipeline = make.Pipeline(lab, roles, options, listener)
-        base, baked = pipeline.base_tree(Role(role)), pipeline.changes(Role(role))
-    spec = roles[Role(role)]
+        base, baked = pipeline.base_tree(role), pipeline.changes(role)
     found = changes.load(baked / "changes.jsonl")
     verdicts = policy.judge(found, spec, role_files(lab, spec))
     with tarfile.open(base) as tar:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lvslab.cli.base import ROOT, Session, as_json, lab_file, out_folder, session, verb
+from lvslab.cli.base import RoleType, Session, as_json, lab_file, only, out_folder, session, verb
 from lvslab.cli.clean import size, stale_parts
 from lvslab.core.events import Event, Listener, Note
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from lvslab.build.accel import Accelerator
     from lvslab.make import Built
 
-_ROLES = ("director", "real-server")
 _MUCH = 5 * 10**9  # bytes of earlier builds in the cache that are worth a line
 
 
@@ -34,7 +33,7 @@ _MUCH = 5 * 10**9  # bytes of earlier builds in the cache that are worth a line
     images --lab my-lab.yaml --out /srv/lab
     """,
 )
-@click.option("--role", "names", multiple=True, type=click.Choice(_ROLES), help="Only this role.")
+@click.option("--role", "names", multiple=True, type=RoleType(), help="Only this role.")
 @click.option(
     "--jobs",
     type=click.IntRange(1),
@@ -98,9 +97,8 @@ def images(
     from lvslab.model import load
 
     this = session()
-    lab, roles = load.load_all(lab_path, ROOT / "roles")
-    if names:
-        roles = {role: spec for role, spec in roles.items() if role in names}
+    lab, roles = load.load_all(lab_path)
+    roles = only(names, roles)
     options = make.Options(
         cache=this.cache,
         out=out.absolute(),

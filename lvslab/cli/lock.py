@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lvslab.cli.base import ROOT, as_json, lab_file, session, verb
+from lvslab.cli.base import as_json, lab_file, session, verb
 from lvslab.core.errors import InputError
+from lvslab.core.places import ROOT
 
 if TYPE_CHECKING:
     from lvslab.build.lock import Change, Lock
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 def lock(
     update: bool, dry_run: bool, mirror: str | None, ignore_valid_until: bool, lab_path: Path
 ) -> None:
-    """Show the locked packages, or update them.
+    """Show the locked packages, or update them: those of all roles that there are.
 
     The signatures of the archive are checked when packages are locked, and the sha256 of each
     package every time that it is used.
@@ -50,7 +51,7 @@ def lock(
         _show(engine.load(path))
         return
     this = session()
-    lab, roles = load.load_all(lab_path, ROOT / "roles")
+    lab, roles = load.load_lab(lab_path), load.every_role()
     this.ensure("build")
     old = _old(path)
     with this.reporting("lock") as listener, tempfile.TemporaryDirectory() as work:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from lvslab.cli.base import ROOT, lab_file, session, verb
+from lvslab.cli.base import lab_file, session, verb
 from lvslab.core.files import write_atomic
+from lvslab.core.places import ROOT
 
 
 @verb(
@@ -33,7 +34,7 @@ def render(folder: Path, lab_path: Path) -> None:
     from lvslab.model import load
     from lvslab.render import everything
 
-    lab, roles = load.load_all(lab_path, ROOT / "roles")
+    lab, roles = load.load_all(lab_path)
     texts = everything(lab, roles.values())
     for name, text in texts.items():
         write_atomic(folder / name, text)

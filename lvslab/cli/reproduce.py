@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lvslab.cli.base import ROOT, as_json, lab_file, session, verb
+from lvslab.cli.base import RoleType, as_json, lab_file, only, session, verb
 from lvslab.core.errors import CheckFailed
+from lvslab.core.places import ROOT
 
 if TYPE_CHECKING:
     from lvslab.build.accel import Accelerator
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     help="Build what this build.json says, with its lab and lock, and compare with its sums.",
 )
 @click.option(
-    "--role", "names", multiple=True, type=click.Choice(["director", "real-server"]),
+    "--role", "names", multiple=True, type=RoleType(),
     help="Only this role.",
 )  # fmt: skip
 @click.option(
@@ -85,8 +86,8 @@ def reproduce(
         build = engine.Build.load(report, this.cache)
         first: engine.First = build.only(names) if names else build
     else:
-        lab, roles = load.load_all(lab_path, ROOT / "roles")
-        first = lab, {role: spec for role, spec in roles.items() if not names or role in names}
+        lab, roles = load.load_all(lab_path)
+        first = lab, only(names, roles)
     with (
         this.reporting("reproduce") as listener,
         engine.work_folder(work.absolute(), keep) as folder,

@@ -7,7 +7,8 @@ import sys
 
 import click
 
-from lvslab.cli.base import ROOT, session, verb
+from lvslab.cli.base import session, verb
+from lvslab.core.places import ROOT
 
 # pytest's exit status (its documentation, "Exit codes") to ours: 1 is a failed test, 2 one that
 # cannot be imported, 4 bad usage, 5 that no test was chosen. Ctrl-C reaches us too, and is not

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lvslab.cli.base import ROOT, lab_file, session, verb
+from lvslab.cli.base import lab_file, session, verb
 
 
 @verb(
@@ -22,9 +22,9 @@ def validate(lab_path: Path) -> None:
     """
     from lvslab.model import load
 
-    lab, roles = load.load_all(lab_path, ROOT / "roles")
+    lab, roles = load.load_all(lab_path)
     for role in roles:
-        session().out(f"{role}: {', '.join(lab.nodes_of(role))}")
+        session().out(f"{role}: {', '.join(lab.nodes_with(role))}")
     for warning in load.warnings(lab_path):
         session().tell(f"warning: {warning}")
     session().out(f"{lab_path.name}: no error")

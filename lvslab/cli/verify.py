@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lvslab.cli.base import PROGRAM, ROOT, as_json, defect, session, verb
+from lvslab.cli.base import PROGRAM, as_json, defect, session, verb
 from lvslab.core.errors import CheckFailed, InputError, LabError
+from lvslab.core.places import ROOT
 
 OUTCOMES = ("pass", "warn", "fail", "skip", "defect")
 MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "skip": "-", "defect": "?"}

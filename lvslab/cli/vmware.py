@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lvslab.cli.base import ROOT, as_json, epilog, lab_file, session, verb
+from lvslab.cli.base import RoleType, as_json, epilog, known, lab_file, session, verb
 from lvslab.core.errors import CheckFailed
+from lvslab.core.places import ROOT
 
 if TYPE_CHECKING:
     from lvslab.vmware.patch import Host
@@ -78,7 +79,7 @@ def networks(check: bool, file: Path | None, folder: Path | None, lab_path: Path
 )
 @click.option(
     "--role",
-    type=click.Choice(["director", "real-server"]),
+    type=RoleType(),
     help="The role of the machine. [default: by its number of cards]",
 )
 @click.option(
@@ -94,14 +95,13 @@ def patch(
 ) -> None:
     """Connect imported machines to the lab's networks, which an OVA cannot name."""
     from lvslab.model import load
-    from lvslab.model.lab import Role
     from lvslab.vmware import patch as engine
 
     lab, this, to_do = load.load_lab(lab_path), session(), 0
+    if role:
+        known(role, lab.roles)
     for file in files:
-        done = engine.patch(
-            file, lab, host or engine.this_host(), Role(role) if role else None, dry=check
-        )
+        done = engine.patch(file, lab, host or engine.this_host(), role, dry=check)
         to_do += bool(done.changes)
         changes = [vars(change) for change in done.changes]
         this.emit("patch", file=str(file), role=done.role, changes=changes, backup=done.backup)

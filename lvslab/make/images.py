@@ -22,7 +22,7 @@ from lvslab.make.pipeline import Pipeline
 from lvslab.make.report import NAME as REPORT
 from lvslab.make.report import Artifact, report, text
 from lvslab.make.trees import Options
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 
 
@@ -36,7 +36,7 @@ class Built:
 
 def images(
     lab: Lab,
-    roles: Mapping[Role, RoleSpec],
+    roles: Mapping[str, RoleSpec],
     options: Options,
     listener: Listener,
     key: str | None = None,
@@ -102,7 +102,7 @@ def _check_rest(pipeline: Pipeline) -> None:
 
 def plan(
     lab: Lab,
-    roles: Mapping[Role, RoleSpec],
+    roles: Mapping[str, RoleSpec],
     options: Options,
     listener: Listener = silent,
 ) -> Iterator[tuple[str, bool]]:
@@ -128,7 +128,7 @@ def plan(
     yield from missing.items()
 
 
-def _whole(lab: Lab, roles: Mapping[Role, RoleSpec]) -> bool:
+def _whole(lab: Lab, roles: Mapping[str, RoleSpec]) -> bool:
     """Whether these are all roles of the lab: then there are VMware's folders, too."""
     return {node.role for node in lab.nodes.values()} <= set(roles)
 

@@ -16,7 +16,6 @@ from lvslab import __version__
 from lvslab.core.stages import once
 from lvslab.export import bundle, ova, seed, vmdk, vmware
 from lvslab.make.trees import VMDK, Trees, sums, versions
-from lvslab.model.lab import Role
 from lvslab.render import node_seed
 from lvslab.render.handout import handout
 from lvslab.render.ovf import OvfDisk, ovf
@@ -26,7 +25,7 @@ class Pipeline(Trees):
     """All stages of one lab."""
 
     @once
-    def vmdk(self, role: Role) -> Path:
+    def vmdk(self, role: str) -> Path:
         """The streamOptimized VMDK of a role's final disk; `disk.json` beside it has its sizes."""
         raw = self.disk(f"disk {role}", self.final_tree(role))
         name = f"{role}-disk1.vmdk"
@@ -38,7 +37,7 @@ class Pipeline(Trees):
         inputs = {"disk": raw.parent.name, **versions("deflate")}
         return self.stages.run(f"vmdk {role}", inputs, make, code=VMDK) / name
 
-    def ova(self, role: Role) -> Path:
+    def ova(self, role: str) -> Path:
         """The OVA of a role."""
         image = self.vmdk(role)
         disk = OvfDisk(image.name, image.stat().st_size, **_sizes(image))
@@ -78,7 +77,7 @@ class Pipeline(Trees):
         code = ["lvslab.export.ova", "lvslab.export.seed", *VMDK]
         return self.stages.run(f"ova {node}", inputs, make, code=code) / f"{node}.ova"
 
-    def sbom(self, role: Role) -> Path:
+    def sbom(self, role: str) -> Path:
         """The bill of materials of a role's image."""
         tar, packages = self.final_tree(role), self.lock.of_role(role)
         name = f"{role}.cdx.json"
@@ -116,7 +115,7 @@ class Pipeline(Trees):
         return [folder / f"{node}.iso" for node in texts]
 
     @once
-    def base_vmdk(self, role: Role) -> Path:
+    def base_vmdk(self, role: str) -> Path:
         """The monolithicSparse VMDK of a role's final disk: what VMware runs from."""
         raw = self.disk(f"disk {role}", self.final_tree(role))
 

@@ -22,12 +22,12 @@ from lvslab.build import packer
 from lvslab.build.lock import Lock, Package
 from lvslab.core.errors import InputError
 from lvslab.core.files import sha256_file
+from lvslab.core.places import ROOT
 from lvslab.core.procs import run
 from lvslab.core.stages import digest
 from lvslab.make import provenance
 from lvslab.make.pipeline import Pipeline
-from lvslab.make.trees import LOCK, ROOT
-from lvslab.model.lab import Role
+from lvslab.make.trees import LOCK
 from lvslab.model.role import RoleSpec
 
 NAME = "build.json"
@@ -127,9 +127,9 @@ def _lines(value: Any, indent: str) -> str:
     return line
 
 
-def role_sums(roles: Mapping[Role, RoleSpec]) -> dict[str, str]:
+def role_sums(roles: Mapping[str, RoleSpec]) -> dict[str, str]:
     """Roles by name, each with the sha256 of all that it says (as JSON)."""
-    return {role.value: digest(spec.model_dump(mode="json")) for role, spec in roles.items()}
+    return {role: digest(spec.model_dump(mode="json")) for role, spec in roles.items()}
 
 
 def lock_table(lock: Lock) -> dict[str, Any]:

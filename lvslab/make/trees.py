@@ -27,13 +27,13 @@ from lvslab.build import lock as locks
 from lvslab.build.pool import Download
 from lvslab.core.events import Listener, silent
 from lvslab.core.files import sha256_file
+from lvslab.core.places import ROOT
 from lvslab.core.stages import NotYetMade, Stages, once
 from lvslab.export import seed
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 from lvslab.render import assert_script, bake_seed, role_files, role_user_data
 
-ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / locks.FILE
 VMDK = ("lvslab.export.vmdk.layout", "lvslab.export.vmdk.reader", "lvslab.export.vmdk.writer")
 """The modules that write VMDKs."""
@@ -66,7 +66,7 @@ class Trees:
     """The stages of one lab up to its final trees; each method is one and returns what it made."""
 
     lab: Lab
-    roles: Mapping[Role, RoleSpec]
+    roles: Mapping[str, RoleSpec]
     options: Options
     listener: Listener = silent
     stages: Stages = field(init=False)
@@ -134,7 +134,7 @@ class Trees:
         return self._tree("common tree", "base", None)
 
     @once
-    def base_tree(self, role: Role) -> Path:
+    def base_tree(self, role: str) -> Path:
         """The tar of a role's base tree."""
         common = self.common_tree()
         if not self.lock.groups[role]:
@@ -206,7 +206,7 @@ class Trees:
         return accel.probe(self.stages, kernel)
 
     @once
-    def changes(self, role: Role) -> Path:
+    def changes(self, role: str) -> Path:
         """What the bake of a role changed: `changes.jsonl` and the contents in `blobs/`.
 
         The baked disk itself is thrown away.
@@ -262,7 +262,7 @@ class Trees:
         return self.stages.run(f"bake {role}", inputs, make, code=code)
 
     @once
-    def final_tree(self, role: Role) -> Path:
+    def final_tree(self, role: str) -> Path:
         """The tar of the tree that ships: the base tree and the declared changes."""
         spec, base, baked = self.roles[role], self.base_tree(role), self.changes(role)
         own = role_files(self.lab, spec)

@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from lvslab.core.words import decimal
-from lvslab.model.lab import SHAPES, Strict
 from lvslab.model.problems import Finding, Path, dotted, listed
 from lvslab.model.schema import Schema, schema_of
+from lvslab.model.shapes import SHAPES, Strict
 
 
 def shape_findings(model: type[Strict], data: Any) -> list[Finding]:
@@ -111,7 +111,9 @@ def _wrong_value(model: type[Strict], path: Path, value: Any) -> Finding:
     meant = did_you_mean(value, _choices(schema))
     if meant:
         right += f"; did you mean {meant}?"
-    elif schema.get("type") in ("integer", "number") and _is_number(value):
+    elif _is_number(value) and any(
+        s.get("type") in ("integer", "number") for s in _members(schema)
+    ):
         right += ", without quotes"
     elif network := _network_of(schema, value):
         meant = str(network)

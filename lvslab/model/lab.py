@@ -6,67 +6,21 @@ values is in `rules`; `load` knows where a value is in the file.
 
 from __future__ import annotations
 
-from enum import StrEnum
+from collections.abc import Mapping
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-SHAPES: dict[str, str] = {}
-"""Pattern to the words that say what it asks for; error messages use them."""
-
-
-def shaped(pattern: str, words: str) -> Any:
-    """A text's pattern, and the words for it in error messages and in the JSON Schema."""
-    SHAPES[pattern] = words
-    return Field(pattern=pattern, description=words)
-
-
-Name = Annotated[
-    str,
-    shaped(
-        r"^[A-Za-z][A-Za-z0-9_-]{0,30}$",
-        "a name of at most 31 letters, digits, _ and -, a letter first",
-    ),
-]
-HostName = Annotated[
-    str,
-    shaped(
-        r"^[a-z]([a-z0-9-]{0,29}[a-z0-9])?$",
-        "a host name of at most 31 small letters, digits and -, a letter first and no - at the end",
-    ),
-]
-NetworkName = Annotated[
-    str,
-    shaped(
-        r"^VMnet([1-9]|1[0-9])$",
-        "one of VMware's networks, VMnet1 to VMnet19 (VMnet0 is bridged to the real network)",
-    ),
-]
-InterfaceName = Annotated[
-    str, shaped(r"^eth[0-9]$", "eth0 to eth9 (VMware gives a machine at most ten)")
-]
-Port = Annotated[int, Field(ge=1, le=65535, description="TCP port")]
+from lvslab.model.role import Kind, Role, RoleName, Service
+from lvslab.model.shapes import HostName, InterfaceName, Name, NetworkName, Port, Strict, shaped
 
 NAT_NETWORK = "VMnet8"
 """The network that VMware itself means by `nat`."""
 
 MAX_NODES = 210
 """So that a node's number fits in one byte of its MAC addresses, with room to spare."""
-
-
-class Strict(BaseModel):
-    """Frozen; an unknown key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Role(StrEnum):
-    """What a node is."""
-
-    DIRECTOR = "director"
-    REAL_SERVER = "real-server"
 
 
 class Network(Strict):
@@ -86,7 +40,7 @@ class Network(Strict):
 class Node(Strict):
     """One machine: its role, the network behind each interface, and its own addresses."""
 
-    role: Role = Field(description="which image the node starts from")
+    role: RoleName = Field(description="which image the node starts from: a folder of roles/")
     interfaces: dict[InterfaceName, NetworkName] = Field(
         description="interface name to network name; the same for all nodes of a role"
     )
@@ -188,7 +142,10 @@ class VirtualServer(Strict):
     """A service of the cluster: a VRRP address, a port, and the network of its real servers."""
 
     instance: Name = Field(description="the VRRP instance whose address clients use (the VIP)")
-    port: Port = Field(80, description="TCP port, the same on the real servers")
+    service: Name = Field("http", description="what the real servers' roles call what it serves")
+    port: Port | None = Field(
+        None, description="TCP port, the same on the real servers; the service's usual one if none"
+    )
     protocol: Literal["TCP"] = Field("TCP", description="what the clients speak")
     method: Literal["NAT"] = Field("NAT", description="how packets reach the real servers")
     scheduler: Literal["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "mh", "dh", "sed", "nq"] = (
@@ -250,8 +207,8 @@ class Disk(Strict):
     size_mib: int = Field(4096, ge=2048, le=65536, multiple_of=64, description="size in MiB")
 
 
-class Lab(Strict):
-    """The whole of lab.yaml."""
+class LabFile(Strict):
+    """The whole of lab.yaml, as it is written."""
 
     name: HostName = Field("lvslab", description="name of the lab")
     number: int = Field(1, ge=1, le=63, description="tells two labs on one network apart (MACs)")
@@ -272,7 +229,29 @@ class Lab(Strict):
     )
     virtual_servers: dict[Name, VirtualServer] = Field(description="the services of the cluster")
 
-    def nodes_of(self, role: Role) -> dict[str, Node]:
+
+class Lab(LabFile):
+    """A lab.yaml, and what the roles that it names are (`with_roles`)."""
+
+    roles: dict[RoleName, Role] = Field(description="by name, only those that nodes have")
+
+    @classmethod
+    def with_roles(cls, file: LabFile, known: Mapping[str, Role]) -> Lab:
+        """The lab of a file whose nodes have known roles. Raises KeyError if one is not known."""
+        names = sorted({node.role for node in file.nodes.values()})
+        roles = {name: known[name].head() for name in names}
+        values = {name: getattr(file, name) for name in LabFile.model_fields}
+        return cls(**values, roles=roles)
+
+    def kind_of(self, node: str) -> Kind:
+        """What kind of machine a node is."""
+        return self.roles[self.nodes[node].role].kind
+
+    def nodes_of(self, kind: Kind) -> dict[str, Node]:
+        """The nodes of one kind, in the file's order."""
+        return {name: node for name, node in self.nodes.items() if self.kind_of(name) == kind}
+
+    def nodes_with(self, role: str) -> dict[str, Node]:
         """The nodes of one role, in the file's order."""
         return {name: node for name, node in self.nodes.items() if node.role == role}
 
@@ -282,16 +261,16 @@ class Lab(Strict):
         assert cidr is not None
         return cidr
 
-    def interface_on(self, role: Role, network: str) -> str:
-        """The interface that a role has on a network (`rules`: the same on all its nodes).
+    def directors_interface_on(self, network: str) -> str:
+        """The interface that all directors have on a network (`rules`: it is the same one).
 
-        Raises KeyError if the role has none there.
+        Raises KeyError if they have none there.
         """
-        for node in self.nodes_of(role).values():
+        for node in self.nodes_of(Kind.DIRECTOR).values():
             for interface, behind in node.interfaces.items():
                 if behind == network:
                     return interface
-        raise KeyError(f"{role} has no interface on {network}")
+        raise KeyError(f"no director has an interface on {network}")
 
     def address_of(self, node: str, network: str) -> IPv4Interface | None:
         """A node's own address on a network, with the network's prefix; None if it has none."""
@@ -314,18 +293,48 @@ class Lab(Strict):
 
     def real_servers(self, virtual_server: str) -> dict[str, IPv4Address]:
         """Real server names and addresses behind a virtual server, in the file's order."""
-        network = self.tables[self.virtual_servers[virtual_server].table].network
-        return self.real_servers_on.get(network, {})
+        this = self.virtual_servers[virtual_server]
+        there = self.real_servers_on.get(self.tables[this.table].network, {})
+        return {name: ip for name, ip in there.items() if this.service in self.services_of(name)}
 
     @cached_property
     def real_servers_on(self) -> dict[str, dict[str, IPv4Address]]:
         """By network: real server names and addresses there, in the file's order."""
         found: dict[str, dict[str, IPv4Address]] = {}
-        for name, node in self.nodes_of(Role.REAL_SERVER).items():
+        for name, node in self.nodes_of(Kind.SERVER).items():
             for network in dict.fromkeys(node.interfaces.values()):
                 if address := node.address_on(network):
                     found.setdefault(network, {})[name] = address
         return found
+
+    def services_of(self, node: str) -> dict[str, Service]:
+        """What a node's role serves."""
+        return self.roles[self.nodes[node].role].services
+
+    def service(self, virtual_server: str) -> Service:
+        """What a virtual server serves. Raises KeyError if no role of the lab has its service."""
+        wanted = self.virtual_servers[virtual_server].service
+        for role in self.roles.values():
+            if role.kind == Kind.SERVER and wanted in role.services:
+                return role.services[wanted]
+        raise KeyError(f"no real server serves {wanted}")
+
+    def port_of(self, virtual_server: str) -> int:
+        """The TCP port of a virtual server. Raises KeyError as `service` does."""
+        return self.virtual_servers[virtual_server].port or self.service(virtual_server).port
+
+    def endpoint(self, virtual_server: str) -> tuple[str, int]:
+        """The address and the port of a virtual server."""
+        this = self.vrrp_instances[self.virtual_servers[virtual_server].instance]
+        return str(this.address), self.port_of(virtual_server)
+
+    def served(self, role: str) -> dict[str, list[int]]:
+        """A role's services to the TCP ports on which virtual servers want them, sorted."""
+        found: dict[str, set[int]] = {}
+        for name, server in self.virtual_servers.items():
+            if server.service in self.roles[role].services:
+                found.setdefault(server.service, set()).add(self.port_of(name))
+        return {service: sorted(ports) for service, ports in found.items()}
 
     @cached_property
     def hosts(self) -> dict[str, str]:
@@ -336,11 +345,6 @@ class Lab(Strict):
             if first := next(filter(None, own), None):
                 found[name] = str(first.ip)
         return found
-
-    @cached_property
-    def service_ports(self) -> list[int]:
-        """The TCP ports that every real server serves, sorted."""
-        return sorted({server.port for server in self.virtual_servers.values()})
 
     @cached_property
     def client_network(self) -> str:

@@ -10,99 +10,150 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lvslab.core.places import COMMON, ROLE_FOLDERS
 from lvslab.model import rules
 from lvslab.model.explain import shape_findings
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab, LabFile
 from lvslab.model.names import dangling, name_findings
 from lvslab.model.problems import BadInput, Finding, Problem
 from lvslab.model.problems import Path as Place
-from lvslab.model.role import Handled, RoleSpec
+from lvslab.model.role import Handled, Role, RoleFile, RoleSpec
 from lvslab.model.source import Source, read_source, shown
 
 __all__ = ["BadInput", "Problem", "load_all", "load_lab", "load_role", "load_roles", "warnings"]
 
-COMMON = "common"
 _T = TypeVar("_T")
+Folders = Sequence[Path]
+"""Folders of roles: of two roles with one name the first counts."""
 
 
-def load_lab(path: Path) -> Lab:
-    """The lab of a lab.yaml. Raises BadInput with everything that is wrong in it."""
-    source = read_source(path)
-    findings = lab_findings(source.data, source.lost)
-    if findings or source.problems:
-        raise BadInput([*source.problems, *_placed(source, findings)])
-    return Lab.model_validate_json(json.dumps(source.data), strict=True)
+@dataclass(frozen=True)
+class Heads:
+    """What each role of a folder of roles is, and what is wrong with those that cannot be read.
+
+    A role that cannot be read counts as a host.
+    """
+
+    roles: dict[str, Role] = field(default_factory=dict)
+    broken: dict[str, list[Problem]] = field(default_factory=dict)
 
 
-def warnings(path: Path) -> list[Problem]:
+def heads(roles_dirs: Folders) -> Heads:
+    """The heads of all roles in some folders, by name."""
+    found = Heads()
+    names = {path.parent.name for folder in roles_dirs for path in folder.glob("*/role.yaml")}
+    for name in sorted(names - {COMMON}):
+        found.roles[name] = Role()
+        try:
+            found.roles[name] = _read_role(roles_dirs, name).head()
+        except BadInput as error:
+            found.broken[name] = list(error.problems)
+    return found
+
+
+def _folder(roles_dirs: Folders, name: str) -> Path:
+    """The folder of a role; where the first of `roles_dirs` would have it if none has."""
+    places = [folder / name for folder in roles_dirs]
+    return next((place for place in places if (place / "role.yaml").is_file()), places[0])
+
+
+def load_lab(path: Path, roles_dirs: Folders = ROLE_FOLDERS) -> Lab:
+    """The lab of a lab.yaml; its nodes have roles of `roles_dirs`.
+
+    Raises BadInput with everything that is wrong in it and in the roles that it names.
+    """
+    source, known = read_source(path), heads(roles_dirs)
+    used = {name: found for name, found in known.broken.items() if name in _named(source.data)}
+    findings = lab_findings(source.data, known.roles, source.lost, whole=not used)
+    problems = [problem for found in used.values() for problem in found]
+    if findings or source.problems or problems:
+        raise BadInput([*source.problems, *_placed(source, findings), *problems])
+    return _lab(source.data, known.roles)
+
+
+def _named(data: Any) -> set[str]:
+    """The roles that the nodes of a document name."""
+    nodes = data.get("nodes") if isinstance(data, dict) else None
+    entries = nodes.values() if isinstance(nodes, dict) else []
+    return {str(entry.get("role")) for entry in entries if isinstance(entry, dict)}
+
+
+def _lab(data: Any, roles: Mapping[str, Role]) -> Lab:
+    """The lab of a document in which nothing is wrong but what `rules` may find."""
+    return Lab.with_roles(LabFile.model_validate_json(json.dumps(data), strict=True), roles)
+
+
+def warnings(path: Path, roles_dirs: Folders = ROLE_FOLDERS) -> list[Problem]:
     """What `validate` warns of in a lab.yaml that loads. Raises BadInput if it does not."""
-    found = rules.warning_findings(load_lab(path))
+    found = rules.warning_findings(load_lab(path, roles_dirs))
     return sorted(_placed(read_source(path), found)) if found else []
 
 
-def load_role(roles_dir: Path, name: str) -> RoleSpec:
+def load_role(roles_dirs: Folders, name: str) -> RoleSpec:
     """A role of a folder of roles, with `common` (if there is one) merged in front.
 
     Lists are joined without repeating an entry, and of two values for one kernel setting
     the role's counts. Raises BadInput with everything that is wrong in either file.
     """
-    return _whole_role(roles_dir, name, lambda part: _read_role(roles_dir, part))
+    return _whole_role(roles_dirs, name, lambda part: _read_role(roles_dirs, part))
 
 
-def _whole_role(roles_dir: Path, name: str, read: Callable[[str], RoleSpec]) -> RoleSpec:
+def _whole_role(roles_dirs: Folders, name: str, read: Callable[[str], RoleSpec]) -> RoleSpec:
     parts: list[RoleSpec] = []
     problems: list[Problem] = []
-    with_common = name != COMMON and (roles_dir / COMMON).is_dir()
+    with_common = name != COMMON and _folder(roles_dirs, COMMON).is_dir()
     for part in [COMMON, name] if with_common else [name]:
         _gather(problems, parts, lambda part=part: read(part))
     if problems:
         raise BadInput(problems)
     merged = parts[-1] if len(parts) == 1 else _merged(*parts)
     if findings := list(_contradictions(merged)):
-        file = shown(roles_dir / name / "role.yaml")
+        file = shown(_folder(roles_dirs, name) / "role.yaml")
         raise BadInput(
             [Problem(file, 0, 0, f"{f.what} (with roles/{COMMON})", f.right) for f in findings]
         )
     return merged
 
 
-def load_roles(lab: Lab, roles_dir: Path) -> dict[Role, RoleSpec]:
+def load_roles(lab: Lab, roles_dirs: Folders) -> dict[str, RoleSpec]:
     """The roles that the lab's nodes have. Raises BadInput with everything that is wrong."""
-    read = cache(lambda part: _read_role(roles_dir, part))  # what is common is read once
+    read = cache(lambda part: _read_role(roles_dirs, part))  # what is common is read once
     found: list[RoleSpec] = []
     problems: list[Problem] = []
-    roles = [role for role in Role if lab.nodes_of(role)]
-    for role in roles:
-        if (roles_dir / role).is_dir():
-            _gather(problems, found, lambda role=role: _whole_role(roles_dir, role, read))
-        else:
-            nodes = list(lab.nodes_of(role))
-            what = f"no such folder, and {nodes[0]} has the role {role}"
-            right = "make it with a role.yaml in it, or give the node another role"
-            problems.append(Problem(shown(roles_dir / role), 0, 0, what, right))
+    for role in lab.roles:
+        _gather(problems, found, lambda role=role: _whole_role(roles_dirs, role, read))
     if problems:
         raise BadInput(problems)
-    return dict(zip(roles, found, strict=True))
+    return dict(zip(lab.roles, found, strict=True))
 
 
-def load_all(lab_path: Path, roles_dir: Path) -> tuple[Lab, dict[Role, RoleSpec]]:
+def every_role(roles_dirs: Folders = ROLE_FOLDERS) -> dict[str, RoleSpec]:
+    """All roles that there are, by name. Raises BadInput with everything that is wrong."""
+    found: list[RoleSpec] = []
+    problems: list[Problem] = []
+    for role in heads(roles_dirs).roles:
+        _gather(problems, found, lambda role=role: load_role(roles_dirs, role))
+    if problems:
+        raise BadInput(list(dict.fromkeys(problems)))
+    return {role.name: role for role in found}
+
+
+def load_all(lab_path: Path, roles_dirs: Folders = ROLE_FOLDERS) -> tuple[Lab, dict[str, RoleSpec]]:
     """The lab and its roles; the mistakes of lab.yaml and of every role at once."""
     problems: list[Problem] = []
     labs: list[Lab] = []
-    _gather(problems, labs, lambda: load_lab(lab_path))
-    roles: dict[Role, RoleSpec] = {}
+    _gather(problems, labs, lambda: load_lab(lab_path, roles_dirs))
     if labs:
-        roles = load_roles(labs[0], roles_dir)
-        return labs[0], roles
-    for role in Role:
-        if (roles_dir / role).is_dir():
-            _gather(problems, [], lambda role=role: load_role(roles_dir, role))
-    raise BadInput(problems)
+        return labs[0], load_roles(labs[0], roles_dirs)
+    for role in heads(roles_dirs).roles:
+        _gather(problems, [], lambda role=role: load_role(roles_dirs, role))
+    raise BadInput(list(dict.fromkeys(problems)))
 
 
 def _gather(problems: list[Problem], results: list[_T], read: Any) -> None:
@@ -122,18 +173,22 @@ def _placed(source: Source, findings: Iterable[Finding]) -> Iterator[Problem]:
 # --- the lab ------------------------------------------------------------------------------
 
 
-def lab_findings(data: Any, lost: Collection[Place] = ()) -> list[Finding]:
-    """Everything that is wrong with the document of a lab.yaml, of which some may be lost."""
-    shape = [f for f in shape_findings(Lab, data) if not _within(f.path, lost)]
-    names = name_findings(data, {str(path[0]) for path in lost if 0 < len(path) <= 2})
+def lab_findings(
+    data: Any, roles: Mapping[str, Role], lost: Collection[Place] = (), *, whole: bool = True
+) -> list[Finding]:
+    """Everything that is wrong with the document of a lab.yaml, of which some may be lost.
+
+    `roles`: all that there are, by name; not `whole` if one of them could not be read.
+    """
+    shape = [f for f in shape_findings(LabFile, data) if not _within(f.path, lost)]
+    names = name_findings(data, roles, {str(path[0]) for path in lost if 0 < len(path) <= 2})
     named = {(finding.path, finding.on_key) for finding in names}
     found = [f for f in shape if (f.path, f.on_key) not in named] + names
     if not found and not lost:
-        lab = Lab.model_validate_json(json.dumps(data), strict=True)
-        return rules.rule_findings(lab)
-    part, whole = _sound_part(data, shape, lost)
+        return rules.rule_findings(_lab(data, roles), whole=whole)
+    part, nothing_lost = _sound_part(data, shape, lost, roles)
     if part is not None:
-        found += rules.rule_findings(part, whole=whole)
+        found += rules.rule_findings(part, whole=whole and nothing_lost)
     return found
 
 
@@ -142,7 +197,7 @@ def _within(path: Place, places: Iterable[Place]) -> bool:
 
 
 def _sound_part(
-    data: Any, findings: list[Finding], lost: Collection[Place]
+    data: Any, findings: list[Finding], lost: Collection[Place], roles: Mapping[str, Role]
 ) -> tuple[Lab | None, bool]:
     """What is left of a document without what is wrong, and whether nothing was left out.
 
@@ -155,15 +210,15 @@ def _sound_part(
     for path in lost:
         if len(path) > 2:
             _drop(data, path[:2])
-    findings = findings or shape_findings(Lab, data)
-    while findings or dangling(data):
+    findings = findings or shape_findings(LabFile, data)
+    while findings or dangling(data, roles):
         for finding in findings:
             whole &= _corrected(data, finding)
-        for reference, path, _ in reversed(dangling(data)):
+        for reference, path, _ in reversed(dangling(data, roles)):
             whole = False
             _drop(data, path if reference.leaves_entry else path[:2])
-        findings = shape_findings(Lab, data)
-    return Lab.model_validate_json(json.dumps(data), strict=True), whole
+        findings = shape_findings(LabFile, data)
+    return _lab(data, roles), whole
 
 
 def _corrected(data: dict[str, Any], finding: Finding) -> bool:
@@ -200,20 +255,21 @@ def _drop(data: dict[str, Any], path: Place) -> None:
         holder.pop(last, None)
     elif isinstance(holder, list) and isinstance(last, int) and last < len(holder):
         del holder[last]
-    for section, field in Lab.model_fields.items():
-        if field.is_required():
+    for section, this in LabFile.model_fields.items():
+        if this.is_required():
             data.setdefault(section, {})
 
 
 # --- roles --------------------------------------------------------------------------------
 
 
-def _read_role(roles_dir: Path, name: str) -> RoleSpec:
-    path = roles_dir / name / "role.yaml"
-    source = read_source(path)
-    findings = shape_findings(RoleSpec, source.data)
+def _read_role(roles_dirs: Folders, name: str) -> RoleSpec:
+    folder = _folder(roles_dirs, name)
+    source = read_source(folder / "role.yaml")
+    findings = shape_findings(RoleFile, source.data)
     if not findings:
-        role = RoleSpec.model_validate_json(json.dumps(source.data), strict=True)
+        file = RoleFile.model_validate_json(json.dumps(source.data), strict=True)
+        role = RoleSpec.in_folder(file, folder)
         findings = list(_role_findings(role, name))
         if not findings and not source.problems:
             return role

@@ -6,22 +6,22 @@ Works on the raw document, so that a name is checked even if the rest has mistak
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lvslab.model.explain import did_you_mean
-from lvslab.model.lab import Role
 from lvslab.model.problems import Finding, Path, dotted, listed
+from lvslab.model.role import Kind, Role
 
 _ANY = "*"
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Where the names of a section's entries are.
+    """Where the names of a section's entries are; the section `roles` is not in the file.
 
-    `of_keys`: they are the keys of a mapping, of nodes that have `role`. `leaves_entry`: the
+    `of_keys`: they are the keys of a mapping, of nodes of `kind`. `leaves_entry`: the
     entry around the name makes sense without it.
     """
 
@@ -29,11 +29,13 @@ class Reference:
     section: str
     noun: str
     of_keys: bool = False
-    role: Role | None = None
+    kind: Kind | None = None
     leaves_entry: bool = False
 
 
+ROLES = "roles"
 REFERENCES = (
+    Reference(("nodes", _ANY, "role"), ROLES, "role"),
     Reference(("nodes", _ANY, "interfaces", _ANY), "networks", "network"),
     Reference(("vrrp_instances", _ANY, "network"), "networks", "network"),
     Reference(
@@ -41,7 +43,7 @@ REFERENCES = (
         "nodes",
         "director",
         of_keys=True,
-        role=Role.DIRECTOR,
+        kind=Kind.DIRECTOR,
         leaves_entry=True,
     ),
     Reference(("sync_groups", _ANY, _ANY), "vrrp_instances", "VRRP instance", leaves_entry=True),
@@ -54,17 +56,17 @@ REFERENCES = (
         "nodes",
         "real server",
         of_keys=True,
-        role=Role.REAL_SERVER,
+        kind=Kind.SERVER,
         leaves_entry=True,
     ),
 )
 
 
-def dangling(data: Any) -> list[tuple[Reference, Path, str]]:
+def dangling(data: Any, roles: Mapping[str, Role]) -> list[tuple[Reference, Path, str]]:
     """Every name that points to nothing: which reference, where it is, the name."""
     found = []
     for reference in REFERENCES:
-        known = data.get(reference.section) if isinstance(data, dict) else None
+        known = _section(data, reference.section, roles)
         if not isinstance(known, dict):
             continue
         for path, value in _matches(data, reference.where):
@@ -74,13 +76,24 @@ def dangling(data: Any) -> list[tuple[Reference, Path, str]]:
     return found
 
 
-def name_findings(data: Any, doubtful: Collection[str] = ()) -> list[Finding]:
+def _section(data: Any, name: str, roles: Mapping[str, Role]) -> Any:
+    if name == ROLES:
+        return dict(roles)
+    return data.get(name) if isinstance(data, dict) else None
+
+
+def name_findings(
+    data: Any, roles: Mapping[str, Role], doubtful: Collection[str] = ()
+) -> list[Finding]:
     """A finding for every name that points to nothing, except into sections with mistakes."""
     found = []
-    for reference, path, name in dangling(data):
+    for reference, path, name in dangling(data, roles):
         if reference.section in doubtful:
             continue
-        known = _known(data[reference.section], reference.role)
+        section = _section(data, reference.section, roles)
+        known = (
+            list(section) if reference.kind is None else _of_kind(section, reference.kind, roles)
+        )
         meant = did_you_mean(name, [other for other in known if _is_typo(name, other)])
         question = f"did you mean {meant}? " if meant else ""
         have = (
@@ -98,14 +111,12 @@ def _is_typo(name: str, other: str) -> bool:
     return plain != plain_other or sorted(name) == sorted(other)
 
 
-def _known(section: dict[str, Any], role: Role | None) -> list[str]:
-    if role is None:
-        return list(section)
-    return [
-        name
-        for name, node in section.items()
-        if isinstance(node, dict) and node.get("role") == role
-    ]
+def _of_kind(nodes: dict[str, Any], kind: Kind, roles: Mapping[str, Role]) -> list[str]:
+    def has_kind(node: Any) -> bool:
+        role = node.get("role") if isinstance(node, dict) else None
+        return isinstance(role, str) and role in roles and roles[role].kind == kind
+
+    return [name for name, node in nodes.items() if has_kind(node)]
 
 
 def _matches(data: Any, where: tuple[str, ...], path: Path = ()) -> Iterator[tuple[Path, Any]]:

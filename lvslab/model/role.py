@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lvslab.model.lab import Role, Strict, shaped
+from lvslab.model.shapes import Name, Port, Strict, shaped
+
+RoleName = Annotated[
+    str,
+    shaped(
+        r"^[a-z](-?[a-z0-9]){0,30}$",
+        "the name of a folder of roles/: small letters, digits and -, a letter first",
+    ),
+]
 
 Package = Annotated[
     str,
@@ -59,10 +69,67 @@ class Handled(Strict):
     why: Why = Field(description="why it does not ship as it is")
 
 
-class RoleSpec(Strict):
-    """The whole of role.yaml. `common` is merged in front of each role (see `load`)."""
+class Kind(StrEnum):
+    """What kind of machine a role makes: how it behaves in the cluster."""
 
-    name: Role | Literal["common"] = Field(description="the name of the role's folder")
+    DIRECTOR = "director"
+    SERVER = "server"
+    HOST = "host"
+
+
+Probe = Literal["http", "dns", "tcp"]
+"""How a service is asked: for a page, for the server's name by DNS, or only for a connection."""
+
+
+class Service(Strict):
+    """What a role serves: the unit that does, where, and how it is asked."""
+
+    unit: Unit = Field(description="the systemd unit that serves")
+    protocol: Literal["TCP"] = Field("TCP", description="what the clients speak")
+    port: Port = Field(description="its usual port; a virtual server may have another")
+    probe: Probe = Field(
+        "tcp",
+        description="http: a page, whose header X-Real-Server is the node's name; dns: the name of "
+        "the server (RFC 4892, id.server in class CH); tcp: a connection",
+    )
+
+
+class Role(Strict):
+    """What a lab must know of a role: it is asked in the place of the role's name."""
+
+    kind: Kind = Field(
+        Kind.HOST,
+        description="director: VRRP and IPVS, its addresses are keepalived's; server: static "
+        "addresses, policy routing, serves virtual servers; host: static addresses, nothing of LVS",
+    )
+
+    services: dict[Name, Service] = Field(
+        default_factory=dict, description="what it serves, by the name that virtual servers use"
+    )
+
+    def head(self) -> Role:
+        """The role without what only its images need."""
+        return Role(**{name: getattr(self, name) for name in Role.model_fields})
+
+
+class Reading(Strict):
+    """A program that the bake lets read the role's configuration, and what it must say.
+
+    `{port}` in a text stands for each port that virtual servers want of the role.
+    """
+
+    what: Why = Field(description="what is checked, in a few words")
+    run: tuple[Annotated[str, shaped(r"^[^\n]+$", "a word of a command")], ...] = Field(
+        description="the program and its arguments, run by root"
+    )
+    says: str = Field("", description="must be in what it writes")
+    exactly: str = Field("", description="must be all that it writes")
+
+
+class RoleFile(Role):
+    """The whole of role.yaml, as it is written; `common` is merged in front of it (see `load`)."""
+
+    name: RoleName = Field(description="the name of the role's folder")
     summary: Annotated[str, shaped(r"^[^\n]*\S[^\n]*$", "a text in one line")] = Field(
         description="what the role is, in one line"
     )
@@ -81,3 +148,18 @@ class RoleSpec(Strict):
     )
     keep: tuple[Declared, ...] = Field((), description="what the bake may add or change, and ships")
     handle: tuple[Handled, ...] = Field((), description="what the bake touches, but does not ship")
+    readings: tuple[Reading, ...] = Field(
+        (), description="programs that must take their configuration at the end of the bake"
+    )
+
+
+class RoleSpec(RoleFile):
+    """A role.yaml and the folder that it is in, where the role's files are, too."""
+
+    folder: Path = Field(exclude=True, description="an absolute path")
+
+    @classmethod
+    def in_folder(cls, file: RoleFile, folder: Path) -> RoleSpec:
+        """The role of a file in a folder."""
+        values = {name: getattr(file, name) for name in RoleFile.model_fields}
+        return cls(**values, folder=folder.absolute())

@@ -15,8 +15,10 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from lvslab.core.files import write_atomic
-from lvslab.model.lab import Lab, Strict
-from lvslab.model.role import RoleSpec
+from lvslab.core.places import ROOT
+from lvslab.model.lab import LabFile
+from lvslab.model.role import RoleFile
+from lvslab.model.shapes import Strict
 
 Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -45,12 +47,12 @@ def schema_of(model: type[Strict]) -> Schema:
 
 def lab_schema() -> Schema:
     """The JSON Schema of lab.yaml."""
-    return schema_of(Lab)
+    return schema_of(LabFile)
 
 
 def role_schema() -> Schema:
     """The JSON Schema of role.yaml."""
-    return schema_of(RoleSpec)
+    return schema_of(RoleFile)
 
 
 def schema_text(schema: Schema) -> str:
@@ -69,5 +71,5 @@ def write_schemas(docs: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    for path in write_schemas(Path(__file__).parents[2] / "docs"):
+    for path in write_schemas(ROOT / "docs"):
         print(path)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 from lvslab.render.files import (
     cluster_interfaces,
     guarded_units,
-    kernel_modules,
     kernel_settings,
     role_files,
-    units,
 )
+from lvslab.render.kinds import KINDS
 from lvslab.render.texts import render
 
 
@@ -22,8 +22,8 @@ def assert_script(lab: Lab, spec: RoleSpec) -> str:
     """A Python script for root inside the machine: one line a check, status 1 if one failed.
 
     Checks packages, the role's files (content, mode, owner), units, kernel modules and
-    settings, and lets keepalived, sshd and Apache read their configuration. keepalived gets
-    a network namespace that has the cluster's interfaces.
+    settings, and lets keepalived, sshd and the role's programs read their configuration.
+    keepalived gets a network namespace that has the cluster's interfaces.
     """
     wanted = {
         "packages": list(spec.packages),
@@ -31,14 +31,26 @@ def assert_script(lab: Lab, spec: RoleSpec) -> str:
             path: (hashlib.sha256(file.content.encode()).hexdigest(), file.mode)
             for path, file in role_files(lab, spec).items()
         },
-        "enabled": units(lab, spec),
+        "enabled": KINDS[spec.kind].units(lab, spec),
         "masked": list(spec.mask),
         "guarded": guarded_units(lab, spec),
-        "modules": kernel_modules(lab, spec),
+        "modules": KINDS[spec.kind].modules(lab, spec),
         "sysctl": kernel_settings(lab, spec),
-        "interfaces": list(cluster_interfaces(lab, Role(spec.name))),
-        "ports": lab.service_ports,
-        "directors": list(lab.nodes_of(Role.DIRECTOR)) if spec.name == Role.DIRECTOR else [],
+        "interfaces": list(cluster_interfaces(lab, spec.name)),
+        "readings": list(_readings(lab, spec)),
+        "directors": KINDS[spec.kind].readers(lab),
     }
     values = {"spec": spec, "wanted": json.dumps(wanted, indent=1)}
     return render("roles/common/assert.py.j2", values)
+
+
+def _readings(lab: Lab, spec: RoleSpec) -> Iterator[dict[str, object]]:
+    """Each program that must take its configuration; once for each port that it must name."""
+    ports = sorted({port for ports in lab.served(spec.name).values() for port in ports})
+    for reading in spec.readings:
+        for port in ports if "{port}" in reading.model_dump_json() else [0]:
+            texts = reading.model_dump(mode="json")
+            yield {
+                key: text if isinstance(text, list) else text.replace("{port}", str(port))
+                for key, text in texts.items()
+            }

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from xml.sax.saxutils import escape
 
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
+from lvslab.model.role import Kind
 
 BLACK, ORANGE, GREY, PAPER = "#1a1a1a", "#e8710a", "#6b7280", "#ffffff"
 TINTS = ("#dbeafe", "#dcfce7", "#ede9fe", "#fce7f3", "#fef3c7", "#ccfbf1")
@@ -123,8 +124,11 @@ class _Picture:
         self.backends = [name for name, net in lab.networks.items() if net.kind == "host-only"]
         self.backends.remove(self.front)
         self.nats = [name for name, net in lab.networks.items() if net.kind == "nat"]
-        self.directors = list(lab.nodes_of(Role.DIRECTOR))
-        servers = list(lab.nodes_of(Role.REAL_SERVER))
+        self.directors = list(lab.nodes_of(Kind.DIRECTOR))
+        hosts = lab.nodes_of(Kind.HOST)
+        inner = [n for n, node in hosts.items() if set(self.backends) & {*node.interfaces.values()}]
+        self.clients = [name for name in hosts if name not in inner]
+        servers = [*lab.nodes_of(Kind.SERVER), *inner]
         self.more = len(servers) - SERVERS_SHOWN + 1 if len(servers) > SERVERS_SHOWN else 0
         self.servers = servers[: len(servers) - self.more]
         self._measure()
@@ -202,7 +206,7 @@ class _Picture:
         """The services, in as many lines as they need beside the lab's name."""
         room = self.right - _MARGIN - text_width(self.lab.name, 26) - _GAP
         services = [
-            f"{name} {self.lab.vrrp_instances[server.instance].address}:{server.port}"
+            "{} {}:{}".format(name, *self.lab.endpoint(name))
             for name, server in self.lab.virtual_servers.items()
         ]
         services, others = shown(services, SERVICES_SHOWN)
@@ -250,6 +254,25 @@ class _Picture:
         self.canvas.text(middle, self.host_y + 48, address, size=16, anchor="middle")
         top = self.bar_y[self.front] + _BAR / 2
         self.canvas.wire([(middle, self.host_y + 62), (middle, top)], BLACK)
+        room = middle - width / 2 - self.left - _GAP
+        words, others = shown(self.clients, 2)
+        for number, name in enumerate(words):
+            x = self.left if number == 0 else middle + width / 2 + _GAP
+            self._client(name, x, room, others if name == words[-1] else "")
+
+    def _client(self, name: str, x: float, width: float, others: str) -> None:
+        """A machine of the lab that is on the client's network, beside the host."""
+        canvas, middle, y = self.canvas, x + width / 2, self.host_y
+        canvas.box(x, y, width, 62)
+        own = self.lab.address_of(name, self.front)
+        lines = [name, str(own) if own else "", others or self.lab.nodes[name].role]
+        for place, text in enumerate(lines):
+            size = fitting(text, width - 12, (18, 14, 11)[place])
+            colour = GREY if place == 2 else BLACK
+            at = y + (22, 40, 55)[place]
+            canvas.text(middle, at, text, size, colour, bold=place == 0, anchor="middle")
+        on_bar = self.bar_y[self.front] + _BAR / 2
+        canvas.wire([(middle, y + 62), (middle, on_bar)], BLACK)
 
     def _director(self, number: int, name: str, x: float) -> None:
         canvas, y, node = self.canvas, self.director_y, self.lab.nodes[name]
@@ -344,7 +367,9 @@ class _Picture:
         canvas.box(x, y, self.server_width, _SERVER_HEIGHT)
         size = fitting(name, self.server_width - 12, 20)
         canvas.text(middle, y + 66, name, size=size, bold=True, anchor="middle")
-        canvas.text(middle, y + 82, "real server", size=11, colour=GREY, anchor="middle")
+        is_server = self.lab.kind_of(name) == Kind.SERVER
+        kind = "real server" if is_server else self.lab.nodes[name].role
+        canvas.text(middle, y + 82, kind, size=11, colour=GREY, anchor="middle")
         networks = {network: i for i, network in node.interfaces.items()}
         behind = [network for network in self.backends if network in networks]
         for place, network in enumerate(behind):

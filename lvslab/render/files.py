@@ -2,8 +2,8 @@
 
 A file whose name ends in `.j2` is rendered (and loses that ending), any other is copied
 as it is; an executable stays executable. `__interface__` in a path stands for each of
-the role's interfaces on the cluster's networks. roles/common/files comes first, the
-role's own file of the same path wins.
+the role's interfaces on the cluster's networks. roles/common/files comes first, then the
+files of the role's kind in roles/common/kinds; the role's own file of the same path wins.
 """
 
 from __future__ import annotations
@@ -12,28 +12,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lvslab.model.lab import Lab, Role
+from lvslab.core.places import COMMON, ROLES
+from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 from lvslab.render import checklist, keepalived
-from lvslab.render.texts import ROOT, RenderedFile, render
+from lvslab.render.kinds import KINDS
+from lvslab.render.texts import RenderedFile, render_text
 
 GUARD = "ConditionPathExists=/etc/lvslab/node"
 """The line that keeps a service of the cluster from starting on a machine without a seed."""
 
 _INTERFACE = "__interface__"
-_SYNC = "lvslab-sync.service"
-_TRACK = "lvslab-track.service"
-_PROGRAMS = {
-    _SYNC: "/usr/local/lib/lvslab/connection-sync",
-    _TRACK: "/usr/local/lib/lvslab/arp-watch",
-}
-"""The directors' own units, which lab.yaml may switch off, and the program of each."""
 
 
-def cluster_interfaces(lab: Lab, role: Role) -> dict[str, str]:
+def cluster_interfaces(lab: Lab, role: str) -> dict[str, str]:
     """Interface to network for the role's interfaces on host-only networks."""
     found = {}
-    for node in lab.nodes_of(role).values():
+    for node in lab.nodes_with(role).values():
         for interface, network in node.interfaces.items():
             if lab.networks[network].kind == "host-only":
                 found[interface] = network
@@ -44,35 +39,14 @@ def kernel_settings(lab: Lab, spec: RoleSpec) -> dict[str, str]:
     """sysctl.d(5) keys and values; `__interface__` in a key stands for each cluster interface."""
     found = {}
     for key, value in spec.sysctl.items():
-        for interface in cluster_interfaces(lab, Role(spec.name)):
+        for interface in cluster_interfaces(lab, spec.name):
             found[key.replace(_INTERFACE, interface)] = str(value)
     return found
 
 
-def kernel_modules(lab: Lab, spec: RoleSpec) -> list[str]:
-    """Modules to load at boot: the role's, and on directors the schedulers of the lab."""
-    modules = list(spec.modules)
-    if spec.name == Role.DIRECTOR:
-        modules += [f"ip_vs_{server.scheduler}" for server in lab.virtual_servers.values()]
-    return list(dict.fromkeys(modules))
-
-
-def units(lab: Lab, spec: RoleSpec) -> list[str]:
-    """The units that the role enables."""
-    if spec.name != Role.DIRECTOR:
-        return list(spec.enable)
-    return [*spec.enable, *(unit for unit in _PROGRAMS if unit not in _left_out(lab))]
-
-
-def _left_out(lab: Lab) -> list[str]:
-    """The directors' units that this lab does not need."""
-    wanted = {_SYNC: keepalived.syncs_connections(lab), _TRACK: bool(keepalived.watches(lab))}
-    return [unit for unit, is_wanted in wanted.items() if not is_wanted]
-
-
 def seed_names(lab: Lab, spec: RoleSpec) -> str:
     """The seeds that fit the role, as a phrase: `lvs1.iso or lvs2.iso`."""
-    names = [f"{name}.iso" for name in lab.nodes_of(Role(spec.name))]
+    names = [f"{name}.iso" for name in lab.nodes_with(spec.name)]
     if len(names) > 4:
         return f"one of {names[0]} ... {names[-1]}"
     return " or ".join(names)
@@ -82,10 +56,10 @@ def _context(lab: Lab, spec: RoleSpec) -> dict[str, Any]:
     values = {
         "spec": spec,
         "sysctl": kernel_settings(lab, spec),
-        "modules": kernel_modules(lab, spec),
+        "modules": KINDS[spec.kind].modules(lab, spec),
         "seeds": seed_names(lab, spec),
         "checklist": checklist.text(lab),
-        "ports": lab.service_ports,
+        "served": lab.served(spec.name) if spec.name in lab.roles else {},
         "sync_interface": keepalived.sync_interface(lab),
     }
     return keepalived.context(lab) | values
@@ -100,27 +74,26 @@ def _sources(folder: Path) -> Iterator[tuple[str, Path]]:
 def role_files(lab: Lab, spec: RoleSpec) -> dict[str, RenderedFile]:
     """The files that the role puts into its image, by absolute path, sorted."""
     values = _context(lab, spec)
-    interfaces = cluster_interfaces(lab, Role(spec.name))
+    interfaces = cluster_interfaces(lab, spec.name)
     found: dict[str, RenderedFile] = {}
-    for part in ("common", str(spec.name)):
-        for target, path in _sources(ROOT / "roles" / part / "files"):
+    for folder in (ROLES / COMMON, ROLES / COMMON / "kinds" / spec.kind, spec.folder):
+        for target, path in _sources(folder / "files"):
             mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
             if not target.endswith(".j2"):
                 found[target] = RenderedFile(path.read_text("utf-8"), mode)
                 continue
-            template = path.relative_to(ROOT).as_posix()
+            template = path.read_text("utf-8")
             target = target.removesuffix(".j2")
             if _INTERFACE not in target:
-                found[target] = RenderedFile(render(template, values), mode)
+                found[target] = RenderedFile(render_text(template, values), mode)
                 continue
             for interface, network in interfaces.items():
                 own = values | {"interface": interface, "network": network}
                 found[target.replace(_INTERFACE, interface)] = RenderedFile(
-                    render(template, own), mode
+                    render_text(template, own), mode
                 )
-    for unit in _left_out(lab):
-        found.pop(f"/etc/systemd/system/{unit}", None)
-        found.pop(_PROGRAMS[unit], None)
+    for unwanted in KINDS[spec.kind].left_out(lab):
+        found.pop(unwanted, None)
     return dict(sorted(found.items()))
 
 
@@ -133,4 +106,4 @@ def guarded_units(lab: Lab, spec: RoleSpec) -> list[str]:
         texts = [files.get(f"/etc/systemd/system/{place}") for place in places]
         return any(text is not None and GUARD in text.content for text in texts)
 
-    return [unit for unit in units(lab, spec) if is_guarded(unit)]
+    return [unit for unit in KINDS[spec.kind].units(lab, spec) if is_guarded(unit)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lvslab.model.lab import NAT_NETWORK, Lab, Network, Role
+from lvslab.model.lab import NAT_NETWORK, Lab, Network
+from lvslab.model.role import Kind
 from lvslab.render.diagram import svg
 from lvslab.render.vmx import TEMPLATES, connection, vmx
 
@@ -46,9 +47,9 @@ def answers(lab: Lab) -> dict[str, str]:
     return found
 
 
-def wiring(lab: Lab, role: Role) -> list[tuple[str, str]]:
+def wiring(lab: Lab, role: str) -> list[tuple[str, str]]:
     """connectionType and vnet of each card of a role, in order (all its nodes have the same)."""
-    node = next(iter(lab.nodes_of(role).values()))
+    node = next(iter(lab.nodes_with(role).values()))
     return [connection(lab, network) for _, network in sorted(node.interfaces.items())]
 
 
@@ -86,14 +87,15 @@ def _values(lab: Lab) -> dict[str, object]:
         "networks": networks,
         "nats": [{"name": name, "number": number(name)} for name in other_nats(lab)],
         "answers": answers(lab),
-        "wirings": {role.value: wiring(lab, role) for role in Role},
+        "wirings": {role: wiring(lab, role) for role in lab.roles},
         "host": f"{lab.networks[client].host}/{lab.cidr(client).prefixlen}",
         "client_network": client,
         "vips": [
             str(lab.vrrp_instances[server.instance].address)
             for server in lab.virtual_servers.values()
         ],
-        "directors": list(lab.nodes_of(Role.DIRECTOR)),
-        "real_servers": list(lab.nodes_of(Role.REAL_SERVER)),
+        "directors": list(lab.nodes_of(Kind.DIRECTOR)),
+        "real_servers": list(lab.nodes_of(Kind.SERVER)),
+        "unit": lab.service(next(iter(lab.virtual_servers))).unit.removesuffix(".service"),
         "memory": sum(node.memory_mib for node in lab.nodes.values()),
     }

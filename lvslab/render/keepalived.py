@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
 
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
+from lvslab.model.role import Kind
 from lvslab.render.texts import render
 
 TEMPLATE = "roles/director/files/etc/keepalived/keepalived.conf.j2"
@@ -74,7 +75,7 @@ def watches(lab: Lab) -> dict[str, Watch]:
     for network in dict.fromkeys(i.network for i in lab.vrrp_instances.values()):
         asked = behind.get(network, [])[:_ASKED_BY_ARP] or _neighbours(lab, network)
         if asked:
-            interface = lab.interface_on(Role.DIRECTOR, network)
+            interface = lab.directors_interface_on(network)
             found[f"arp_{network}"] = Watch(network, interface, tuple(asked))
     return found
 
@@ -84,7 +85,7 @@ def _neighbours(lab: Lab, network: str) -> list[IPv4Address]:
     host = lab.networks[network].host
     found = [host] if host else []
     if lab.directors.source_addresses == "own":
-        own = (lab.address_of(director, network) for director in lab.nodes_of(Role.DIRECTOR))
+        own = (lab.address_of(director, network) for director in lab.nodes_of(Kind.DIRECTOR))
         found += [address.ip for address in own if address]
     return found
 
@@ -102,7 +103,7 @@ def group_watches(lab: Lab) -> dict[str, list[str]]:
 def sync_interface(lab: Lab) -> str:
     """The interface that carries connection sync: the directors' first backend network."""
     first = next(iter(lab.tables.values()))
-    return lab.interface_on(Role.DIRECTOR, first.network)
+    return lab.directors_interface_on(first.network)
 
 
 def syncs_connections(lab: Lab) -> bool:
@@ -112,7 +113,7 @@ def syncs_connections(lab: Lab) -> bool:
 
 def context(lab: Lab) -> dict[str, Any]:
     """What the template needs beside the lab."""
-    directors = list(lab.nodes_of(Role.DIRECTOR))
+    directors = list(lab.nodes_of(Kind.DIRECTOR))
     return {
         "lab": lab,
         "vrrp": lab.directors.vrrp,
@@ -124,7 +125,7 @@ def context(lab: Lab) -> dict[str, Any]:
         "watches": watches(lab),
         "group_watches": group_watches(lab),
         "interface_of": {
-            name: lab.interface_on(Role.DIRECTOR, instance.network)
+            name: lab.directors_interface_on(instance.network)
             for name, instance in lab.vrrp_instances.items()
         },
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from lvslab.model.lab import Lab, Network, Role
+from lvslab.model.lab import Lab, Network
 
 HARDWARE_VERSION = "vmx-14"
 """Workstation 14, ESXi 6.7: old enough for every host that is still in use."""
@@ -55,22 +55,20 @@ def safe_network(network: Network) -> str:
     return "nat" if network.kind == "nat" else "hostonly"
 
 
-def ovf(
-    lab: Lab, role: Role, disks: Sequence[OvfDisk], *, name: str = "", version: str = ""
-) -> str:
+def ovf(lab: Lab, role: str, disks: Sequence[OvfDisk], *, name: str = "", version: str = "") -> str:
     """The OVF text of an appliance of `role`; `name` defaults to the role's.
 
     Memory and CPUs are the most that any node of the role has; a role without a node gets
     the model's defaults and no network card.
     """
-    nodes = list(lab.nodes_of(role).values())
+    nodes = list(lab.nodes_with(role).values())
     nics = [
         OvfNic(interface, safe_network(lab.networks[network]), network)
         for interface, network in sorted(nodes[0].interfaces.items() if nodes else ())
     ]
     return _TEMPLATES.get_template("ovf.xml.j2").render(
-        name=name or role.value,
-        role=role.value,
+        name=name or role,
+        role=role,
         lab=lab.name,
         version=version,
         hardware=HARDWARE_VERSION,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
-from lvslab.render.files import guarded_units, role_files, units
+from lvslab.render.files import guarded_units, role_files
+from lvslab.render.kinds import KINDS, kind_of
 from lvslab.render.texts import Seed, render
 
 
@@ -18,7 +19,7 @@ def _role_context(lab: Lab, spec: RoleSpec) -> dict[str, Any]:
             {"path": path, "permissions": f"{file.mode:04o}", "content": file.content}
             for path, file in role_files(lab, spec).items()
         ],
-        "enable": units(lab, spec),
+        "enable": KINDS[spec.kind].units(lab, spec),
         "guarded": guarded_units(lab, spec),
     }
 
@@ -47,19 +48,13 @@ def node_seed(lab: Lab, node: str) -> Seed:
     The instance id follows the content, so a changed seed is applied at the next boot.
     """
     this = lab.nodes[node]
-    static = this.role == Role.REAL_SERVER
-    interfaces = {
-        interface: lab.address_of(node, network) if static else None
-        for interface, network in this.interfaces.items()
-    }
+    addresses = kind_of(lab, node).addresses(lab, node)
     dhcp = [i for i, network in this.interfaces.items() if lab.networks[network].kind == "nat"]
     user_data = render(
         "cloud-init/node-user-data.j2",
         {"lab": lab, "node": node, "role": this.role, "hosts": lab.hosts},
     )
-    network_config = render(
-        "cloud-init/network-config.j2", {"interfaces": interfaces, "dhcp": dhcp}
-    )
+    network_config = render("cloud-init/network-config.j2", {"interfaces": addresses, "dhcp": dhcp})
     digest = hashlib.sha256((user_data + network_config).encode()).hexdigest()[:12]
     meta_data = render(
         "cloud-init/meta-data.j2", {"instance_id": f"{lab.name}-{node}-{digest}", "name": node}

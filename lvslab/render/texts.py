@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from lvslab.core.places import ROOT
 from lvslab.core.words import decimal
-
-ROOT = Path(__file__).resolve().parents[2]
-"""The folder with `roles/`, `cloud-init/` and `packer/`."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +66,11 @@ def _environment() -> Environment:
     environment.filters["yaml"] = to_yaml
     environment.filters["decimal"] = decimal
     return environment
+
+
+def render_text(template: str, values: Mapping[str, Any]) -> str:
+    """The text of a template that is given as text. Raises as `render` does."""
+    return _environment().from_string(template).render(values)
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:

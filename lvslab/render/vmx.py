@@ -67,7 +67,7 @@ def vmx(lab: Lab, node: str) -> str:
         node=node,
         this=lab.nodes[node],
         hardware=HARDWARE_VERSION,
-        annotation=f"{lab.nodes[node].role.value} {node}: {wires}",
+        annotation=f"{lab.nodes[node].role} {node}: {wires}",
         disk=f"{node}.vmdk",
         seed=f"{node}.iso",
         nics=list(nics(lab, node)),

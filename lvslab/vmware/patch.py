@@ -19,7 +19,7 @@ from typing import Literal
 from lvslab.core import text as texts
 from lvslab.core.errors import CheckFailed, InputError
 from lvslab.core.files import atomic
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
 from lvslab.render.handout import wiring
 from lvslab.run import vmx
 
@@ -44,7 +44,7 @@ class Change:
 class Patched:
     """The role that a machine was taken for, what changed, and where the old file is."""
 
-    role: Role
+    role: str
     changes: tuple[Change, ...]
     backup: Path | None
 
@@ -57,7 +57,7 @@ def this_host() -> Host:
 
 
 def patch(
-    path: Path, lab: Lab, host: Host, role: Role | None = None, *, dry: bool = False
+    path: Path, lab: Lab, host: Host, role: str | None = None, *, dry: bool = False
 ) -> Patched:
     """Connect the machine's cards as its role is wired; with `dry` only say what would change.
 
@@ -75,7 +75,7 @@ def patch(
     vmx.demand_readable(values, path)
     cards = vmx.slots(values)
     chosen = role or _role(path, lab, len(cards))
-    wires = wiring(lab, chosen) if lab.nodes_of(chosen) else []
+    wires = wiring(lab, chosen) if chosen in lab.roles else []
     if len(wires) != len(cards):
         raise InputError(
             f"it has {len(cards)} network cards, a {chosen} has {len(wires)}", where=str(path)
@@ -128,8 +128,8 @@ def _rewrite(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def _role(path: Path, lab: Lab, cards: int) -> Role:
-    fitting = [r for r in Role if lab.nodes_of(r) and len(wiring(lab, r)) == cards]
+def _role(path: Path, lab: Lab, cards: int) -> str:
+    fitting = [role for role in lab.roles if len(wiring(lab, role)) == cards]
     if not fitting:
         raise InputError(
             f"it has {cards} network cards, no role of the lab has so many", where=str(path)

@@ -16,7 +16,7 @@ import pytest
 
 from lvslab.core.files import mounts_below
 from lvslab.export import vmdk
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
 from lvslab.render.ovf import OvfDisk, ovf
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,7 +105,7 @@ def test_what_virtualbox_shows_is_read(virtualbox: ModuleType) -> None:
 
 
 def test_the_networks_of_an_ovf(virtualbox: ModuleType, lab: Lab) -> None:
-    text = ovf(lab, Role.DIRECTOR, [OvfDisk("a.vmdk", 1, 1, 1)], version="1").encode()
+    text = ovf(lab, "director", [OvfDisk("a.vmdk", 1, 1, 1)], version="1").encode()
     assert virtualbox.networks(text) == ["nat", "hostonly", "hostonly", "hostonly"]
 
 

@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from lvslab.check.verify import Outcome, verify
 from lvslab.core.errors import StageError
 from lvslab.export import bundle, deflated, seed, vmdk, vmware, zip
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
 from lvslab.render import node_seed
 from lvslab.render.handout import handout
 from tests.appliance import GOOD_TREE, make_disk
+from tests.conftest import ROLES
 
 EPOCH = 1_700_000_000
 TOP = "lvslab-1.2.3"
@@ -34,25 +35,25 @@ class Made:
     """The VMware folder of the article's lab on small disks, and its zip."""
 
     folder: Path
-    raw: dict[Role, Path]
+    raw: dict[str, Path]
     pairs: dict[str, tuple[Path, Path]]
     zip: Path
 
 
-def disks(to: Path) -> dict[Role, Path]:
+def disks(to: Path) -> dict[str, Path]:
     """A small raw disk for each role."""
     raw = {}
-    for number, role in enumerate(Role):
+    for number, role in enumerate(ROLES):
         tree = GOOD_TREE | {"usr/noise": random.Random(number).randbytes(300_000)}
         raw[role] = to / f"{role}.raw"
         raw[role].write_bytes(make_disk(to / role, tree))
     return raw
 
 
-def make(lab: Lab, to: Path, raw: dict[Role, Path]) -> Made:
+def make(lab: Lab, to: Path, raw: dict[str, Path]) -> Made:
     folder = to / "vmware"
     pairs: dict[str, tuple[Path, Path]] = {}
-    for role in Role:
+    for role in ROLES:
         pairs[role] = (folder / "base" / f"{role}.vmdk", to / f"{role}-disk1.vmdk")
         vmdk.write_monolithic_sparse(raw[role], pairs[role][0])
         vmdk.write_stream_optimized(raw[role], pairs[role][1])
@@ -186,7 +187,7 @@ def test_the_zip_is_no_larger_than_the_disks_in_the_ovas(made: Made) -> None:
 
 
 def test_disks_that_differ_are_not_put_together(made: Made, tmp_path: Path) -> None:
-    sparse, _ = made.pairs[Role.DIRECTOR]
+    sparse, _ = made.pairs["director"]
     raw = tmp_path / "raw"
     raw.write_bytes(b"x" * (13 << 20))
     vmdk.write_stream_optimized(raw, tmp_path / "other.vmdk")

@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from PIL import Image, ImageFont
 
 from lvslab.cli import main
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
 from lvslab.model.load import load_lab
+from lvslab.model.role import Kind
 from lvslab.render.diagram import (
     ADDRESSES_SHOWN,
     BLACK,
@@ -86,7 +87,7 @@ def many(lab: Lab, count: int) -> Lab:
         )
         for n in range(1, count + 1)
     }
-    return lab.model_copy(update={"nodes": lab.nodes_of(Role.DIRECTOR) | servers})
+    return lab.model_copy(update={"nodes": lab.nodes_of(Kind.DIRECTOR) | servers})
 
 
 def with_vips(lab: Lab, count: int) -> Lab:

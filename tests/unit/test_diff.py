@@ -16,7 +16,7 @@ from lvslab.cli.main import main
 from lvslab.core.files import only_one
 from lvslab.export import sums
 from lvslab.make import Pipeline
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 from lvslab.render import role_files
 
@@ -55,9 +55,9 @@ class Baked:
 
 @pytest.fixture
 def baked(
-    tmp_path: Path, lab: Lab, specs: dict[Role, RoleSpec], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, lab: Lab, specs: dict[str, RoleSpec], monkeypatch: pytest.MonkeyPatch
 ) -> Baked:
-    made = Baked(tmp_path, lab, specs[Role.DIRECTOR])
+    made = Baked(tmp_path, lab, specs["director"])
     monkeypatch.setattr(Pipeline, "base_tree", lambda *_: made.base)
     monkeypatch.setattr(Pipeline, "changes", lambda *_: made.baked)
     monkeypatch.setenv("LVSLAB_CACHE", str(tmp_path / "cache"))

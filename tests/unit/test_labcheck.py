@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
+import socket
+import struct
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from lvslab.model.lab import Lab
+from lvslab.model.role import Probe
 from lvslab.render import checklist
 from tests.programs import loaded
 
@@ -93,7 +98,7 @@ def examine(
     monkeypatch.setattr(LABCHECK, "ipvs_table", lambda: world["ipvs"])
     monkeypatch.setattr(LABCHECK, "sysctl", lambda key: world["kernel"].get(key, "0"))
     monkeypatch.setattr(LABCHECK, "ip_json", ip_json)
-    monkeypatch.setattr(LABCHECK, "get", lambda url: world["pages"](url))
+    monkeypatch.setitem(LABCHECK.PROBES, "http", lambda place: world["pages"](place))
     monkeypatch.setattr(
         LABCHECK, "arp_answers", lambda interface, *_, **__: world["answers"].get(interface, [])
     )
@@ -178,9 +183,9 @@ BROKEN: list[tuple[str, int, Callable[[World], Any], str]] = [
      "table LVS2 has 3 routes, not 2"),
     ("rs1", 6, lambda w: unset(w, "answers", "eth1"),
      "eth1 (VMnet12): nobody answers for 192.168.100.1"),
-    ("rs1", 7, lambda w: w.update(pages=lambda _: "rs2"), "port 80: answered by rs2"),
+    ("rs1", 7, lambda w: w.update(pages=lambda _: "rs2"), "http, port 80: answered by rs2"),
     ("rs1", 7, lambda w: w.update(pages=lambda _: TimeoutError()),
-     "port 80: no answer within 1.5 s"),
+     "http, port 80: no answer within 1.5 s"),
     ("client", 1, lambda w: w["answers"].clear(),
      "nobody answers for 192.168.50.1; nobody answers for 192.168.50.2"),
     ("client", 1, lambda w: w["answers"].update(vmnet1=["aa", "bb"]),
@@ -301,3 +306,89 @@ def test_every_interface_has_somebody_to_ask(lab: Lab, wide_lab: Lab) -> None:
         for facts in checklist.expectations(this)["nodes"].values():
             for expected in facts["interfaces"].values():
                 assert expected["neighbours"]
+
+
+# --- how services are asked
+
+
+def dns_answer(name: bytes, code: int = 0, answers: int = 1) -> bytes:
+    """What a DNS server says to `QUERY`: RFC 1035, section 4.1."""
+    header = LABCHECK.QUERY[:2] + struct.pack("!HHHHH", 0x8000 | code, 1, answers, 0, 0)
+    data = bytes([len(name)]) + name
+    record = b"\xc0\x0c" + struct.pack("!HHIH", 16, 3, 0, len(data)) + data
+    return bytes(header + LABCHECK.QUESTION + (record if answers else b""))
+
+
+def test_the_name_of_a_dns_server() -> None:
+    assert LABCHECK.server_name(dns_answer(b"ns1")) == "ns1"
+    whole = dns_answer(b"ns1").replace(b"\xc0\x0c", LABCHECK.QUESTION[:-4])
+    assert LABCHECK.server_name(whole) == "ns1"
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        (b"", "it answers something that is not DNS"),
+        (b"HTTP/1.1 400 Bad Request", "it answers something that is not DNS"),
+        (dns_answer(b"ns1", code=5), "it answers with DNS error 5"),
+        (dns_answer(b"", answers=0), "it answers without its name"),
+        (dns_answer(b""), "it answers without its name"),
+        (dns_answer(b"a\x1b[2J"), "it answers without its name"),
+        *[
+            (dns_answer(b"ns1")[:cut], "it answers without its name")
+            for cut in range(12, len(dns_answer(b"ns1")) - 3)
+        ],
+    ],
+)
+def test_what_is_no_dns_server_s_name(message: bytes, says: str) -> None:
+    found = LABCHECK.server_name(message)
+    assert isinstance(found, OSError)
+    assert str(found) == says
+
+
+@contextlib.contextmanager
+def serving(reply: bytes) -> Iterator[str]:
+    """Something that answers one connection so, and where it is."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _ = listening.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(reply)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{listening.getsockname()[1]}"
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("probe", "reply", "name"),
+    [
+        ("http", b"HTTP/1.1 200 OK\r\nX-Real-Server: rs1\r\n\r\n", "rs1"),
+        ("dns", struct.pack("!H", len(dns_answer(b"ns1"))) + dns_answer(b"ns1"), "ns1"),
+    ],
+)
+def test_a_service_is_asked_for_its_name(probe: str, reply: bytes, name: str) -> None:
+    with serving(reply) as place:
+        assert LABCHECK.PROBES[probe](place) == name
+
+
+@pytest.mark.parametrize("probe", ["http", "dns", "tcp"])
+def test_nobody_serves(probe: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        place = f"127.0.0.1:{closed.getsockname()[1]}"
+    assert isinstance(LABCHECK.PROBES[probe](place), ConnectionRefusedError)
+
+
+def test_a_connection_is_enough_for_tcp() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        place = f"127.0.0.1:{listening.getsockname()[1]}"
+        assert LABCHECK.PROBES["tcp"](place) == LABCHECK.NAMELESS
+
+
+def test_every_probe_of_a_role_is_known_on_a_node() -> None:
+    assert (
+        set(get_args(Probe)) == set(LABCHECK.PROBES) == set(LABCHECK.SHOWN) == set(LABCHECK.BY_HAND)
+    )

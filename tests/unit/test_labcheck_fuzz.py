@@ -182,13 +182,13 @@ def test_a_role_it_does_not_know_is_reported(
         this = everything["client"] if machine == "client" else everything["nodes"][machine]
         changed_one = copy.deepcopy(everything)
         (changed_one["client"] if machine == "client" else changed_one["nodes"][machine])[
-            "role"
+            "kind"
         ] = role
         path.write_text(json.dumps(changed_one))
         assert typed(path, machine, monkeypatch) == 2
         line = told(path, capsys)
-        assert f'role is "{role}", and this labcheck knows ' in line
-        assert this["role"] in line
+        assert f'kind is "{role}", and this labcheck knows ' in line
+        assert this["kind"] in line
 
 
 @MANY
@@ -205,7 +205,7 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda below: (
         st.lists(below, max_size=3)
-        | st.dictionaries(st.sampled_from(["nodes", "client", "lvs1", "role", "vrrp", "x"]), below)
+        | st.dictionaries(st.sampled_from(["nodes", "client", "lvs1", "kind", "vrrp", "x"]), below)
     ),
 )
 

@@ -23,7 +23,8 @@ from lvslab.build.lock import Lock
 from lvslab.cli import lock as verb
 from lvslab.cli.main import main
 from lvslab.core.errors import StageError
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
+from lvslab.model.load import every_role
 from lvslab.model.role import RoleSpec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,14 +101,12 @@ class Archive:
 
 @pytest.fixture
 def archive(
-    tmp_path_factory: pytest.TempPathFactory,
-    specs: dict[Role, RoleSpec],
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Archive]:
     """An archive whose key is the one that is trusted, and that knows a stranger's, too."""
     home = tmp_path_factory.mktemp("g")
     home.chmod(0o700)
-    asked = {name for spec in specs.values() for name in spec.packages}
+    asked = {name for spec in every_role().values() for name in spec.packages}
     names = tuple(sorted({"base-files", "apt", *asked, *locks.TOOLS}))
     made = Archive(tmp_path_factory.mktemp("archive"), home, names)
     monkeypatch.setattr(locks, "KEYRING", made.key("debian"))
@@ -121,7 +120,7 @@ def work(tmp_path: Path) -> Path:
     return tmp_path
 
 
-Roles = dict[Role, RoleSpec]
+Roles = dict[str, RoleSpec]
 
 
 def resolve(archive: Archive, lab: Lab, specs: Roles, work: Path, *, ignore: bool = False) -> Lock:

@@ -10,7 +10,6 @@ import yaml
 
 from lvslab.core.errors import InputError
 from lvslab.model import load
-from lvslab.model.lab import Role
 
 ROOT = Path(__file__).parents[2]
 BAD = ROOT / "tests" / "bad"
@@ -37,7 +36,7 @@ def test_a_bad_lab_is_reported_in_full(case: dict[str, Any], tmp_path: Path) -> 
     path = tmp_path / "lab.yaml"
     path.write_text(changed((BAD / "lab.yaml").read_text(), case["change"]))
     with pytest.raises(load.BadInput) as caught:
-        load.load_lab(path)
+        load.load_lab(path, [BAD / "roles"])
     assert complaints(caught.value, tmp_path) == [f"lab.yaml:{says}" for says in case["says"]]
     assert isinstance(caught.value, InputError)
     assert caught.value.status == 2
@@ -53,7 +52,7 @@ def test_a_bad_role_is_reported_in_full(case: dict[str, Any], tmp_path: Path) ->
             (tmp_path / role).mkdir()
             (tmp_path / role / "role.yaml").write_text(case[role])
     with pytest.raises(load.BadInput) as caught:
-        load.load_role(tmp_path, "director")
+        load.load_role([tmp_path], "director")
     assert complaints(caught.value, tmp_path) == case["says"]
 
 
@@ -65,7 +64,7 @@ def test_there_are_enough_cases_and_each_has_a_name_of_its_own() -> None:
 
 def test_the_lab_of_the_article_loads() -> None:
     for path in (ROOT / "lab.yaml", BAD / "lab.yaml"):
-        lab = load.load_lab(path)
+        lab = load.load_lab(path, [BAD / "roles"])
         assert lab.owners("VI_3") == ["lvs2", "lvs1"]
         assert str(lab.instance_interface("VI_1")) == "192.168.50.1/24"
         assert lab.client_network == "VMnet1"
@@ -77,8 +76,8 @@ def test_the_lab_of_the_article_loads() -> None:
 
 def test_the_roles_of_the_repository_load() -> None:
     lab = load.load_lab(ROOT / "lab.yaml")
-    roles = load.load_roles(lab, ROOT / "roles")
-    assert set(roles) == {Role.DIRECTOR, Role.REAL_SERVER}
+    roles = load.load_roles(lab, [ROOT / "roles"])
+    assert set(roles) == {"director", "real-server"}
     for role in roles.values():
         assert "keepalived" in role.packages
         assert len(set(role.packages)) == len(role.packages)
@@ -102,8 +101,8 @@ def test_common_comes_first_and_the_role_has_the_last_word(tmp_path: Path) -> No
         "packages: [nano, keepalived]\nsysctl: {c.d: 3}\nmask: [apt-daily.timer]\n"
         "handle: [{path: /var/log/*, rule: empty, why: logs}]\n",
     )
-    role = load.load_role(tmp_path, "director")
-    assert role.name == Role.DIRECTOR
+    role = load.load_role([tmp_path], "director")
+    assert role.name == "director"
     assert role.packages == ("sudo", "nano", "keepalived")
     assert role.sysctl == {"a.b": 1, "c.d": 3}
     assert role.modules == ("dummy",)
@@ -116,10 +115,10 @@ def test_a_role_without_a_folder(tmp_path: Path) -> None:
     write_role(tmp_path, "director", "packages: [keepalived]\n")
     lab = load.load_lab(ROOT / "lab.yaml")
     with pytest.raises(load.BadInput) as caught:
-        load.load_roles(lab, tmp_path)
+        load.load_roles(lab, [tmp_path])
     assert complaints(caught.value, tmp_path) == [
-        "real-server: no such folder, and rs1 has the role real-server; "
-        "make it with a role.yaml in it, or give the node another role"
+        "real-server/role.yaml: cannot be read: No such file or directory; make it, or give "
+        "another path"
     ]
 
 
@@ -129,7 +128,7 @@ def test_mistakes_of_the_lab_and_of_all_roles_at_once(tmp_path: Path) -> None:
     lab = tmp_path / "lab.yaml"
     lab.write_text(changed((BAD / "lab.yaml").read_text(), {"router_id: 53": "router_id: 51"}))
     with pytest.raises(load.BadInput) as caught:
-        load.load_all(lab, tmp_path)
+        load.load_all(lab, [tmp_path])
     assert [line.split(": ")[0] for line in complaints(caught.value, tmp_path)] == [
         "director/role.yaml:4:1",
         "lab.yaml:49:38",
@@ -163,7 +162,7 @@ def test_files_that_cannot_be_read(content: bytes | None, says: str, tmp_path: P
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(load.BadInput) as caught:
-        load.load_lab(path)
+        load.load_lab(path, [BAD / "roles"])
     assert complaints(caught.value, tmp_path) == [says]
 
 
@@ -171,7 +170,7 @@ def test_a_file_that_is_not_a_mapping(tmp_path: Path) -> None:
     path = tmp_path / "lab.yaml"
     path.write_text("- lvs1\n- lvs2\n")
     with pytest.raises(load.BadInput) as caught:
-        load.load_lab(path)
+        load.load_lab(path, [BAD / "roles"])
     (only,) = complaints(caught.value, tmp_path)
     assert only.startswith("lab.yaml:1:1: the file is a list; it must be a mapping with the keys")
 
@@ -187,7 +186,7 @@ def test_aliases_that_multiply_are_stopped(tmp_path: Path) -> None:
     path = tmp_path / "lab.yaml"
     path.write_text("\n".join(lines))
     with pytest.raises(load.BadInput, match="make this file endless"):
-        load.load_lab(path)
+        load.load_lab(path, [BAD / "roles"])
 
 
 def test_aliases_and_byte_order_marks_and_windows_lines_are_fine(tmp_path: Path) -> None:
@@ -202,7 +201,7 @@ def test_aliases_and_byte_order_marks_and_windows_lines_are_fine(tmp_path: Path)
     )
     path = tmp_path / "lab.yaml"
     path.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
-    assert load.load_lab(path) == load.load_lab(BAD / "lab.yaml")
+    assert load.load_lab(path, [BAD / "roles"]) == load.load_lab(BAD / "lab.yaml", [BAD / "roles"])
 
 
 def test_an_error_names_a_file_below_the_working_directory_by_its_relative_path(

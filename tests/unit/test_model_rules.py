@@ -15,13 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from pydantic import ValidationError
 
 from lvslab.model import load, rules
-from lvslab.model.lab import Lab, Role, Vrrp
+from lvslab.model.lab import Lab, LabFile, Vrrp
 from lvslab.model.names import name_findings
+from lvslab.model.role import Kind
 from lvslab.model.rules.nodes import reserved_on_windows
 from lvslab.render.handout import handout
 from tests.strategies import labs
 
 ROOT = Path(__file__).parents[2]
+ROLES = load.heads([ROOT / "tests" / "bad" / "roles"]).roles
 SLOWLY = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -30,7 +32,7 @@ def said(lab: Lab) -> list[str]:
 
 
 def written(lab: Lab, path: Path) -> Path:
-    path.write_text(yaml.safe_dump(lab.model_dump(mode="json"), sort_keys=False))
+    path.write_text(yaml.safe_dump(lab.model_dump(mode="json", exclude={"roles"}), sort_keys=False))
     return path
 
 
@@ -66,12 +68,12 @@ def test_what_the_lab_answers_about_itself(lab: Lab) -> None:
     for name, server in lab.virtual_servers.items():
         table = lab.tables[server.table]
         behind = lab.real_servers(name)
-        assert list(behind) == list(lab.nodes_of(Role.REAL_SERVER))
+        assert list(behind) == list(lab.nodes_of(Kind.SERVER))
         assert all(address in lab.cidr(table.network) for address in behind.values())
         assert lab.group_of(server.instance) == lab.group_of(table.via) is not None
         assert lab.owners(server.instance) == lab.owners(table.via)
         assert lab.vrrp_instances[server.instance].network == lab.client_network
-        assert lab.interface_on(Role.REAL_SERVER, table.network).startswith("eth")
+        assert lab.directors_interface_on(table.network).startswith("eth")
 
 
 def test_every_rule_is_registered_once_and_says_what_it_is_for() -> None:
@@ -88,9 +90,9 @@ def labs_with_mistakes() -> Iterator[Lab]:
         for old, new in case["change"].items():
             changed = changed.replace(old, new)
         with contextlib.suppress(yaml.YAMLError, ValidationError):
-            lab = Lab.model_validate(yaml.safe_load(changed))
-            if not name_findings(lab.model_dump(mode="json")):
-                yield lab
+            file = LabFile.model_validate(yaml.safe_load(changed))
+            if not name_findings(file.model_dump(mode="json"), ROLES):
+                yield Lab.with_roles(file, ROLES)
     yield crowd()
 
 

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from jsonschema import Draft202012Validator
 
-from lvslab.model.lab import Lab
+from lvslab.model.lab import Lab, LabFile
 from lvslab.model.schema import lab_schema, role_schema, write_schemas
 from tests.strategies import labs
 
@@ -56,7 +56,7 @@ def test_lab_yaml_and_the_roles_fit() -> None:
         {"networks": {"VMnet0": {"kind": "nat"}}},
         {"networks": {"VMnet1": {"cidr": 5}}},
         {"nodes": {"RS1": {"role": "real-server", "interfaces": {}}}},
-        {"nodes": {"rs1": {"role": "server", "interfaces": {}}}},
+        {"nodes": {"rs1": {"role": "Server", "interfaces": {}}}},
         {"nodes": {"rs1": {"role": "real-server", "interfaces": {"ens3": "VMnet1"}}}},
         {"nodes": {"rs1": {"role": "real-server"}}},
     ],
@@ -65,10 +65,10 @@ def test_the_schema_refuses_what_the_model_refuses(change: dict[str, Any]) -> No
     data = {**lab_data(), **change}
     assert not Draft202012Validator(lab_schema()).is_valid(data)
     with pytest.raises(ValueError, match="validation error"):
-        Lab.model_validate_json(json.dumps(data), strict=True)
+        LabFile.model_validate_json(json.dumps(data), strict=True)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(labs(max_real_servers=20))
 def test_random_labs_fit(lab: Lab) -> None:
-    Draft202012Validator(lab_schema()).validate(lab.model_dump(mode="json"))
+    Draft202012Validator(lab_schema()).validate(lab.model_dump(mode="json", exclude={"roles"}))

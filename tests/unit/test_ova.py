@@ -14,7 +14,7 @@ from lvslab.check.verify import Outcome, verify
 from lvslab.core.errors import StageError
 from lvslab.core.procs import program
 from lvslab.export import ova, vmdk
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
 from lvslab.render.ovf import OvfDisk, ovf
 from tests.appliance import make_disk
 
@@ -31,7 +31,7 @@ def parts(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list
     for file in files:
         written = vmdk.write_stream_optimized(folder / "raw", file)
         disks.append(OvfDisk(file.name, written.size, written.capacity, written.populated))
-    return ovf(lab, Role.DIRECTOR, disks), files
+    return ovf(lab, "director", disks), files
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_a_disk_too_long_for_ustar_is_refused(lab: Lab, tmp_path: Path) -> None:
     large = tmp_path / "large.vmdk"
     with large.open("wb") as file:
         file.truncate(8 << 30)
-    text = ovf(lab, Role.DIRECTOR, [OvfDisk(large.name, 8 << 30, 512, 0)])
+    text = ovf(lab, "director", [OvfDisk(large.name, 8 << 30, 512, 0)])
     with pytest.raises(StageError, match="do not fit a ustar archive"):
         ova.write(tmp_path / "director.ova", "director.ovf", text, [large], MTIME)
 

@@ -19,7 +19,7 @@ from lvslab.check.verify.envelope import ENVELOPE
 from lvslab.check.verify.package import Envelope
 from lvslab.check.verify.products import PRODUCT
 from lvslab.core.procs import program
-from lvslab.model.lab import Lab, Node, Role
+from lvslab.model.lab import Lab, Node
 from lvslab.render.ovf import OvfDisk, ovf
 from tests.appliance import BREAKS_SCHEMA
 from tests.conftest import ROOT, Golden
@@ -34,9 +34,9 @@ ORDER = {"ovf-schema", "ovf-section-order", "ovf-hardware-order", "ovf-child-ord
 
 def texts(lab: Lab) -> dict[str, str]:
     return {
-        "director.ovf": ovf(lab, Role.DIRECTOR, [DISK], version="1.2"),
-        "real-server.ovf": ovf(lab, Role.REAL_SERVER, [DISK]),
-        "lvs1.ovf": ovf(lab, Role.DIRECTOR, [DISK, SEED], name="lvs1"),
+        "director.ovf": ovf(lab, "director", [DISK], version="1.2"),
+        "real-server.ovf": ovf(lab, "real-server", [DISK]),
+        "lvs1.ovf": ovf(lab, "director", [DISK, SEED], name="lvs1"),
     }
 
 
@@ -154,12 +154,12 @@ def test_memory_and_cpus_are_the_most_that_a_node_of_the_role_has(lab: Lab) -> N
     nodes["lvs2"] = Node.model_validate(
         {**nodes["lvs2"].model_dump(), "memory_mib": 768, "cpus": 2}
     )
-    text = ovf(lab.model_copy(update={"nodes": nodes}), Role.DIRECTOR, [DISK])
+    text = ovf(lab.model_copy(update={"nodes": nodes}), "director", [DISK])
     assert items(text, 4)[0]["VirtualQuantity"] == "768"
     assert items(text, 3)[0]["VirtualQuantity"] == "2"
 
 
 def test_markup_in_names_is_escaped(lab: Lab) -> None:
-    text = ovf(lab, Role.DIRECTOR, [OvfDisk("a&b<c>.vmdk", 1, 512, 0)])
+    text = ovf(lab, "director", [OvfDisk("a&b<c>.vmdk", 1, 512, 0)])
     assert 'ovf:href="a&amp;b&lt;c&gt;.vmdk"' in text
     etree.fromstring(text.encode())

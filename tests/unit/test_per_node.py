@@ -19,10 +19,10 @@ from lvslab import __version__
 from lvslab.check.reproduce import Build, again
 from lvslab.check.verify import Outcome, verify
 from lvslab.cli.main import main
+from lvslab.core.places import ROOT
 from lvslab.core.procs import program
 from lvslab.export import ova, seed, vmdk
 from lvslab.make import Options
-from lvslab.make.trees import ROOT
 from lvslab.model.lab import Lab
 from lvslab.model.load import load_lab
 from lvslab.render import node_seed

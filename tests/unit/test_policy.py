@@ -26,6 +26,7 @@ def spec(keep: tuple[str, ...] = (), **handle: str) -> RoleSpec:
     return RoleSpec(
         name="director",
         summary="a role of a test",
+        folder=Path("roles/director"),
         packages=("keepalived",),
         keep=tuple(Declared(path=path, why="test") for path in keep),
         handle=tuple(

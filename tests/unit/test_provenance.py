@@ -17,9 +17,10 @@ from lvslab.build import lock as locks
 from lvslab.build.packer import PINNED
 from lvslab.cli.main import main
 from lvslab.core.files import sha256_file
+from lvslab.core.places import ROOT
 from lvslab.make import provenance
 from lvslab.make.provenance import Inputs, Source
-from lvslab.make.trees import LOCK, ROOT
+from lvslab.make.trees import LOCK
 from tests.small import Small
 from tests.unit.test_quality import imports
 

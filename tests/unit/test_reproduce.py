@@ -34,11 +34,12 @@ from lvslab.check.reproduce.place import first_difference
 from lvslab.cli.main import main
 from lvslab.core.errors import InputError, StageError
 from lvslab.core.events import Event, StageDone, silent
+from lvslab.core.places import ROOT
 from lvslab.export import ova, seed, vmdk
 from lvslab.make import Built, Options, provenance
 from lvslab.make.report import FORM, lock_table
-from lvslab.make.trees import LOCK, ROOT
-from lvslab.model.lab import Lab, Role
+from lvslab.make.trees import LOCK
+from lvslab.model.lab import Lab
 from lvslab.render import node_seed
 from lvslab.render.ovf import OvfDisk, ovf
 from tests import appliance
@@ -120,7 +121,7 @@ def twins(tmp_path: Path, lab: Lab, disk: Path) -> tuple[Path, Path]:
         os.truncate(places["disk director"], DISK_MIB << 20)
         copy_sparse(disk, places["disk director"])
         image = places["vmdk director"]
-        text = ovf(lab, Role.DIRECTOR, [make_vmdk(disk, image)], version="1")
+        text = ovf(lab, "director", [make_vmdk(disk, image)], version="1")
         ova.write(places["ova director"], "director.ovf", text, [image], EPOCH)
         with zipfile.ZipFile(places["bundle"], "w") as bundle:
             bundle.writestr(zipfile.ZipInfo("README"), "hello")
@@ -261,7 +262,7 @@ def test_a_vmdk_that_differs_is_shown_by_path_or_descriptor(twins: tuple[Path, P
 def test_an_ova_that_differs_is_shown_by_member(twins: tuple[Path, Path], lab: Lab) -> None:
     image, target = stage(twins[1], "vmdk director"), stage(twins[1], "ova director")
     described = OvfDisk(image.name, image.stat().st_size, DISK_MIB << 20, 1)
-    text = ovf(lab, Role.DIRECTOR, [described], version="2")
+    text = ovf(lab, "director", [described], version="2")
     ova.write(target, "director.ovf", text, [image], EPOCH)
     found = differences(twins)
     assert [row[:2] for row in found] == [

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lvslab.core.procs import program
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 from tests.conftest import ROOT
 from tests.sources import (
@@ -31,7 +31,7 @@ IMAGES_PYTHON = "3.13"  # Debian 13's
 
 
 @pytest.fixture(scope="module")
-def texts(lab: Lab, wide_lab: Lab, specs: dict[Role, RoleSpec]) -> dict[str, str]:
+def texts(lab: Lab, wide_lab: Lab, specs: dict[str, RoleSpec]) -> dict[str, str]:
     """All that is rendered, of labs that take every branch of the templates."""
     return rendered([lab, wide_lab, with_nat(lab, "VMnet9")], specs.values())
 
@@ -95,7 +95,7 @@ def python_of_the_images(texts: dict[str, str], folder: Path) -> list[Path]:
 
 def test_ruff_on_what_is_rendered(texts: dict[str, str], tmp_path: Path) -> None:
     made = [path for path in to_check("python", texts, tmp_path) if tmp_path in path.parents]
-    assert len(made) >= len(Role)
+    assert len(made) >= 2
     assert ruff(*made) == ""
 
 

@@ -11,14 +11,14 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from lvslab import render
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 from lvslab.render import RenderedFile
 from tests.conftest import ROOT
 from tests.programs import ProgramTree
 
-Tree = Callable[[Role], ProgramTree]
-Specs = dict[Role, RoleSpec]
+Tree = Callable[[str], ProgramTree]
+Specs = dict[str, RoleSpec]
 COUNT = 200
 SITE = "/etc/apache2/sites-available/000-default.conf"
 LIMITS = "/etc/apache2/conf-enabled/lvslab.conf"
@@ -50,8 +50,8 @@ def beside(
 
 @pytest.mark.parametrize("kind", ["header", "body", "chunked", "reader"])
 def test_slow_clients_delay_nobody(lab: Lab, specs: Specs, program_tree: Tree, kind: str) -> None:
-    files = render.role_files(lab, specs[Role.REAL_SERVER])
-    _, worst, left = beside(program_tree(Role.REAL_SERVER), files, kind)
+    files = render.role_files(lab, specs["real-server"])
+    _, worst, left = beside(program_tree("real-server"), files, kind)
     assert worst < 1
     assert left == (0 if kind == "reader" else COUNT), "a slow client was sent away"
 
@@ -68,10 +68,10 @@ def test_slow_clients_delay_nobody(lab: Lab, specs: Specs, program_tree: Tree, k
 def test_without_each_setting_others_wait(
     lab: Lab, specs: Specs, program_tree: Tree, path: str, right: str, wrong: str, kind: str
 ) -> None:
-    files = dict(render.role_files(lab, specs[Role.REAL_SERVER]))
+    files = dict(render.role_files(lab, specs["real-server"]))
     assert right in files[path].content
     files[path] = RenderedFile(files[path].content.replace(right, wrong))
-    assert beside(program_tree(Role.REAL_SERVER), files, kind)[1] > 2
+    assert beside(program_tree("real-server"), files, kind)[1] > 2
 
 
 @pytest.mark.parametrize(("limit", "fine"), [("6", True), ("2", False)])
@@ -79,19 +79,19 @@ def test_a_reload_beside_slow_clients(
     lab: Lab, specs: Specs, program_tree: Tree, limit: str, fine: bool
 ) -> None:
     """The old processes keep their slow clients; without room for new ones nobody is served."""
-    files = dict(render.role_files(lab, specs[Role.REAL_SERVER]))
+    files = dict(render.role_files(lab, specs["real-server"]))
     right = "ServerLimit             6"
     assert right in files[LIMITS].content
     text = files[LIMITS].content.replace(right, f"ServerLimit {limit}")
     files[LIMITS] = RenderedFile(text)
     reload = ("apache2ctl", "graceful")
-    _, worst, _ = beside(program_tree(Role.REAL_SERVER), files, "header", *reload)
+    _, worst, _ = beside(program_tree("real-server"), files, "header", *reload)
     assert (worst < 1) is fine
 
 
 def test_systemd_allows_every_thread_that_apache_may_need(lab: Lab, specs: Specs) -> None:
     """Else Apache ends by itself on a machine with little memory: systemd counts threads, too."""
-    files = render.role_files(lab, specs[Role.REAL_SERVER])
+    files = render.role_files(lab, specs["real-server"])
     limits = dict(re.findall(r"^(\w+) +(\d+)$", files[LIMITS].content, re.MULTILINE))
     (allowed,) = re.findall(r"^TasksMax=(\d+)$", files[UNIT].content, re.MULTILINE)
     beside_workers = 2  # a process has its first thread and the one that listens

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from lvslab.cli import main
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
 from lvslab.render.handout import (
     NETWORKS_PS1,
     NETWORKS_SH,
@@ -28,6 +28,7 @@ from lvslab.render.handout import (
     handout,
     wiring,
 )
+from tests.conftest import ROLES
 from tests.sources import powershell_errors
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -466,17 +467,17 @@ def test_the_windows_script_knows_the_wiring_of_every_role(lab: Lab, wide_lab: L
         update={
             "nodes": {
                 name: node.model_copy(update={"interfaces": {"eth0": "VMnet3"}})
-                if node.role == Role.REAL_SERVER
+                if node.role == "real-server"
                 else node
                 for name, node in lab.nodes.items()
             },
             "networks": {**lab.networks, "VMnet3": lab.networks["VMnet12"]},
         }
     )
-    assert wiring(one_card, Role.REAL_SERVER) == [("custom", "VMnet3")]
+    assert wiring(one_card, "real-server") == [("custom", "VMnet3")]
     for this in (lab, wide_lab, one_card):
         text = handout(this)[PATCH_PS1]
-        for role in Role:
+        for role in ROLES:
             block = text.partition(f"    '{role}' = @(\n")[2].partition("    )\n")[0]
             rows = re.findall(r"^ +@\{ Kind = '(\w+)'; Vnet = '(\w*)' \}\n", block, re.M)
             assert rows == wiring(this, role)

@@ -10,14 +10,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jinja2 import Environment
 
+from lvslab.core.places import ROOT
 from lvslab.core.words import decimal
 from lvslab.model import rules
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 from lvslab.render import node_seed
 from lvslab.render.files import role_files
 from lvslab.render.handout import handout
-from lvslab.render.texts import ROOT
+from tests.conftest import ROLES
 from tests.documents import documents
 from tests.strategies import labs
 
@@ -58,10 +59,10 @@ def test_whole_numbers_keep_their_zeros() -> None:
     assert decimal(0.125, 2) == "0.12"
 
 
-def texts_of(lab: Lab, specs: dict[Role, RoleSpec]) -> dict[str, str]:
+def texts_of(lab: Lab, specs: dict[str, RoleSpec]) -> dict[str, str]:
     """Every text that is rendered for the images, the seeds and the VMware folder."""
     found = dict(handout(lab))
-    for role in Role:
+    for role in ROLES:
         files = role_files(lab, specs[role])
         found |= {f"{role}{path}": file.content for path, file in files.items()}
     for node in lab.nodes:
@@ -90,7 +91,7 @@ def with_times(lab: Lab, seconds: float) -> Lab:
 @pytest.mark.parametrize("seconds", [0.00001, 1e-300, 0.01, 40.95, 3599.999, 1e15, 1e22])
 @pytest.mark.parametrize("tracked", [True, False])
 def test_no_text_holds_an_exponent(
-    lab: Lab, specs: dict[Role, RoleSpec], seconds: float, tracked: bool
+    lab: Lab, specs: dict[str, RoleSpec], seconds: float, tracked: bool
 ) -> None:
     this = with_times(lab, seconds)
     track = this.directors.track.model_copy(update={"enabled": tracked})
@@ -109,7 +110,7 @@ def test_no_text_holds_an_exponent(
 
 @settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(this=labs(max_real_servers=40))
-def test_no_text_of_a_random_lab_holds_one(specs: dict[Role, RoleSpec], this: Lab) -> None:
+def test_no_text_of_a_random_lab_holds_one(specs: dict[str, RoleSpec], this: Lab) -> None:
     for name, text in texts_of(this, specs).items():
         assert not EXPONENT.search(text), name
 

@@ -25,8 +25,8 @@ from lvslab.check.connections import ECHO_SERVER, Connections
 from lvslab.check.experiments import networks
 from lvslab.check.watchers import Tables
 from lvslab.core.stages import default_cache
-from lvslab.model.lab import Lab, Role
-from lvslab.model.role import RoleSpec
+from lvslab.model.lab import Lab
+from lvslab.model.role import Kind, RoleSpec
 from lvslab.render.files import role_files
 from lvslab.run import checkpoint, faults
 from lvslab.run.cluster import Cluster, Settings
@@ -62,7 +62,7 @@ def cluster(booted: Cluster) -> Cluster:
 
 
 def directors(cluster: Cluster) -> list[str]:
-    return list(cluster.lab.nodes_of(Role.DIRECTOR))
+    return list(cluster.lab.nodes_of(Kind.DIRECTOR))
 
 
 def test_the_checklist_passes_after_a_restore(cluster: Cluster) -> None:
@@ -153,7 +153,7 @@ def test_a_fault_costs_what_is_promised(booted: Cluster, name: str) -> None:
 def echoing(cluster: Cluster) -> None:
     """Let the real servers echo instead of serving pages."""
     checklist.wait(cluster, 60)
-    for server in cluster.lab.nodes_of(Role.REAL_SERVER):
+    for server in cluster.lab.nodes_of(Kind.SERVER):
         cluster.run(server, ["systemctl", "stop", "apache2"], timeout=60)
         echo = ["systemd-run", "--unit=echo", "python3", "-c", ECHO_SERVER, "80"]
         cluster.run(server, echo, timeout=60)
@@ -234,7 +234,7 @@ def test_a_server_without_php_is_taken_out_and_comes_back(cluster: Cluster) -> N
     faults.stop_service(cluster, "rs1", "php8.4-fpm")
     assert cluster.ask("rs1", ["systemctl", "is-active", "apache2"], timeout=60).status != 0
     time.sleep(6)  # the directors' checks
-    for director in cluster.lab.nodes_of(Role.DIRECTOR):
+    for director in cluster.lab.nodes_of(Kind.DIRECTOR):
         assert "192.168.100.10:80" not in cluster.run(director, ["ipvsadm", "-Ln"])
     faults.heal(cluster)
     findings = checklist.wait(cluster, 60)
@@ -261,13 +261,13 @@ def test_keepalived_that_dies_is_started_again(cluster: Cluster) -> None:
     assert int(starts) > 0
 
 
-def to_the_letter(cluster: Cluster, specs: dict[Role, RoleSpec]) -> Cluster:
+def to_the_letter(cluster: Cluster, specs: dict[str, RoleSpec]) -> Cluster:
     """The running lab with `source_addresses: none`: no address but those that VRRP gives."""
     none = cluster.lab.directors.model_copy(update={"source_addresses": "none"})
     letter = Cluster(cluster.lab.model_copy(update={"directors": none}))
     for role, spec in specs.items():
         before, files = role_files(cluster.lab, spec), role_files(letter.lab, spec)
-        for node in letter.lab.nodes_of(role):
+        for node in letter.lab.nodes_with(role):
             for path, file in files.items():
                 if before.get(path) != file:
                     letter.run(node, ["tee", path], stdin=file.content)
@@ -278,7 +278,7 @@ def to_the_letter(cluster: Cluster, specs: dict[Role, RoleSpec]) -> Cluster:
 
 
 def test_the_articles_letter_passes_the_checklist(
-    cluster: Cluster, specs: dict[Role, RoleSpec]
+    cluster: Cluster, specs: dict[str, RoleSpec]
 ) -> None:
     letter = to_the_letter(cluster, specs)
     findings = checklist.wait(letter, 60)
@@ -344,7 +344,7 @@ def test_without_source_addresses_the_check_is_red(cluster: Cluster) -> None:
 
 
 def test_without_a_source_for_adverts_the_articles_letter_is_red(
-    cluster: Cluster, specs: dict[Role, RoleSpec]
+    cluster: Cluster, specs: dict[str, RoleSpec]
 ) -> None:
     """keepalived puts an instance on an interface without an address into FAULT."""
     letter = to_the_letter(cluster, specs)
@@ -457,7 +457,7 @@ def test_without_a_restart_a_killed_keepalived_is_red(cluster: Cluster) -> None:
 
 
 def test_with_few_threads_slow_clients_are_red(cluster: Cluster) -> None:
-    for server in cluster.lab.nodes_of(Role.REAL_SERVER):
+    for server in cluster.lab.nodes_of(Kind.SERVER):
         fewer = [
             "sed",
             "-i",

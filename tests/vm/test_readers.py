@@ -15,7 +15,8 @@ from dissect.hypervisor.descriptor.vmx import VMX
 from dissect.hypervisor.disk.vmdk import VMDK
 
 from lvslab.core.procs import program
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
+from tests.conftest import ROLES
 from tests.programs import build_py
 from tests.unit.test_ovf import SCHEMA
 
@@ -47,8 +48,8 @@ def taken_out(ova: Path, folder: Path) -> tuple[Path, Path]:
     return folder / names[0], folder / names[2]
 
 
-@pytest.mark.parametrize("role", list(Role))
-def test_virt_v2v_sees_the_machine(built: Path, lab: Lab, role: Role) -> None:
+@pytest.mark.parametrize("role", ROLES)
+def test_virt_v2v_sees_the_machine(built: Path, lab: Lab, role: str) -> None:
     shown = read_by("virt-v2v", "-i", "ova", "--print-source", built / f"ova/{role}.ova")
     node = next(node for node in lab.nodes.values() if node.role is role)
     assert f"memory: {node.memory_mib << 20} (bytes)" in shown
@@ -56,8 +57,8 @@ def test_virt_v2v_sees_the_machine(built: Path, lab: Lab, role: Role) -> None:
     assert shown.count("e1000") == len(node.interfaces)
 
 
-@pytest.mark.parametrize("role", list(Role))
-def test_others_read_the_ovf_and_the_disk(built: Path, tmp_path: Path, role: Role) -> None:
+@pytest.mark.parametrize("role", ROLES)
+def test_others_read_the_ovf_and_the_disk(built: Path, tmp_path: Path, role: str) -> None:
     """And the disk is that of the VMware folders, grain by grain."""
     ovf, disk = taken_out(built / f"ova/{role}.ova", tmp_path)
     words = ("--nonet", "--schema", SCHEMA) if SCHEMA.is_file() else ("--nonet",)

@@ -3,7 +3,8 @@
 from lvslab.check.experiments import daemons, directors, networks, servers
 from lvslab.check.experiments.base import Experiment, master_down
 from lvslab.core.errors import InputError
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
+from lvslab.model.role import Kind
 
 __all__ = ["Experiment", "everything", "master_down"]
 
@@ -12,6 +13,6 @@ _KINDS = (directors, daemons, networks, servers)
 
 def everything(lab: Lab) -> dict[str, Experiment]:
     """All experiments for this lab, by name. Raises InputError if it has one director only."""
-    if len(lab.nodes_of(Role.DIRECTOR)) < 2:
+    if len(lab.nodes_of(Kind.DIRECTOR)) < 2:
         raise InputError("failover needs two directors", hint="add one to lab.yaml")
     return {this.name: this for kind in _KINDS for this in kind.experiments(lab)}

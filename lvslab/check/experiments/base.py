@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lvslab.check.watchers import Neighbours, Watcher
-from lvslab.model.lab import HealthCheck, Lab, Role
+from lvslab.model.lab import HealthCheck, Lab
 from lvslab.run import faults
 from lvslab.run.cluster import Cluster
 
@@ -118,8 +118,8 @@ def owners_without(lab: Lab, director: str) -> dict[str, str]:
 
 
 def real_servers(lab: Lab) -> list[str]:
-    """The names of the real servers."""
-    return list(lab.nodes_of(Role.REAL_SERVER))
+    """The names of the real servers of the first virtual server."""
+    return list(lab.real_servers(next(iter(lab.virtual_servers))))
 
 
 def neighbours(since: float) -> Callable[[Cluster], Watcher]:

@@ -18,7 +18,8 @@ from lvslab.check.experiments.base import (
     victim,
 )
 from lvslab.check.watchers import Tables
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
+from lvslab.model.role import Kind
 from lvslab.run import faults
 from lvslab.run.cluster import Cluster
 
@@ -34,8 +35,8 @@ def _cables(lab: Lab) -> list[Experiment]:
     node, instance = victim(lab)
     moved = owners_without(lab, node)
     hits, down = services_of(lab, node), master_down(lab, instance)
-    front = lab.interface_on(Role.DIRECTOR, lab.vrrp_instances[instance].network)
-    back = lab.interface_on(Role.DIRECTOR, _return_network(lab, next(iter(sorted(hits)))))
+    front = lab.directors_interface_on(lab.vrrp_instances[instance].network)
+    back = lab.directors_interface_on(_return_network(lab, next(iter(sorted(hits)))))
 
     def cut(interface: str) -> Action:
         return lambda cluster: faults.cut(cluster, node, interface)
@@ -75,7 +76,7 @@ def _silent(lab: Lab) -> list[Experiment]:
     for virtual_server in lab.virtual_servers.values():
         owner = lab.owners(virtual_server.instance)[0]
         bar = track.interval_seconds * track.fall + master_down(lab, virtual_server.instance)
-        interface = lab.interface_on(Role.DIRECTOR, lab.tables[virtual_server.table].network)
+        interface = lab.directors_interface_on(lab.tables[virtual_server.table].network)
         found[owner, interface] = Experiment(
             f"silent-{owner}-{interface}",
             f"{owner}'s network to its servers ({interface}) dies, the link stays up",
@@ -88,7 +89,7 @@ def _silent(lab: Lab) -> list[Experiment]:
 
 def _deaf(lab: Lab) -> list[Experiment]:
     """Directors that have not heard each other's adverts, or one of them, hear them again."""
-    directors = list(lab.nodes_of(Role.DIRECTOR))
+    directors = list(lab.nodes_of(Kind.DIRECTOR))
     kinds = {
         "split": ("the directors hear each other again after {} s", directors, 3.5),
         "split-long": ("the directors hear each other again after {} s", directors, 30.0),

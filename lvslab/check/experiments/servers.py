@@ -13,19 +13,23 @@ from lvslab.check.experiments.base import (
 )
 from lvslab.check.watchers import SlowClients
 from lvslab.model.lab import Lab
+from lvslab.model.role import Service
 from lvslab.run import faults
 from lvslab.run.cluster import Cluster
 
-_SERVICE = "apache2.service"
 _PATIENCE = 60
-# Start the service and end as soon as it serves a page, so that its own start is not counted.
+# Start the service and end as soon as it serves (HTTP: a page), so that its own start is not
+# counted.
 _SERVING = """\
-import subprocess, sys, time, urllib.request
-service, address = sys.argv[1:]
-subprocess.run(["systemctl", "--no-block", "start", service], check=True)
+import socket, subprocess, sys, time, urllib.request
+unit, probe, address, port = sys.argv[1:]
+subprocess.run(["systemctl", "--no-block", "start", unit], check=True)
 while True:
     try:
-        urllib.request.urlopen("http://" + address, timeout=20).close()
+        if probe == "http":
+            urllib.request.urlopen("http://" + address + ":" + port, timeout=20).close()
+        else:
+            socket.create_connection((address, int(port)), timeout=20).close()
         break
     except OSError:
         time.sleep(0.02)
@@ -38,13 +42,13 @@ def experiments(lab: Lab) -> list[Experiment]:
 
 
 def _one(lab: Lab) -> list[Experiment]:
-    server = real_servers(lab)[0]
+    server, unit = real_servers(lab)[0], _service(lab).unit
     at_home, detect = home(lab), _detect(lab)
     delay = health_check(lab).delay_loop_seconds
     broken = frozenset({server})
 
     def stop(cluster: Cluster) -> None:
-        faults.stop_service(cluster, server, _SERVICE)
+        faults.stop_service(cluster, server, unit)
 
     return [
         Experiment(
@@ -52,11 +56,11 @@ def _one(lab: Lab) -> list[Experiment]:
             max(2.0, detect + ALLOWANCE), detect, at_home, "settled", seconds=6, breaks=broken,
         ),
         Experiment(
-            "server-stop", f"the web server of {server} is stopped", stop,
+            "server-stop", f"{unit} of {server} is stopped", stop,
             everyone(lab), 2.0, delay, at_home, "settled", seconds=6, breaks=broken,
         ),
         Experiment(
-            "server-return", f"the web server of {server} is back",
+            "server-return", f"{unit} of {server} is back",
             heal(server), frozenset(), 3.0, delay, at_home, "back",
             prepare=stop, seconds=6, server=server,
         ),
@@ -65,17 +69,18 @@ def _one(lab: Lab) -> list[Experiment]:
 
 def _all(lab: Lab) -> list[Experiment]:
     servers, at_home, check = real_servers(lab), home(lab), health_check(lab)
+    unit = _service(lab).unit
 
     def stop(cluster: Cluster) -> None:
-        cluster.each(servers, lambda s: cluster.run(s, ["systemctl", "stop", _SERVICE]))
+        cluster.each(servers, lambda s: cluster.run(s, ["systemctl", "stop", unit]))
 
     return [
         Experiment(
-            "servers-stop", "every web server is stopped: clients are refused at once", stop,
-            everyone(lab), 0.3, 0.0, at_home, "told", seconds=5, breaks=None,
+            "servers-stop", f"{unit} is stopped on every real server: clients are refused at once",
+            stop, everyone(lab), 0.3, 0.0, at_home, "told", seconds=5, breaks=None,
         ),
         Experiment(
-            "servers-return", f"every web server was dead, and that of {servers[0]} is back",
+            "servers-return", f"{unit} was dead on every real server, and is back on {servers[0]}",
             lambda c: _start(c, servers[0]), everyone(lab), 1.0, check.delay_loop_seconds,
             at_home, "healed", prepare=stop, lasts=3, zero="end", breaks=None,
         ),
@@ -100,9 +105,14 @@ def _detect(lab: Lab) -> float:
     )
 
 
+def _service(lab: Lab) -> Service:
+    """What the first virtual server serves."""
+    return lab.service(next(iter(lab.virtual_servers)))
+
+
 def _start(cluster: Cluster, server: str) -> None:
-    lab = cluster.lab
-    port = next(iter(lab.virtual_servers.values())).port
-    addresses = iter(lab.nodes[server].addresses.values())
-    words = ["python3", "-c", _SERVING, _SERVICE, f"{next(addresses)}:{port}/"]
+    lab, this = cluster.lab, _service(cluster.lab)
+    port = lab.port_of(next(iter(lab.virtual_servers)))
+    address = next(iter(lab.nodes[server].addresses.values()))
+    words = ["python3", "-c", _SERVING, this.unit, this.probe, str(address), str(port)]
     cluster.run(server, words, timeout=_PATIENCE)

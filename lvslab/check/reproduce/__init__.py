@@ -14,9 +14,9 @@ from lvslab.check.reproduce.compare import Build, Comparison, Difference, compar
 from lvslab.check.reproduce.conditions import Condition, Conditions, choose
 from lvslab.core.events import Listener, StageDone, StageStarted
 from lvslab.core.files import remove
+from lvslab.core.places import ROOT
 from lvslab.make import Options, images
-from lvslab.make.trees import ROOT
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-First = Build | tuple[Lab, Mapping[Role, RoleSpec]]
+First = Build | tuple[Lab, Mapping[str, RoleSpec]]
 """A published build, or what to build first."""
 
 

@@ -28,11 +28,11 @@ from lvslab.check.reproduce.conditions import AS_NOBODY, DAYS_LATER, Conditions
 from lvslab.core import events
 from lvslab.core.errors import LabError, StageError
 from lvslab.core.events import Event, Listener, LogLine
+from lvslab.core.places import ROLE_FOLDERS
 from lvslab.core.procs import die_with_parent, kill_group, program, run, stop_if_asked
 from lvslab.make import Options, images, report
 from lvslab.make.provenance import SOURCES
-from lvslab.make.trees import ROOT
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
 from lvslab.model.load import load_role
 
 _MARK = " (again)"
@@ -249,7 +249,7 @@ def _otherwise(cores: int) -> Iterator[None]:
 def _build(request: Mapping[str, Any]) -> None:
     os.umask(request["umask"])
     lab = Lab.model_validate_json(json.dumps(request["lab"]))
-    roles = {Role(name): load_role(ROOT / "roles", name) for name in request["roles"]}
+    roles = {name: load_role(ROLE_FOLDERS, name) for name in request["roles"]}
     options = Options(
         cache=Path(request["cache"]),
         out=Path(request["out"]),

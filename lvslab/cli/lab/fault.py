@@ -76,11 +76,11 @@ def cut(lab_path: Path, name: str | None, node: str, interface: str, silent: boo
 @click.argument("other")
 def split(lab_path: Path, name: str | None, one: str, other: str) -> None:
     """Make two directors deaf to each other's adverts: both become master."""
-    from lvslab.model.lab import Role
+    from lvslab.model.role import Kind
     from lvslab.run import faults
 
     cluster = running(lab_path, name)
-    directors = cluster.lab.nodes_of(Role.DIRECTOR)
+    directors = cluster.lab.nodes_of(Kind.DIRECTOR)
     for node in (one, other):
         if node not in directors:
             raise InputError(

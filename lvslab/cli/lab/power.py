@@ -9,9 +9,10 @@ from typing import Literal
 import click
 from click.core import ParameterSource
 
-from lvslab.cli.base import PROGRAM, ROOT, as_json, session, verb
+from lvslab.cli.base import PROGRAM, as_json, session, verb
 from lvslab.cli.lab.base import the_lab, which_lab
 from lvslab.core.errors import InputError
+from lvslab.core.places import ROOT
 
 
 @verb(

@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator
 from itertools import product
 
-from lvslab.model.lab import MAX_NODES, Lab, Node, Role
+from lvslab.model.lab import MAX_NODES, Lab, Node
 from lvslab.model.problems import Finding, Path, listed
+from lvslab.model.role import Kind
 from lvslab.model.rules.registry import rule, rule_of_a_whole_lab
 
-RESERVED_HOSTS = {"localhost", "client", "unseeded", "base", "sha256sums", *Role}
+RESERVED_HOSTS = {"localhost", "client", "unseeded", "base", "sha256sums"}
 
 _DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|clock\$|(com|lpt)[0-9\u00b9\u00b2\u00b3])")
 """"Naming Files, Paths, and Namespaces" of Windows' documentation; clock$ in older Windows."""
@@ -41,7 +42,7 @@ def host_names_are_free(lab: Lab) -> Iterator[Finding]:
     Of the artifacts an OVA is named by a role, VMware's folder of the base disks is `base`, and
     beside it is SHA256SUMS, which on Windows is the same as in small letters.
     """
-    for name in sorted(RESERVED_HOSTS & set(lab.nodes)):
+    for name in sorted((RESERVED_HOSTS | set(lab.roles)) & set(lab.nodes)):
         what = f"{name} cannot be the name of a node, it has another meaning"
         yield Finding(("nodes", name), what, "choose another name, such as rs3", True)
 
@@ -57,11 +58,14 @@ def names_are_files_on_windows(lab: Lab) -> Iterator[Finding]:
 
 
 @rule_of_a_whole_lab
-def every_role_has_a_node(lab: Lab) -> Iterator[Finding]:
+def directors_and_servers_have_a_node(lab: Lab) -> Iterator[Finding]:
     """There is at least one director and one real server."""
-    for role in Role:
-        if not lab.nodes_of(role):
-            what = f"no node has the role {role}"
+    for kind, noun, role in (
+        (Kind.DIRECTOR, "director", "director"),
+        (Kind.SERVER, "real server", "real-server"),
+    ):
+        if not lab.nodes_of(kind):
+            what = f"no node is a {noun}"
             yield Finding(("nodes",), what, f"add a node with `role: {role}`", True)
 
 
@@ -95,13 +99,19 @@ def interfaces_are_on_different_networks(lab: Lab) -> Iterator[Finding]:
 
 @rule
 def a_role_has_one_wiring(lab: Lab) -> Iterator[Finding]:
-    """All nodes of a role have the same interfaces on the same networks: they share an image."""
-    for role in Role:
-        nodes = lab.nodes_of(role)
+    """All nodes of a role have the same interfaces on the same networks: they share an image.
+
+    All directors have, whatever their role: they share one keepalived.conf.
+    """
+    groups = {
+        name: lab.nodes_with(name) for name, role in lab.roles.items() if role.kind != Kind.DIRECTOR
+    }
+    groups["director"] = lab.nodes_of(Kind.DIRECTOR)
+    for noun, nodes in groups.items():
         for first, name in product(list(nodes)[:1], list(nodes)[1:]):
             if nodes[name].interfaces != nodes[first].interfaces:
                 wiring = listed(f"{i}: {n}" for i, n in nodes[first].interfaces.items())
-                what = f"{name} is wired differently from {first}, and both are {role}s"
+                what = f"{name} is wired differently from {first}, and both are {noun}s"
                 path = ("nodes", name, "interfaces")
                 yield Finding(path, what, f"write {{{wiring}}} for both", True)
 
@@ -128,7 +138,7 @@ def directors_have_source_addresses(lab: Lab) -> Iterator[Finding]:
         return
     used = dict.fromkeys(instance.network for instance in lab.vrrp_instances.values())
     networks = [network for network in used if lab.networks[network].kind == "host-only"]
-    for name, node in lab.nodes_of(Role.DIRECTOR).items():
+    for name, node in lab.nodes_of(Kind.DIRECTOR).items():
         for network in networks:
             right = "or write `source_addresses: none` under `directors`"
             yield from _lacking_address(name, node, network, "source address", f", {right}")
@@ -138,7 +148,7 @@ def directors_have_source_addresses(lab: Lab) -> Iterator[Finding]:
 def real_servers_have_addresses(lab: Lab) -> Iterator[Finding]:
     """A real server has an address on the network of every table."""
     networks = dict.fromkeys(table.network for table in lab.tables.values())
-    for name, node in lab.nodes_of(Role.REAL_SERVER).items():
+    for name, node in lab.nodes_of(Kind.SERVER).items():
         for network in networks:
             if network in node.interfaces.values():
                 yield from _lacking_address(name, node, network, "address", "")
@@ -146,6 +156,15 @@ def real_servers_have_addresses(lab: Lab) -> Iterator[Finding]:
                 what = f"{name} has no interface on {network}, which has a routing table"
                 path = ("nodes", name, "interfaces")
                 yield Finding(path, what, f"connect an interface to {network}", True)
+
+
+@rule
+def hosts_have_addresses(lab: Lab) -> Iterator[Finding]:
+    """A host has an address on each network of the cluster that it is on."""
+    for name, node in lab.nodes_of(Kind.HOST).items():
+        for network in node.interfaces.values():
+            if lab.networks[network].kind == "host-only":
+                yield from _lacking_address(name, node, network, "address", "")
 
 
 def _lacking_address(

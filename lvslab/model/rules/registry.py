@@ -40,7 +40,7 @@ def warning(function: Rule) -> Rule:
 
 def check(lab: Lab) -> list[Finding]:
     """Everything that is wrong with a lab that was not read from a file."""
-    return name_findings(lab.model_dump(mode="json")) or rule_findings(lab)
+    return name_findings(lab.model_dump(mode="json"), lab.roles) or rule_findings(lab)
 
 
 def rule_findings(lab: Lab, *, whole: bool = True) -> list[Finding]:

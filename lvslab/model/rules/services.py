@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab, VirtualServer
 from lvslab.model.problems import Finding, Path, listed
+from lvslab.model.role import Kind
 from lvslab.model.rules.registry import rule, rule_of_a_whole_lab
 
 RESERVED_TABLES = {"all", "default", "local", "main", "unspec"}
@@ -73,12 +74,32 @@ def virtual_servers_are_on_the_client_s_network(lab: Lab) -> Iterator[Finding]:
             yield Finding(("virtual_servers", name, "instance"), what, right)
 
 
+def _known(lab: Lab) -> dict[str, VirtualServer]:
+    """The virtual servers whose service a real server has."""
+    offered = {service for node in lab.nodes_of(Kind.SERVER) for service in lab.services_of(node)}
+    return {name: this for name, this in lab.virtual_servers.items() if this.service in offered}
+
+
+@rule_of_a_whole_lab
+def somebody_has_the_service(lab: Lab) -> Iterator[Finding]:
+    """The role of a real server on the virtual server's network has its service."""
+    for name, server in lab.virtual_servers.items():
+        network = lab.tables[server.table].network
+        there = lab.real_servers_on.get(network, {})
+        if there and not lab.real_servers(name):
+            have = sorted({service for node in there for service in lab.services_of(node)})
+            what = f"{name} is the service {server.service}, which no real server on {network} has"
+            right = f"they have {listed(have)}" if have else "their roles have no service at all"
+            path = ("virtual_servers", name, "service" if server.service != "http" else "table")
+            yield Finding(path, what, right)
+
+
 @rule
 def services_are_unique(lab: Lab) -> Iterator[Finding]:
     """An address and a port are one virtual server."""
     seen: dict[tuple[IPv4Address, int], str] = {}
-    for name, server in lab.virtual_servers.items():
-        service = (lab.vrrp_instances[server.instance].address, server.port)
+    for name, server in _known(lab).items():
+        service = (lab.vrrp_instances[server.instance].address, lab.port_of(name))
         first = seen.setdefault(service, name)
         if first != name:
             what = f"{name} and {first} are both {service[0]} port {service[1]}"
@@ -89,10 +110,12 @@ def services_are_unique(lab: Lab) -> Iterator[Finding]:
 @rule
 def ports_are_free(lab: Lab) -> Iterator[Finding]:
     """A real server serves on the same port, which no other program of its may have."""
-    for name, server in lab.virtual_servers.items():
-        if program := TAKEN_PORTS.get(server.port):
-            what = f"{name} is on port {server.port}, which {program} uses on every real server"
-            yield Finding(("virtual_servers", name, "port"), what, "choose another, such as 80")
+    for name in _known(lab):
+        usual, port = lab.service(name).port, lab.port_of(name)
+        if (program := TAKEN_PORTS.get(port)) and port != usual:
+            what = f"{name} is on port {port}, which {program} uses on every real server"
+            path = ("virtual_servers", name, "port")
+            yield Finding(path, what, f"choose another, such as {usual}")
 
 
 @rule_of_a_whole_lab
@@ -114,7 +137,7 @@ def a_vip_and_its_return_path_move_together(lab: Lab) -> Iterator[Finding]:
 @rule
 def weights_are_of_real_servers(lab: Lab) -> Iterator[Finding]:
     """Weights name real servers, mean something to the scheduler, and are not all 0."""
-    servers = lab.nodes_of(Role.REAL_SERVER)
+    servers = lab.nodes_of(Kind.SERVER)
     for name, virtual in lab.virtual_servers.items():
         path: Path = ("virtual_servers", name, "weights")
         for node, weight in virtual.weights.items():
@@ -131,8 +154,8 @@ def weights_are_of_real_servers(lab: Lab) -> Iterator[Finding]:
 @rule_of_a_whole_lab
 def someone_serves(lab: Lab) -> Iterator[Finding]:
     """At least one real server has a weight above 0."""
-    servers = lab.nodes_of(Role.REAL_SERVER)
     for name, virtual in lab.virtual_servers.items():
+        servers = lab.real_servers(name)
         if servers and all(virtual.weights.get(node, 1) == 0 for node in servers):
             path = ("virtual_servers", name, "weights")
             what = f"{name}: every real server has the weight 0, so none gets a client"

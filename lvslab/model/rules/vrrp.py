@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from lvslab.core.words import decimal
-from lvslab.model.lab import Lab, Role
+from lvslab.model.lab import Lab
 from lvslab.model.problems import Finding, Path, listed
+from lvslab.model.role import Kind
 from lvslab.model.rules.registry import rule, rule_of_a_whole_lab
 
 
@@ -38,7 +39,7 @@ def router_ids_are_unique(lab: Lab) -> Iterator[Finding]:
 @rule
 def priorities_are_of_directors(lab: Lab) -> Iterator[Finding]:
     """An instance has a priority for every director, which is on its network, and no other node."""
-    directors = lab.nodes_of(Role.DIRECTOR)
+    directors = lab.nodes_of(Kind.DIRECTOR)
     for name, instance in lab.vrrp_instances.items():
         path: Path = ("vrrp_instances", name, "priorities")
         for node in instance.priorities:

@@ -70,7 +70,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/lvslab/checklist.json": [
-   "e2f1fce34de63d0165e75d506cf52886026257de48ea3574aba8136943fd3e32",
+   "4bd519afcd0ec6f573343491303dc8070beb5cc731ad799008c04f8702b9770d",
    420
   ],
   "/etc/modules-load.d/lvslab.conf": [
@@ -138,7 +138,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "c709438c457f88aa6411494ce98fd1e9fbe7b1e32c15cdce00f87dae0288f261",
+   "38cb132491f6662e22253824a75e3484206d8e8f60c478ffa8d8ba1a0e596a2a",
    493
   ],
   "/usr/local/lib/lvslab/first-boot": [
@@ -180,9 +180,75 @@ WANTED = json.loads(r"""
  "interfaces": [
   "eth0"
  ],
- "ports": [
-  80,
-  8080
+ "readings": [
+  {
+   "what": "apache's configuration",
+   "run": [
+    "apache2ctl",
+    "configtest"
+   ],
+   "says": "",
+   "exactly": "Syntax OK"
+  },
+  {
+   "what": "apache's site on port 80",
+   "run": [
+    "apache2ctl",
+    "-t",
+    "-D",
+    "DUMP_VHOSTS"
+   ],
+   "says": "*:80 ",
+   "exactly": ""
+  },
+  {
+   "what": "apache's site on port 8080",
+   "run": [
+    "apache2ctl",
+    "-t",
+    "-D",
+    "DUMP_VHOSTS"
+   ],
+   "says": "*:8080 ",
+   "exactly": ""
+  },
+  {
+   "what": "apache's event MPM",
+   "run": [
+    "apache2ctl",
+    "-M"
+   ],
+   "says": "mpm_event",
+   "exactly": ""
+  },
+  {
+   "what": "apache asks PHP",
+   "run": [
+    "apache2ctl",
+    "-M"
+   ],
+   "says": "proxy_fcgi",
+   "exactly": ""
+  },
+  {
+   "what": "PHP's pool",
+   "run": [
+    "php-fpm8.4",
+    "-t"
+   ],
+   "says": "",
+   "exactly": ""
+  },
+  {
+   "what": "the page's PHP",
+   "run": [
+    "php",
+    "-l",
+    "/var/www/lvslab/index.php"
+   ],
+   "says": "",
+   "exactly": ""
+  }
  ],
  "directors": []
 }
@@ -282,24 +348,19 @@ def kernel() -> None:
 
 
 def programs() -> None:
-    """sshd, Apache and PHP read their own files."""
+    """sshd and the role's programs read their own files."""
     pathlib.Path("/run/sshd").mkdir(exist_ok=True)
     silent("sshd's configuration", "sshd", "-t")
     _, text = output("sshd", "-T")
     check("SSH takes no password", "" if "passwordauthentication no" in text else "it does")
-    if "apache2" in WANTED["packages"]:
-        status, text = output("apache2ctl", "configtest")
-        check("apache's configuration", "" if (status, text) == (0, "Syntax OK") else text)
-        _, text = output("apache2ctl", "-t", "-D", "DUMP_VHOSTS")
-        for port in WANTED["ports"]:
-            check(f"apache's site on port {port}", "" if f"*:{port} " in text else "is not there")
-        _, text = output("apache2ctl", "-M")
-        check("apache's event MPM", "" if "mpm_event" in text else "another one is loaded")
-        check("apache asks PHP", "" if "proxy_fcgi" in text else "the module is not loaded")
-        status, text = output("php-fpm8.4", "-t")
-        check("PHP's pool", text if status else "")
-        status, text = output("php", "-l", "/var/www/lvslab/index.php")
-        check("the page's PHP", text if status else "")
+    for reading in WANTED["readings"]:
+        status, text = output(*reading["run"])
+        wrong = ""
+        if status or (reading["exactly"] and text != reading["exactly"]):
+            wrong = text or f"ended with {status}"
+        elif reading["says"] not in text:
+            wrong = f"does not say {reading['says']!r}"
+        check(reading["what"], wrong)
 
 
 def main() -> None:

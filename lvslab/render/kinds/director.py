@@ -1,0 +1,113 @@
+"""A director: its addresses are keepalived's, it forwards, and it owns IPVS tables."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Interface
+
+from lvslab.model.lab import Lab
+from lvslab.model.role import Kind, RoleSpec
+from lvslab.render import keepalived
+from lvslab.render.kinds.base import Facts, instances, interface_facts, wired
+
+_KERNEL = {"net.ipv4.ip_forward": "1", "net.ipv4.conf.all.rp_filter": "0"}
+_SYNC = "lvslab-sync.service"
+_TRACK = "lvslab-track.service"
+_PROGRAMS = {
+    _SYNC: "/usr/local/lib/lvslab/connection-sync",
+    _TRACK: "/usr/local/lib/lvslab/arp-watch",
+}
+"""The directors' own units, which lab.yaml may switch off, and the program of each."""
+
+
+def addresses(lab: Lab, node: str) -> dict[str, IPv4Interface | None]:
+    """None: keepalived gives them."""
+    return dict.fromkeys(lab.nodes[node].interfaces)
+
+
+def units(lab: Lab, spec: RoleSpec) -> list[str]:
+    """The role's, and those of the directors' own that this lab has."""
+    unwanted = _unwanted(lab)
+    return [*spec.enable, *(unit for unit in _PROGRAMS if unit not in unwanted)]
+
+
+def _unwanted(lab: Lab) -> list[str]:
+    wanted = {_SYNC: keepalived.syncs_connections(lab), _TRACK: bool(keepalived.watches(lab))}
+    return [unit for unit, is_wanted in wanted.items() if not is_wanted]
+
+
+def left_out(lab: Lab) -> list[str]:
+    """The files of units that this lab does without."""
+    return [
+        path for unit in _unwanted(lab) for path in (f"/etc/systemd/system/{unit}", _PROGRAMS[unit])
+    ]
+
+
+def modules(lab: Lab, spec: RoleSpec) -> list[str]:
+    """The role's, and the schedulers of the lab."""
+    schedulers = (f"ip_vs_{server.scheduler}" for server in lab.virtual_servers.values())
+    return list(dict.fromkeys([*spec.modules, *schedulers]))
+
+
+def readers(lab: Lab) -> list[str]:
+    """Every director: one file serves all, and each reads its own parts."""
+    return list(lab.nodes_of(Kind.DIRECTOR))
+
+
+def facts(lab: Lab, node: str) -> Facts:
+    """VRRP, the IPVS tables, forwarding, interfaces."""
+    networks = wired(lab, node)
+    neighbours = {network: _neighbours(lab, node, network) for network in networks.values()}
+    interfaces = interface_facts(lab, node, neighbours, own=_has_sources(lab))
+    for these in interfaces.values():
+        these["vrrp"] = [
+            str(lab.instance_interface(instance))
+            for instance, this in lab.vrrp_instances.items()
+            if this.network == these["network"]
+        ]
+    return {
+        "vrrp": instances(lab),
+        "virtual_servers": _virtual_servers(lab, node),
+        "kernel": _KERNEL | {f"net.ipv4.conf.{i}.rp_filter": "0" for i in networks},
+        "interfaces": interfaces,
+    }
+
+
+def _virtual_servers(lab: Lab, node: str) -> list[Facts]:
+    """What is in a director's table: the services whose real servers it can reach."""
+    return [
+        {
+            "service": "{}:{}".format(*lab.endpoint(service)),
+            "scheduler": this.scheduler,
+            "real_servers": [
+                f"{address}:{lab.port_of(service)}"
+                for server, address in lab.real_servers(service).items()
+                if this.weights.get(server, 1)
+            ],
+        }
+        for service, this in lab.virtual_servers.items()
+        if _reaches(lab, node, lab.tables[this.table].network)
+    ]
+
+
+def _neighbours(lab: Lab, node: str, network: str) -> list[str]:
+    """The real servers on a network; where there are none, the other directors and the host."""
+    servers = [lab.address_of(server, network) for server in lab.nodes_of(Kind.SERVER)]
+    if found := [str(address.ip) for address in servers if address]:
+        return found
+    others = [
+        lab.address_of(other, network)
+        for other in lab.nodes_of(Kind.DIRECTOR)
+        if other != node and _has_sources(lab)
+    ]
+    host = lab.networks[network].host
+    return [str(a.ip) for a in others if a] + ([str(host)] if host else [])
+
+
+def _reaches(lab: Lab, director: str, network: str) -> bool:
+    """Whether a director has an address on a network: one of its own, or one from VRRP."""
+    there = (name for name, this in lab.vrrp_instances.items() if this.network == network)
+    return _has_sources(lab) or any(lab.owners(name)[0] == director for name in there)
+
+
+def _has_sources(lab: Lab) -> bool:
+    return lab.directors.source_addresses == "own"

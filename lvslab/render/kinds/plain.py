@@ -1,0 +1,26 @@
+"""What a machine without VRRP is: static addresses, and what its role says."""
+
+from __future__ import annotations
+
+from lvslab.model.lab import Lab
+from lvslab.model.role import RoleSpec
+
+
+def units(_lab: Lab, spec: RoleSpec) -> list[str]:
+    """The role's."""
+    return list(spec.enable)
+
+
+def left_out(_lab: Lab) -> list[str]:
+    """Nothing."""
+    return []
+
+
+def modules(_lab: Lab, spec: RoleSpec) -> list[str]:
+    """The role's."""
+    return list(spec.modules)
+
+
+def readers(_lab: Lab) -> list[str]:
+    """None: it has no keepalived.conf."""
+    return []

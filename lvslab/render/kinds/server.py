@@ -1,0 +1,55 @@
+"""A real server: static addresses, policy routing, and services behind virtual servers."""
+
+from __future__ import annotations
+
+from lvslab.model.lab import Lab
+from lvslab.render.kinds.base import Facts, interface_facts, static_addresses, wired
+from lvslab.render.kinds.plain import left_out, modules, readers, units
+
+__all__ = ["addresses", "facts", "left_out", "modules", "readers", "units"]
+
+addresses = static_addresses
+
+
+def facts(lab: Lab, node: str) -> Facts:
+    """Interfaces, the rules and tables of its replies, and what it serves."""
+    rules, tables = [], {}
+    networks = wired(lab, node)
+    for interface, network in networks.items():
+        for table, this in lab.tables.items():
+            if this.network == network and node in _behind(lab, table):
+                cidr, gateway = str(lab.cidr(network)), lab.vrrp_instances[this.via].address
+                rules.append({"from": cidr, "table": table})
+                tables[table] = [
+                    {"to": cidr, "via": None, "dev": interface},
+                    {"to": "default", "via": str(gateway), "dev": interface},
+                ]
+    gateways = {network: _gateways(lab, network) for network in networks.values()}
+    return {
+        "interfaces": interface_facts(lab, node, gateways),
+        "rules": rules,
+        "tables": tables,
+        "serves": [
+            {
+                "service": name,
+                "port": port,
+                "probe": lab.services_of(node)[name].probe,
+                "unit": lab.services_of(node)[name].unit,
+            }
+            for name, ports in lab.served(lab.nodes[node].role).items()
+            for port in ports
+        ],
+    }
+
+
+def _gateways(lab: Lab, network: str) -> list[str]:
+    return [
+        str(lab.vrrp_instances[table.via].address)
+        for table in lab.tables.values()
+        if table.network == network
+    ]
+
+
+def _behind(lab: Lab, table: str) -> set[str]:
+    servers = [name for name, server in lab.virtual_servers.items() if server.table == table]
+    return {node for server in servers for node in lab.real_servers(server)}
