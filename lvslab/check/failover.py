@@ -29,6 +29,9 @@ _LAST = 1.0  # the owners at the end are those heard in the last second
 _SETTLE_SECONDS = 60.0
 _STILL_SECONDS = 0.1  # less than any limit allows over what the protocols need
 _TRIES = 5
+# A TCP check sees the port of a web server that starts, and the first page may be late: its
+# threads are still being made.
+_COLD_SECONDS = 1.0
 # All runs start from one checkpoint, with every timer of the guests at the same place: without a
 # wait of another length before each fault, many runs would measure the same thing many times.
 _PHASES_SECONDS = 2.0  # the longest period that matters: e1000 looks at its link every 2 s
@@ -308,6 +311,8 @@ def judge(experiment: Experiment, run: Run) -> list[str]:
     if measured > experiment.limit:
         words = _WORDS[experiment.measure]
         found.append(f"{words} {measured:.2f} s, limit {experiment.limit:.2f} s")
+    if experiment.measure == "back" and (cold := _cold(experiment, run)) > _COLD_SECONDS:
+        found.append(f"requests were lost for {cold:.2f} s, limit {_COLD_SECONDS:.2f} s")
     for name, seen in run.views.items():
         if name not in experiment.hits and seen.lost:
             found.append(f"{name} lost {seen.lost} of {seen.total} requests and should lose none")
@@ -320,6 +325,12 @@ def judge(experiment: Experiment, run: Run) -> list[str]:
         if run.moves[instance] > experiment.moves:
             found.append(f"{instance} moved {run.moves[instance]} times")
     return found + run.seen
+
+
+def _cold(experiment: Experiment, run: Run) -> float:
+    """From the first lost request to the last, while a server that is back warms up."""
+    hit = (run.requests[name] for name in experiment.hits)
+    return max((_settled(requests, run.watched) for requests in hit), default=0.0)
 
 
 def _after(fault: float, request: Request) -> Request:

@@ -790,3 +790,6 @@ def test_a_server_that_does_not_come_back_in_time_is_reported(lab: Lab) -> None:
         requests[12].server = "rs1"
     assert failover.judge(experiment, found) == []
     assert found.measured(experiment) == pytest.approx(1.4)
+    for lost in (requests[13], requests[18]):
+        lost.error = "no answer"
+    assert failover.judge(experiment, found) == ["requests were lost for 1.02 s, limit 1.00 s"]

@@ -61,7 +61,7 @@ def _one(lab: Lab) -> list[Experiment]:
         ),
         Experiment(
             "server-return", f"{unit} of {server} is back",
-            heal(server), frozenset(), 3.0, delay, at_home, "back",
+            heal(server), everyone(lab), 3.0, delay, at_home, "back",
             prepare=stop, seconds=6, server=server,
         ),
     ]  # fmt: skip
