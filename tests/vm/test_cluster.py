@@ -160,16 +160,6 @@ def echoing(cluster: Cluster) -> None:
     time.sleep(6)  # the directors' checks find the new server
 
 
-def test_established_connections_outlive_their_director(cluster: Cluster) -> None:
-    echoing(cluster)
-    with Connections(cluster.lab, cluster.namespace, "web1", 200) as connections:
-        assert connections.alive(60) == 200
-        time.sleep(3.5)
-        cluster.kill("lvs1")
-        time.sleep(2)
-        assert connections.alive(60) == 200
-
-
 def test_established_connections_outlive_their_directors_return(cluster: Cluster) -> None:
     """Silent ones, too: no packet of them passes while the director boots."""
     echoing(cluster)
@@ -192,17 +182,6 @@ def without_connection_sync(cluster: Cluster) -> None:
         for thread in ("master", "backup"):  # they outlive the service
             cluster.ask(node, ["ipvsadm", "--stop-daemon", thread], timeout=60)
         assert "sync" not in cluster.run(node, ["ipvsadm", "--list", "--daemon"])
-
-
-def test_without_connection_sync_established_connections_die(cluster: Cluster) -> None:
-    without_connection_sync(cluster)
-    echoing(cluster)
-    with Connections(cluster.lab, cluster.namespace, "web1", 20) as connections:
-        assert connections.alive(60) == 20
-        time.sleep(3.5)
-        cluster.kill("lvs1")
-        time.sleep(2)
-        assert connections.alive(60) == 0
 
 
 def advertisers(cluster: Cluster, instance: str) -> list[str]:
@@ -289,10 +268,14 @@ def test_the_articles_letter_passes_the_checklist(
 # --- negative controls: what the product does is taken away, and the checks turn red
 
 
-def red_items(cluster: Cluster) -> set[int]:
-    """The items of the checklist that fail, once the cluster had time to settle."""
-    time.sleep(8)
-    return {finding.item for finding in checklist.check(cluster) if not finding.ok}
+def fails(cluster: Cluster, *items: int) -> bool:
+    """Whether these items of the checklist fail, once the cluster has had time to settle."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if set(items) <= {found.item for found in checklist.check(cluster) if not found.ok}:
+            return True
+        time.sleep(0.5)
+    return False
 
 
 def reconfigure(cluster: Cluster, change: Callable[[str], str]) -> None:
@@ -314,33 +297,33 @@ def without(pattern: str) -> Callable[[str], str]:
 
 def test_without_a_rule_the_check_is_red(cluster: Cluster) -> None:
     cluster.run("rs1", ["ip", "rule", "del", "from", "192.168.100.0/24"])
-    assert 3 in red_items(cluster)
+    assert fails(cluster, 3)
 
 
 def test_without_a_route_the_check_is_red(cluster: Cluster) -> None:
     cluster.run("rs2", ["ip", "route", "flush", "table", "LVS2"])
-    assert 4 in red_items(cluster)
+    assert fails(cluster, 4)
 
 
 def test_with_a_reverse_path_check_the_check_is_red(cluster: Cluster) -> None:
     for node in directors(cluster):
         cluster.run(node, ["sysctl", "-w", "net.ipv4.conf.eth1.rp_filter=1"])
-    assert 5 in red_items(cluster)
+    assert fails(cluster, 5)
 
 
 def test_without_forwarding_checks_are_red(cluster: Cluster) -> None:
     cluster.run("lvs2", ["sysctl", "-w", "net.ipv4.ip_forward=0"])
-    assert {5, 7} <= red_items(cluster)
+    assert fails(cluster, 5, 7)
 
 
 def test_with_host_prefixes_the_check_is_red(cluster: Cluster) -> None:
     reconfigure(cluster, lambda text: text.replace(".1/24", ".1/32").replace(".2/24", ".2/32"))
-    assert 1 in red_items(cluster)
+    assert fails(cluster, 1)
 
 
 def test_without_source_addresses_the_check_is_red(cluster: Cluster) -> None:
     reconfigure(cluster, without(r"^static_ipaddress \{.*?^\}"))
-    assert 6 in red_items(cluster)
+    assert fails(cluster, 6)
 
 
 def test_without_a_source_for_adverts_the_articles_letter_is_red(
@@ -349,7 +332,7 @@ def test_without_a_source_for_adverts_the_articles_letter_is_red(
     """keepalived puts an instance on an interface without an address into FAULT."""
     letter = to_the_letter(cluster, specs)
     reconfigure(letter, without(r"^ *@\w+ mcast_src_ip [^\n]*$"))
-    assert 1 in red_items(letter)
+    assert fails(letter, 1)
 
 
 def test_without_sync_groups_a_pulled_cable_is_red(cluster: Cluster) -> None:
