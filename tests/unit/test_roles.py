@@ -6,14 +6,16 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
 from lvslab import render
+from lvslab.check.speech import SPEECHES
 from lvslab.core.places import ROLE_FOLDERS, ROOT
 from lvslab.model import load
-from lvslab.model.lab import Lab
+from lvslab.model.lab import Lab, LabFile
 from lvslab.model.role import Kind, Probe, RoleSpec
 from lvslab.render import checklist
 from lvslab.render.diagram import svg
@@ -45,8 +47,8 @@ def test_a_port_of_its_own_comes_before_the_service_s() -> None:
     text = EXAMPLE.read_text().replace(
         "names1: {instance: VI_1,", "names1: {instance: VI_1, port: 5353,"
     )
-    lab = load.Lab.with_roles(
-        load.LabFile.model_validate(yaml.safe_load(text)), load.heads(ROLE_FOLDERS).roles
+    lab = Lab.with_roles(
+        LabFile.model_validate(yaml.safe_load(text)), load.heads(ROLE_FOLDERS).roles
     )
     assert lab.endpoint("names1") == ("192.168.50.1", 5353)
     assert lab.served("dns-server") == {"dns": [53, 5353]}
@@ -143,8 +145,4 @@ def test_no_code_outside_the_kinds_compares_a_role_s_name() -> None:
 
 
 def test_every_probe_can_be_asked_or_is_only_connected_to() -> None:
-    from typing import get_args
-
-    from lvslab.check.speech import SPEECHES
-
     assert {*SPEECHES, "tcp"} == set(get_args(Probe))
