@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from lvslab.check.made import examine
 from lvslab.core.events import silent
 from lvslab.core.places import ROLE_FOLDERS
 from lvslab.core.procs import run
 from lvslab.core.stages import default_cache
 from lvslab.make import Options, Pipeline, images
+from lvslab.make.report import Artifact
 from lvslab.model.lab import Lab
 from lvslab.model.load import load_lab, load_role
 from lvslab.model.role import RoleSpec
@@ -76,8 +78,13 @@ def pipeline(lab: Lab, specs: dict[str, RoleSpec], artifacts: Path) -> Pipeline:
 
 @pytest.fixture(scope="session")
 def built(lab: Lab, specs: dict[str, RoleSpec], artifacts: Path) -> Path:
-    """The folder of all artifacts of the default lab, made once for all tests."""
-    images(lab, specs, Options(default_cache(), artifacts), silent)
+    """The folder of all artifacts of the default lab, made and verified once for all tests."""
+    cache = default_cache()
+
+    def verified(made: list[Artifact]) -> None:
+        examine(lab, artifacts, {a.path: a.sha256 for a in made}, cache, silent)
+
+    images(lab, specs, Options(cache, artifacts), silent, examine=verified)
     return artifacts
 
 
