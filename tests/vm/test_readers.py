@@ -51,7 +51,7 @@ def taken_out(ova: Path, folder: Path) -> tuple[Path, Path]:
 @pytest.mark.parametrize("role", ROLES)
 def test_virt_v2v_sees_the_machine(built: Path, lab: Lab, role: str) -> None:
     shown = read_by("virt-v2v", "-i", "ova", "--print-source", built / f"ova/{role}.ova")
-    node = next(node for node in lab.nodes.values() if node.role is role)
+    node = next(node for node in lab.nodes.values() if node.role == role)
     assert f"memory: {node.memory_mib << 20} (bytes)" in shown
     assert shown.count("[scsi]") == 1
     assert shown.count("e1000") == len(node.interfaces)

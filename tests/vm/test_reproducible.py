@@ -50,8 +50,9 @@ def moved_on(pipeline: Pipeline, built: Path, work: Path) -> Iterator[str]:
 
     Both serve the real packages, under the paths that the lock names.
     """
-    lock = pipeline.lock
-    served: list[Download] = [*lock.packages, packer.PINNED]
+    groups = pipeline.lock.groups
+    needed = {p.path: p for name in ("base", "tools", *pipeline.roles) for p in groups[name]}
+    served: list[Download] = [*needed.values(), packer.PINNED]
     for number, package in enumerate(served):
         place = "older" if number % 7 == 0 else "today"
         target = work / "mirrors" / place / package.archive / package.path
