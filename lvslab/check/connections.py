@@ -10,10 +10,11 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import cycle, islice
 from types import TracebackType
 
+from lvslab.check.speech import SPEECHES, Speech
 from lvslab.core.errors import StageError
 from lvslab.model.lab import Lab
 from lvslab.run.namespace import Namespace
@@ -92,56 +93,72 @@ def _echoes(wire: socket.socket, word: bytes, deadline: float) -> bool:
     return echoed(_received(wire, echoed, deadline))
 
 
-def _targets(lab: Lab, count: int) -> Iterator[tuple[str, int]]:
-    """`count` times where to connect to, over all virtual servers in turn."""
-    addresses = [lab.endpoint(name) for name in lab.virtual_servers]
-    return islice(cycle(addresses), count)
+_KEPT_BACK = 4
+"""So many bytes of a question are enough to keep every service waiting for them."""
 
 
 class HalfRequests:
-    """`count` HTTP requests over all virtual servers that stop before their last line.
+    """`count` questions over all virtual servers that can be asked, without their last bytes.
 
-    The web server waits for it as long as its own time-out for headers lasts. Raises
-    StageError if one cannot be opened.
+    A service waits for these as long as its own time-out lasts. Raises StageError if a
+    connection cannot be opened.
     """
 
     def __init__(self, lab: Lab, namespace: Namespace, count: int) -> None:
-        self._sockets: list[socket.socket] = []
+        self._open: list[tuple[socket.socket, Speech, bytes]] = []
         try:
             with namespace.inside():
-                for target in _targets(lab, count):
+                for target, speech in islice(cycle(_asked(lab)), count):
+                    question = speech.question(target[0], "")
                     wire = socket.create_connection(target, _CONNECT_SECONDS)
-                    self._sockets.append(wire)
-                    wire.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n")
+                    self._open.append((wire, speech, question[-_KEPT_BACK:]))
+                    wire.sendall(question[:-_KEPT_BACK])
         except OSError as error:
             self.close()
-            number = len(self._sockets) + 1
+            number = len(self._open) + 1
             raise StageError(f"connection {number} of {count} was not opened: {error}") from None
 
     def close(self) -> None:
         """Close them all."""
-        for wire in self._sockets:
+        for wire, _, _ in self._open:
             wire.close()
 
     def finish(self, seconds: float = 20) -> int:
-        """Send the last line of each; how many get a page within `seconds` in all."""
+        """Send the last bytes of each; how many get an answer within `seconds` in all."""
         deadline = time.monotonic() + seconds
-        for wire in self._sockets:
+        for wire, _, rest in self._open:
             wire.settimeout(1)
             with contextlib.suppress(OSError):
-                wire.sendall(b"Host: lab\r\n\r\n")
-        return sum(_starts_with(wire, b"HTTP/1.1 200 ", deadline) for wire in self._sockets)
+                wire.sendall(rest)
+        return sum(_answered(wire, speech, deadline) for wire, speech, _ in self._open)
 
 
-def _starts_with(wire: socket.socket, word: bytes, deadline: float) -> bool:
-    def enough(received: bytes) -> bool:
-        return len(received) >= len(word)
+def _asked(lab: Lab) -> list[tuple[tuple[str, int], Speech]]:
+    """Where the virtual servers are that can be asked for more than a connection, and how."""
+    return [
+        (lab.endpoint(name), SPEECHES[probe])
+        for name in lab.virtual_servers
+        if (probe := lab.service(name).probe) in SPEECHES
+    ]
 
-    return _received(wire, enough, deadline).startswith(word)
+
+def can_be_asked(lab: Lab) -> bool:
+    """Whether a virtual server can be asked for more than a connection."""
+    return bool(_asked(lab))
+
+
+def _answered(wire: socket.socket, speech: Speech, deadline: float) -> bool:
+    server, _ = speech.answer(_received(wire, speech.is_whole, deadline))
+    return bool(server)
+
+
+def web_servers(lab: Lab) -> list[tuple[str, int]]:
+    """Where the virtual servers are that serve pages."""
+    return [lab.endpoint(n) for n in lab.virtual_servers if lab.service(n).probe == "http"]
 
 
 class SlowRequests:
-    """`count` HTTP requests over all virtual servers, each sent at one byte a second.
+    """`count` HTTP requests over all web servers, each sent at one byte a second.
 
     A thread inside the namespace sends until `end`.
     """
@@ -162,7 +179,7 @@ class SlowRequests:
     def _run(self, lab: Lab, namespace: Namespace, count: int) -> None:
         with namespace.inside(), contextlib.ExitStack() as stack:
             wires = []
-            for target in _targets(lab, count):
+            for target in islice(cycle(web_servers(lab)), count):
                 wire = stack.enter_context(socket.socket())
                 wire.setblocking(False)
                 wire.connect_ex(target)

@@ -190,7 +190,8 @@ class Established(Watcher):
         """Whether each got its answer, except those of real servers that were broken."""
         with contextlib.closing(self._open):
             answered = self._open.finish()
-        servers = list(self.cluster.lab.nodes_of(Kind.SERVER))
+        first = next(iter(self.cluster.lab.virtual_servers))
+        servers = list(self.cluster.lab.real_servers(first))
         left = [server for server in servers if server not in self._breaks]
         expected = _ESTABLISHED * len(left) // len(servers)
         if answered >= expected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lvslab.check.connections import web_servers
 from lvslab.check.experiments.base import (
     ALLOWANCE,
     Experiment,
@@ -38,7 +39,7 @@ while True:
 
 def experiments(lab: Lab) -> list[Experiment]:
     """All experiments of this kind."""
-    return [*_one(lab), *_all(lab), _slow(lab)]
+    return [*_one(lab), *_all(lab), *([_slow(lab)] if web_servers(lab) else [])]
 
 
 def _one(lab: Lab) -> list[Experiment]:
