@@ -14,7 +14,7 @@ from collections.abc import Callable
 from itertools import cycle, islice
 from types import TracebackType
 
-from lvslab.check.speech import SPEECHES, Speech
+from lvslab.check.speech import Speech, speeches
 from lvslab.core.errors import StageError
 from lvslab.model.lab import Lab
 from lvslab.run.namespace import Namespace
@@ -108,7 +108,8 @@ class HalfRequests:
         self._open: list[tuple[socket.socket, Speech, bytes]] = []
         try:
             with namespace.inside():
-                for target, speech in islice(cycle(_asked(lab)), count):
+                for name, speech in islice(cycle(speeches(lab).items()), count):
+                    target = lab.endpoint(name)
                     question = speech.question(target[0], "")
                     wire = socket.create_connection(target, _CONNECT_SECONDS)
                     self._open.append((wire, speech, question[-_KEPT_BACK:]))
@@ -131,20 +132,6 @@ class HalfRequests:
             with contextlib.suppress(OSError):
                 wire.sendall(rest)
         return sum(_answered(wire, speech, deadline) for wire, speech, _ in self._open)
-
-
-def _asked(lab: Lab) -> list[tuple[tuple[str, int], Speech]]:
-    """Where the virtual servers are that can be asked for more than a connection, and how."""
-    return [
-        (lab.endpoint(name), SPEECHES[probe])
-        for name in lab.virtual_servers
-        if (probe := lab.service(name).probe) in SPEECHES
-    ]
-
-
-def can_be_asked(lab: Lab) -> bool:
-    """Whether a virtual server can be asked for more than a connection."""
-    return bool(_asked(lab))
 
 
 def _answered(wire: socket.socket, speech: Speech, deadline: float) -> bool:

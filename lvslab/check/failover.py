@@ -10,9 +10,9 @@ from statistics import median
 
 from lvslab.check import checklist, wire
 from lvslab.check.busy import HostWatch
-from lvslab.check.connections import can_be_asked
 from lvslab.check.experiments import Experiment
 from lvslab.check.probe import BEAT_SECONDS, Probe, Request, View, view
+from lvslab.check.speech import speeches
 from lvslab.check.watchers import Established, Watcher
 from lvslab.core.errors import StageError
 from lvslab.core.events import Listener, StageDone, StageFailed, StageStarted, silent
@@ -245,7 +245,7 @@ def once(
 
 def _watchers(cluster: Cluster, experiment: Experiment) -> list[Watcher]:
     watchers = [watcher(cluster) for watcher in experiment.watchers]
-    if experiment.breaks is not None and can_be_asked(cluster.lab):
+    if experiment.breaks is not None and speeches(cluster.lab):
         watchers.append(Established(cluster, experiment.breaks))
     return watchers
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from math import gcd
 
-from lvslab.check.speech import SPEECHES
+from lvslab.check.speech import speeches
 from lvslab.model.lab import Lab
 from lvslab.model.role import Kind
 from lvslab.run.namespace import Namespace
@@ -80,8 +80,7 @@ class Probe:
     def __enter__(self) -> Probe:
         """Start probing from a thread inside the namespace."""
         self._targets = {name: self.lab.endpoint(name) for name in self.lab.virtual_servers}
-        probes = {name: self.lab.service(name).probe for name in self.lab.virtual_servers}
-        self._speeches = {n: SPEECHES[probe] for n, probe in probes.items() if probe in SPEECHES}
+        self._speeches = speeches(self.lab)
         self.requests = {name: [] for name in self._targets}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lvslab.model import role
+from lvslab.model.lab import Lab
 
 
 @dataclass(frozen=True)
@@ -89,3 +90,9 @@ SPEECHES: dict[role.Probe, Speech] = {
     "dns": Speech(_query, _has_message, _of_message),
 }
 """By the probe of a service; one that is only connected to has none."""
+
+
+def speeches(lab: Lab) -> dict[str, Speech]:
+    """The virtual servers that can be asked for more than a connection, and how."""
+    probes = {name: lab.service(name).probe for name in lab.virtual_servers}
+    return {name: SPEECHES[probe] for name, probe in probes.items() if probe in SPEECHES}

@@ -123,25 +123,23 @@ def _whole_role(roles_dirs: Folders, name: str, read: Callable[[str], RoleSpec])
 
 def load_roles(lab: Lab, roles_dirs: Folders) -> dict[str, RoleSpec]:
     """The roles that the lab's nodes have. Raises BadInput with everything that is wrong."""
-    read = cache(lambda part: _read_role(roles_dirs, part))  # what is common is read once
-    found: list[RoleSpec] = []
-    problems: list[Problem] = []
-    for role in lab.roles:
-        _gather(problems, found, lambda role=role: _whole_role(roles_dirs, role, read))
-    if problems:
-        raise BadInput(problems)
-    return dict(zip(lab.roles, found, strict=True))
+    return _specs(lab.roles, roles_dirs)
 
 
 def every_role(roles_dirs: Folders = ROLE_FOLDERS) -> dict[str, RoleSpec]:
     """All roles that there are, by name. Raises BadInput with everything that is wrong."""
+    return _specs(heads(roles_dirs).roles, roles_dirs)
+
+
+def _specs(names: Collection[str], roles_dirs: Folders) -> dict[str, RoleSpec]:
+    read = cache(lambda part: _read_role(roles_dirs, part))  # what is common is read once
     found: list[RoleSpec] = []
     problems: list[Problem] = []
-    for role in heads(roles_dirs).roles:
-        _gather(problems, found, lambda role=role: load_role(roles_dirs, role))
+    for name in names:
+        _gather(problems, found, lambda name=name: _whole_role(roles_dirs, name, read))
     if problems:
-        raise BadInput(list(dict.fromkeys(problems)))
-    return {role.name: role for role in found}
+        raise BadInput(problems)
+    return dict(zip(names, found, strict=True))
 
 
 def load_all(lab_path: Path, roles_dirs: Folders = ROLE_FOLDERS) -> tuple[Lab, dict[str, RoleSpec]]:
@@ -151,9 +149,8 @@ def load_all(lab_path: Path, roles_dirs: Folders = ROLE_FOLDERS) -> tuple[Lab, d
     _gather(problems, labs, lambda: load_lab(lab_path, roles_dirs))
     if labs:
         return labs[0], load_roles(labs[0], roles_dirs)
-    for role in heads(roles_dirs).roles:
-        _gather(problems, [], lambda role=role: load_role(roles_dirs, role))
-    raise BadInput(list(dict.fromkeys(problems)))
+    _gather(problems, [], lambda: every_role(roles_dirs))
+    raise BadInput(problems)
 
 
 def _gather(problems: list[Problem], results: list[_T], read: Any) -> None:

@@ -17,6 +17,7 @@ from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 from lvslab.render import checklist, keepalived
 from lvslab.render.kinds import KINDS
+from lvslab.render.kinds.base import wired
 from lvslab.render.texts import RenderedFile, render_text
 
 GUARD = "ConditionPathExists=/etc/lvslab/node"
@@ -27,12 +28,8 @@ _INTERFACE = "__interface__"
 
 def cluster_interfaces(lab: Lab, role: str) -> dict[str, str]:
     """Interface to network for the role's interfaces on host-only networks."""
-    found = {}
-    for node in lab.nodes_with(role).values():
-        for interface, network in node.interfaces.items():
-            if lab.networks[network].kind == "host-only":
-                found[interface] = network
-    return dict(sorted(found.items()))
+    # `rules`: all nodes of a role have the same
+    return next((wired(lab, node) for node in lab.nodes_with(role)), {})
 
 
 def kernel_settings(lab: Lab, spec: RoleSpec) -> dict[str, str]:
