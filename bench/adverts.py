@@ -17,12 +17,15 @@ from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lvslab.check import checklist, experiments, failover  # noqa: E402
 from lvslab.core.errors import LabError  # noqa: E402
+from lvslab.lab import (
+    checklist,
+    checkpoint,  # noqa: E402
+)
+from lvslab.lab.cluster import Cluster  # noqa: E402
+from lvslab.measure import experiments, failover  # noqa: E402
 from lvslab.model.lab import Lab  # noqa: E402
 from lvslab.model.role import Kind  # noqa: E402
-from lvslab.run import checkpoint  # noqa: E402
-from lvslab.run.cluster import Cluster  # noqa: E402
 
 CONF = "/etc/keepalived/keepalived.conf"
 BEFORE, CHANGED = "adverts-before", "adverts"

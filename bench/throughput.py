@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lvslab.core.errors import LabError, MissingError  # noqa: E402
 from lvslab.core.procs import program  # noqa: E402
-from lvslab.run.cluster import Cluster  # noqa: E402
-from lvslab.run.network import bridge_names  # noqa: E402
+from lvslab.lab.cluster import Cluster  # noqa: E402
+from lvslab.lab.network import bridge_names  # noqa: E402
 
 _RATE = re.compile(r"^Requests/sec:\s+([0-9.]+)", re.MULTILINE)
 _FAILED = re.compile(r"Non-2xx or 3xx responses: \d+|Socket errors: .*")

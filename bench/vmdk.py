@@ -30,8 +30,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lvslab.core.procs import program  # noqa: E402
-from lvslab.export import vmdk  # noqa: E402
-from lvslab.export.vmdk.writer import DEFAULT_LEVEL  # noqa: E402
+from lvslab.formats import vmdk  # noqa: E402
+from lvslab.formats.vmdk.writer import DEFAULT_LEVEL  # noqa: E402
 
 Contender = Callable[[Path, Path], int]
 """Converts a raw disk to a VMDK and gives its exit status."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from lvslab.core.files import sha256_file
 from lvslab.core.procs import program
-from lvslab.export import sums, vmdk
+from lvslab.formats import sums, vmdk
 from lvslab.model.lab import Lab
 from lvslab.render.ovf import OvfDisk, ovf
 

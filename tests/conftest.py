@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.check.made import examine
 from lvslab.core.events import silent
 from lvslab.core.places import ROLE_FOLDERS
 from lvslab.core.procs import run
@@ -21,6 +20,7 @@ from lvslab.make.report import Artifact
 from lvslab.model.lab import Lab
 from lvslab.model.load import load_lab, load_role
 from lvslab.model.role import RoleSpec
+from lvslab.verify.made import examine
 from tests.appliance import make_disk
 from tests.programs import ProgramTree
 from tests.small import Small

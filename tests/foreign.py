@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lvslab.export import vmdk
-from lvslab.export.vmdk.layout import (
+from lvslab.formats import vmdk
+from lvslab.formats.vmdk.layout import (
     DIRECTORY_AT_END,
     GRAIN_SECTORS,
     MARKER,

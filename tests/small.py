@@ -36,7 +36,7 @@ class Small(Pipeline):
 
     def stand_in(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Let `images` make its artifacts from this disk, in this cache."""
-        made_by = importlib.import_module("lvslab.make.images")  # `make.images` is the function
+        made_by = importlib.import_module("lvslab.make.publishing")  # `make.images` is the function
         monkeypatch.setattr(Small, "raw", self.raw, raising=False)
         monkeypatch.setattr(made_by, "Pipeline", Small)
         monkeypatch.setenv("LVSLAB_CACHE", str(self.options.cache))

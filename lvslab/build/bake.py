@@ -20,7 +20,7 @@ from lvslab.build import accel, packer
 from lvslab.core.errors import StageError
 from lvslab.core.events import Listener, LogLine
 from lvslab.core.procs import kill_group, last_lines, program, run, stop_if_asked
-from lvslab.render.packer import BakeTemplate, bake_template
+from lvslab.render.packer_template import BakeTemplate, bake_template
 from lvslab.render.texts import Seed
 
 USER = "bake"

@@ -27,7 +27,7 @@ _XATTR = "SCHILY.xattr."  # how tar names extended attributes (pax, as GNU tar a
 
 
 @dataclass(frozen=True)
-class Entry:
+class TreeEntry:
     """One path of a tree, all that matters of it but its times.
 
     `mode` has the permission bits, `link` is the target of a symbolic link, `sha256` the
@@ -45,13 +45,13 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Change:
+class TreeChange:
     """A path that the bake added, changed or removed; `old` is the base tree's, `new` the baked."""
 
     path: str
     what: Literal["added", "changed", "removed"]
-    old: Entry | None
-    new: Entry | None
+    old: TreeEntry | None
+    new: TreeEntry | None
 
 
 _TAR_KINDS = {
@@ -84,14 +84,14 @@ def index(tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
     return {path: member for member in tar if (path := normal(member.name)) not in ("/", "/.")}
 
 
-def base_entry(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Entry:
+def base_entry(tar: tarfile.TarFile, member: tarfile.TarInfo) -> TreeEntry:
     """What a member of the base tree is; a hard link is the file that it names."""
     target = tar.getmember(member.linkname) if member.islnk() else member
     content = tar.extractfile(target) if target.isreg() else None
     device = (
         f"{target.devmajor}:{target.devminor}" if target.isdev() and not target.isfifo() else ""
     )
-    return Entry(
+    return TreeEntry(
         kind=_TAR_KINDS[target.type],
         mode=target.mode & 0o7777,
         uid=target.uid,
@@ -109,7 +109,7 @@ def base_entry(tar: tarfile.TarFile, member: tarfile.TarInfo) -> Entry:
 
 def read(
     disk: Path, offset: int, base: Path, blobs: Path, progress: Callable[..., None]
-) -> list[Change]:
+) -> list[TreeChange]:
     """What the ext4 file system at `offset` bytes of the raw `disk` has that `base` has not.
 
     `base` is the tar of the base tree. The contents of added and changed files are kept
@@ -130,7 +130,7 @@ def read(
             if change := _compare(tar, members.get(path), path, node, blobs):
                 found.append(change)
         found += [
-            Change(path, "removed", base_entry(tar, member), None)
+            TreeChange(path, "removed", base_entry(tar, member), None)
             for path, member in members.items()
             if path not in seen
         ]
@@ -139,7 +139,7 @@ def read(
 
 def _compare(
     tar: tarfile.TarFile, member: tarfile.TarInfo | None, path: str, node: Any, blobs: Path
-) -> Change | None:
+) -> TreeChange | None:
     if member is not None and node.inode.i_ctime == 0:
         return None
     new, content = _baked_entry(node)
@@ -148,7 +148,7 @@ def _compare(
         return None
     if content is not None:
         (blobs / new.sha256).write_bytes(content)
-    return Change(path, "changed" if old else "added", old, new)
+    return TreeChange(path, "changed" if old else "added", old, new)
 
 
 def _demand_clean(filesystem: Any) -> None:
@@ -171,12 +171,12 @@ def walk(node: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield from walk(child, below)
 
 
-def _baked_entry(node: Any) -> tuple[Entry, bytes | None]:
+def _baked_entry(node: Any) -> tuple[TreeEntry, bytes | None]:
     inode = node.inode
     mode = int(inode.i_mode)
     kind = _MODE_KINDS[stat.S_IFMT(mode)]
     content = node.open().read() if kind == "file" and node.size else b""
-    entry = Entry(
+    entry = TreeEntry(
         kind=kind,
         mode=mode & 0o7777,
         uid=inode.i_uid | (inode.i_uid_high << 16),
@@ -232,18 +232,18 @@ class Part(io.RawIOBase):
         return data
 
 
-def save(changes: list[Change], path: Path) -> None:
+def save(changes: list[TreeChange], path: Path) -> None:
     """Write changes as JSON, one a line."""
     path.write_text(
         "".join(json.dumps(asdict(change), sort_keys=True) + "\n" for change in changes)
     )
 
 
-def load(path: Path) -> list[Change]:
+def load(path: Path) -> list[TreeChange]:
     """Read what `save` wrote."""
 
-    def entry(value: dict[str, Any] | None) -> Entry | None:
-        return Entry(**value) if value else None
+    def entry(value: dict[str, Any] | None) -> TreeEntry | None:
+        return TreeEntry(**value) if value else None
 
     rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return [Change(r["path"], r["what"], entry(r["old"]), entry(r["new"])) for r in rows]
+    return [TreeChange(r["path"], r["what"], entry(r["old"]), entry(r["new"])) for r in rows]

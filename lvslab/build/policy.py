@@ -18,99 +18,99 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
-from lvslab.build.changes import Change, Entry, base_entry, index, normal
+from lvslab.build.changes import TreeChange, TreeEntry, base_entry, index, normal
 from lvslab.core.errors import StageError
 from lvslab.model.role import Declared, Handled, RoleSpec
 from lvslab.render.texts import RenderedFile
 
-Rule = Literal["keep", "drop", "base", "empty", "rewrite", "undeclared"]
-SHIPS: tuple[Rule, ...] = ("keep", "empty", "rewrite")
+ChangeRule = Literal["keep", "drop", "base", "empty", "rewrite", "undeclared"]
+SHIPS: tuple[ChangeRule, ...] = ("keep", "empty", "rewrite")
 """The rules with which something of the bake ships."""
 _BLOCK = 512
 _SHOWN_LINES = 12
-_FOLDER, _EMPTY = Entry("directory", 0o755, 0, 0), Entry("file", 0o644, 0, 0)
+_FOLDER, _EMPTY = TreeEntry("directory", 0o755, 0, 0), TreeEntry("file", 0o644, 0, 0)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Ruling:
     """What happens to a change, and why; `undeclared` stops the build.
 
     `handled` is the role's own entry, where one decides.
     """
 
-    change: Change
-    rule: Rule
+    change: TreeChange
+    rule: ChangeRule
     why: str
     handled: Handled | None = None
 
 
 def judge(
-    changes: Sequence[Change], spec: RoleSpec, own: Mapping[str, RenderedFile]
-) -> list[Verdict]:
+    changes: Sequence[TreeChange], spec: RoleSpec, own: Mapping[str, RenderedFile]
+) -> list[Ruling]:
     """The verdict on every change.
 
     `own` are the files that the role renders: they ship if the bake wrote just that text
     with just that mode. Then a path named in full counts before a pattern, keep before handle.
     """
     rules: list[Declared | Handled] = [*spec.keep, *spec.handle]
-    verdicts: list[Verdict] = []
+    verdicts: list[Ruling] = []
     for change in changes:
         if change.path in own:
-            fits: Rule = "keep" if _as_rendered(change, own[change.path]) else "undeclared"
-            verdicts.append(Verdict(change, fits, "a file of the role"))
+            fits: ChangeRule = "keep" if _as_rendered(change, own[change.path]) else "undeclared"
+            verdicts.append(Ruling(change, fits, "a file of the role"))
             continue
-        named = [entry for entry in rules if entry.path == change.path]
-        matching = named or [entry for entry in rules if _matches(entry.path, change)]
+        named = [entry for entry in rules if change.path in entry.paths]
+        matching = named or [entry for entry in rules if _matches(entry, change)]
         verdicts.append(
-            _verdict(change, matching[0]) if matching else Verdict(change, "undeclared", "")
+            _verdict(change, matching[0]) if matching else Ruling(change, "undeclared", "")
         )
     return _with_folders(verdicts)
 
 
-def _verdict(change: Change, entry: Declared | Handled) -> Verdict:
+def _verdict(change: TreeChange, entry: Declared | Handled) -> Ruling:
     if isinstance(entry, Declared):
-        return Verdict(change, "keep", entry.why)
+        return Ruling(change, "keep", entry.why)
     # What of a change must be a regular file; a file that is not there can be emptied.
-    sides: dict[str, tuple[Entry | None, ...]] = {
+    sides: dict[str, tuple[TreeEntry | None, ...]] = {
         "empty": (change.old or _EMPTY, change.new or _EMPTY),
         "rewrite": (change.new,),
     }
     if any(side is None or side.kind != "file" for side in sides.get(entry.rule, ())):
-        return Verdict(change, "undeclared", f"the rule `{entry.rule}` is for regular files")
-    return Verdict(change, entry.rule, entry.why, entry)
+        return Ruling(change, "undeclared", f"the rule `{entry.rule}` is for regular files")
+    return Ruling(change, entry.rule, entry.why, entry)
 
 
-def _as_rendered(change: Change, file: RenderedFile) -> bool:
+def _as_rendered(change: TreeChange, file: RenderedFile) -> bool:
     digest = hashlib.sha256(file.content.encode()).hexdigest()
-    return change.new == Entry("file", file.mode, 0, 0, sha256=digest)
+    return change.new == TreeEntry("file", file.mode, 0, 0, sha256=digest)
 
 
-def _matches(pattern: str, change: Change) -> bool:
+def _matches(entry: Declared | Handled, change: TreeChange) -> bool:
     """fnmatch(3) without FNM_PATHNAME, as dpkg's path-exclude; `X/*` means a new folder X too."""
-    if fnmatch.fnmatchcase(change.path, pattern):
+    if any(fnmatch.fnmatchcase(change.path, pattern) for pattern in entry.paths):
         return True
-    return change.what == "added" and pattern == f"{change.path}/*"
+    return change.what == "added" and f"{change.path}/*" in entry.paths
 
 
-def _with_folders(verdicts: list[Verdict]) -> list[Verdict]:
+def _with_folders(verdicts: list[Ruling]) -> list[Ruling]:
     """New folders that nobody declared ship with what is kept below them, if they are plain.
 
     Another mode, owner or attribute could open what is below to others: that is declared.
     """
     kept = {verdict.change.path for verdict in verdicts if verdict.rule == "keep"}
 
-    def settled(verdict: Verdict) -> Verdict:
+    def settled(verdict: Ruling) -> Ruling:
         change = verdict.change
         if change.old is None and change.new == _FOLDER and verdict.rule == "undeclared":
             below = f"{change.path}/"
             if any(path.startswith(below) for path in kept):
-                return Verdict(change, "keep", "folder of declared files")
+                return Ruling(change, "keep", "folder of declared files")
         return verdict
 
     return [settled(verdict) for verdict in verdicts]
 
 
-def demand_declared(verdicts: Sequence[Verdict], role: str, base: Path, blobs: Path) -> None:
+def demand_declared(verdicts: Sequence[Ruling], role: str, base: Path, blobs: Path) -> None:
     """Raise StageError that names every undeclared change, shows it, and says what to write."""
     fitting = [_fitting(verdict, blobs) for verdict in verdicts]
     stray = [verdict for verdict in fitting if verdict.rule == "undeclared"]
@@ -128,21 +128,19 @@ def demand_declared(verdicts: Sequence[Verdict], role: str, base: Path, blobs: P
     raise StageError(
         f"the bake changed {len(stray)} path(s) that the role does not declare:\n{shown}",
         where=f"roles/{role}/role.yaml",
-        hint="declare what should ship under `keep: [{path: ..., why: ...}]`, and what should not "
-        "under `handle: [{path: ..., rule: drop|base|empty|rewrite, why: ...}]`",
+        hint="declare what should ship under `keep: [{why: ..., paths: [...]}]`, and what should "
+        "not under `handle: [{rule: drop|base|empty|rewrite, why: ..., paths: [...]}]`",
     )
 
 
-def _fitting(verdict: Verdict, blobs: Path) -> Verdict:
+def _fitting(verdict: Ruling, blobs: Path) -> Ruling:
     """The verdict, but a rule `rewrite` that finds nothing to replace declares nothing."""
     if verdict.rule == "rewrite" and _content_of(verdict, blobs)[1] == 0:
-        return Verdict(
-            verdict.change, "undeclared", "the rule `rewrite` finds nothing that matches"
-        )
+        return Ruling(verdict.change, "undeclared", "the rule `rewrite` finds nothing that matches")
     return verdict
 
 
-def _content_of(verdict: Verdict, blobs: Path) -> tuple[bytes, int]:
+def _content_of(verdict: Ruling, blobs: Path) -> tuple[bytes, int]:
     """What ships as the content of a change, and in how many places it was rewritten."""
     entry = verdict.change.new
     if entry is None or entry.kind != "file" or verdict.rule == "empty":
@@ -154,13 +152,13 @@ def _content_of(verdict: Verdict, blobs: Path) -> tuple[bytes, int]:
     return re.subn(rule.pattern.encode(), rule.replacement.encode(), data, flags=re.MULTILINE)
 
 
-def stated(verdict: Verdict) -> str:
+def stated(verdict: Ruling) -> str:
     """A change in a line, with the reason of its verdict if there is one."""
     why = f" ({verdict.why})" if verdict.why else ""
     return f"{verdict.change.what} {verdict.change.path}{why}"
 
 
-def difference(change: Change, base: tarfile.TarFile, blobs: Path) -> list[str]:
+def difference(change: TreeChange, base: tarfile.TarFile, blobs: Path) -> list[str]:
     """A change as a person reads it: kind, mode, owner, and the contents as a unified diff."""
     old, new = change.old, change.new
     lines = attributes(old, new)
@@ -171,7 +169,7 @@ def difference(change: Change, base: tarfile.TarFile, blobs: Path) -> list[str]:
     return [*lines, *unified(before, after, "base", "baked")]
 
 
-def attributes(old: Entry | None, new: Entry | None) -> list[str]:
+def attributes(old: TreeEntry | None, new: TreeEntry | None) -> list[str]:
     """What differs between two entries, except their contents."""
     lines = []
     for name in ("kind", "mode", "uid", "gid", "link", "device", "xattrs"):
@@ -210,7 +208,7 @@ def _decoded(data: bytes) -> str | None:
     return None if "\0" in text else text
 
 
-def apply(verdicts: Sequence[Verdict], base: Path, blobs: Path, final: Path, epoch: int) -> None:
+def apply(verdicts: Sequence[Ruling], base: Path, blobs: Path, final: Path, epoch: int) -> None:
     """Write the final tree's tar: the base tree with what ships.
 
     What did not change is copied byte for byte; what ships new or changed gets the time
@@ -258,14 +256,14 @@ def _copy(raw: BinaryIO, out: tarfile.TarFile, start: int, end: int) -> None:
         out.offset += len(data)
 
 
-def _ship(out: tarfile.TarFile, verdict: Verdict, blobs: Path, epoch: int) -> None:
+def _ship(out: tarfile.TarFile, verdict: Ruling, blobs: Path, epoch: int) -> None:
     change = verdict.change
     entry = change.old or _EMPTY if verdict.rule == "empty" else change.new
     if entry:  # otherwise removed, and that is declared
         _add(out, change.path, entry, _content_of(verdict, blobs)[0], epoch)
 
 
-def _add(out: tarfile.TarFile, path: str, entry: Entry, data: bytes, mtime: float) -> None:
+def _add(out: tarfile.TarFile, path: str, entry: TreeEntry, data: bytes, mtime: float) -> None:
     """Write a member; `data` is the content of a regular file."""
     info = tarfile.TarInfo(f".{path}")
     info.mode, info.uid, info.gid, info.mtime = entry.mode, entry.uid, entry.gid, mtime

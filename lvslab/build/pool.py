@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from lvslab.build.lock import Package
+from lvslab.build.lockfile import Package
 from lvslab.build.mirror import Mirrors
 from lvslab.core.errors import LabError, StageError
 from lvslab.core.events import Listener, Note, silent

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lvslab.build.lock import Package
+from lvslab.build.lockfile import Package
 from lvslab.build.pool import Pool
 from lvslab.core.events import Listener, silent
 from lvslab.core.procs import run

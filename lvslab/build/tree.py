@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from lvslab.build.lock import Package
+from lvslab.build.lockfile import Package
 from lvslab.build.pool import Pool, repository
 from lvslab.core.errors import StageError
 from lvslab.core.events import Listener

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from lvslab.cli.base import session, verb
+from lvslab.cli.common import session, verb
 from lvslab.core.errors import InputError
 from lvslab.core.files import only_one, remove
 from lvslab.core.stages import leftovers, record_of
@@ -40,7 +40,7 @@ def clean(stale: bool, everything: bool) -> None:
 
     The disks that a lab uses stay as well.
     """
-    from lvslab.run.usage import in_use
+    from lvslab.lab.usage import in_use
 
     this = session()
     if stale and everything:

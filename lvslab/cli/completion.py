@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from lvslab.cli.base import session, verb
+from lvslab.cli.common import session, verb
 
 
 @verb(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lvslab.cli.base import lab_file, out_folder, session, verb
-from lvslab.core import host
+from lvslab.cli.common import lab_file, out_folder, session, verb
+from lvslab.core import programs
 from lvslab.core.files import write_atomic
 
 _FONTS = tuple(
@@ -36,7 +36,7 @@ def diagram(lab_path: Path, out: Path) -> None:
     import resvg_py
 
     from lvslab.model import load
-    from lvslab.render.diagram import svg
+    from lvslab.render.picture import svg
 
     text = svg(load.load_lab(lab_path))
     write_atomic(out / "lab.svg", text)
@@ -55,5 +55,5 @@ def _font() -> Path:
     if not any(font.is_file() for font in _FONTS):
         this = session()
         log = this.cache / "log" / "apt.log"
-        host.ensure_packages(["fonts-dejavu-core"], "to draw letters", this.tell, log)
+        programs.ensure_packages(["fonts-dejavu-core"], "to draw letters", this.tell, log)
     return next(font for font in _FONTS if font.is_file())

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lvslab.cli.base import RoleType, as_json, known, lab_file, session, verb
+from lvslab.cli.common import RoleType, as_json, known, lab_file, session, verb
 from lvslab.core.places import ROOT
 
 if TYPE_CHECKING:
-    from lvslab.build.policy import Verdict
+    from lvslab.build.policy import Ruling
 
 
 @verb(
@@ -69,7 +69,7 @@ def diff(role: str, shipped: bool, lab_path: Path) -> None:
     )
 
 
-def _show(verdict: Verdict, lines: list[str]) -> None:
+def _show(verdict: Ruling, lines: list[str]) -> None:
     this = session()
     change = verdict.change
     this.emit(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lvslab.cli.base import RoleType, Session, as_json, lab_file, only, out_folder, session, verb
 from lvslab.cli.clean import size, stale_parts
+from lvslab.cli.common import RoleType, Session, as_json, lab_file, only, out_folder, session, verb
 from lvslab.core.events import Event, Listener, Note
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ def images(
     What has not changed since the last build is not made again.
     """
     from lvslab import make
-    from lvslab.check.made import examine
     from lvslab.model import load
+    from lvslab.verify.made import examine
 
     this = session()
     lab, roles = load.load_all(lab_path)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lvslab.cli.base import as_json, lab_file, session, verb
+from lvslab.cli.common import as_json, lab_file, session, verb
 from lvslab.core.errors import InputError
 from lvslab.core.places import ROOT
 
 if TYPE_CHECKING:
-    from lvslab.build.lock import Change, Lock
+    from lvslab.build.lockfile import Lock, LockChange
 
 
 @verb(
@@ -42,7 +42,7 @@ def lock(
     The signatures of the archive are checked when packages are locked, and the sha256 of each
     package every time that it is used.
     """
-    from lvslab.build import lock as engine
+    from lvslab.build import lockfile as engine
     from lvslab.build import mirror as mirrors
     from lvslab.model import load
 
@@ -80,7 +80,7 @@ def lock(
 
 def _old(path: Path) -> Lock | None:
     """The lock that is there, None if there is none or it cannot be read: an update fixes that."""
-    from lvslab.build import lock as engine
+    from lvslab.build import lockfile as engine
 
     try:
         return engine.load(path)
@@ -105,7 +105,7 @@ def _show(locked: Lock) -> None:
             this.out(f"{group:12} {package.name:36} {package.version:32} {package.sha256}")
 
 
-def _show_change(change: Change) -> None:
+def _show_change(change: LockChange) -> None:
     this = session()
     this.emit(
         "change",

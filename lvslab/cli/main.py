@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from lvslab import __version__
-from lvslab.cli.base import PROGRAM, Session, Verbs, defect, epilog, everywhere, show_error
+from lvslab.cli.common import PROGRAM, Session, Verbs, defect, epilog, everywhere, show_error
 from lvslab.cli.signals import Terminated, watched
 from lvslab.core.errors import InputError, LabError, StageError
 

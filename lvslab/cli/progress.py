@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from lvslab.cli.base import Session, event_object
+from lvslab.cli.common import Session, event_object
 from lvslab.core.events import (
     Event,
     Listener,

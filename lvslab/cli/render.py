@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lvslab.cli.base import lab_file, session, verb
+from lvslab.cli.common import lab_file, session, verb
 from lvslab.core.files import write_atomic
 from lvslab.core.places import ROOT
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lvslab.cli.base import RoleType, as_json, lab_file, only, session, verb
+from lvslab.cli.common import RoleType, as_json, lab_file, only, session, verb
 from lvslab.core.errors import CheckFailed
 from lvslab.core.places import ROOT
 
 if TYPE_CHECKING:
     from lvslab.build.accel import Accelerator
-    from lvslab.check.reproduce import Difference, Reproduced
+    from lvslab.reproduce import Difference, Reproduced
 
 
 @verb(
@@ -70,7 +70,7 @@ def reproduce(
     anything differs, and says in which stage and file, and how.
     """
     from lvslab import make
-    from lvslab.check import reproduce as engine
+    from lvslab import reproduce as engine
     from lvslab.model import load
 
     this = session()

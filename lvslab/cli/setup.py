@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from lvslab.cli.base import session, verb
-from lvslab.core import host
+from lvslab.cli.common import session, verb
+from lvslab.core import programs
 
 
 @verb(
@@ -18,7 +18,7 @@ from lvslab.core import host
 @click.option(
     "--for",
     "group",
-    type=click.Choice(list(host.GROUPS)),
+    type=click.Choice(list(programs.GROUPS)),
     default="build",
     show_default=True,
     help="Make the images, start the lab, or run the tests.",
@@ -26,4 +26,4 @@ from lvslab.core import host
 def setup(group: str) -> None:
     """Install the programs that this host lacks (root), or show how (other users)."""
     session().ensure(group)
-    session().out(f"this host has all that is needed to {host.GROUPS[group]}")
+    session().out(f"this host has all that is needed to {programs.GROUPS[group]}")

@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from lvslab.cli.base import session, verb
+from lvslab.cli.common import session, verb
 from lvslab.core.places import ROOT
 
 # pytest's exit status (its documentation, "Exit codes") to ours: 1 is a failed test, 2 one that

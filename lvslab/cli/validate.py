@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lvslab.cli.base import lab_file, session, verb
+from lvslab.cli.common import lab_file, session, verb
 
 
 @verb(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lvslab.cli.base import PROGRAM, as_json, defect, session, verb
+from lvslab.cli.common import PROGRAM, as_json, defect, session, verb
 from lvslab.core.errors import CheckFailed, InputError, LabError
 from lvslab.core.places import ROOT
 
@@ -20,7 +20,7 @@ PAGE = "docs/verify.md"
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lvslab.check.verify import Finding, Rule
+    from lvslab.verify import Finding, Rule
 
 
 @verb(
@@ -55,9 +55,9 @@ def verify(
     Without FILE: everything in artifacts/. What is only this lab's style is a warning (!) in
     others' files, and a failure in those of a build or with --lab.
     """
-    from lvslab.check.verify import RULES
-    from lvslab.check.verify import verify as engine
     from lvslab.model import load
+    from lvslab.verify import RULES
+    from lvslab.verify import verify as engine
 
     if listing:
         for rule in RULES.values():

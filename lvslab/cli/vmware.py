@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lvslab.cli.base import RoleType, as_json, epilog, known, lab_file, session, verb
+from lvslab.cli.common import RoleType, as_json, epilog, known, lab_file, session, verb
 from lvslab.core.errors import CheckFailed
 from lvslab.core.places import ROOT
 
@@ -50,7 +50,7 @@ def networks(check: bool, file: Path | None, folder: Path | None, lab_path: Path
     The .vmx files then name these networks as Workstation on Linux does.
     """
     from lvslab.model import load
-    from lvslab.vmware import networks as engine
+    from lvslab.vmware import vmnets as engine
 
     said = engine.run(
         load.load_lab(lab_path),

@@ -13,8 +13,8 @@ from typing import Literal, Self
 from lvslab.core.digests import State, is_due, load_sealed, save_sealed, sparse_sum, state
 from lvslab.core.files import sha256_file
 
-Kind = Literal["file", "sparse", "link", "folder", "other"]
-_SUMS: dict[Kind, Callable[[Path], str]] = {
+EntryKind = Literal["file", "sparse", "link", "folder", "other"]
+_SUMS: dict[EntryKind, Callable[[Path], str]] = {
     "file": sha256_file,
     "sparse": sparse_sum,
     "link": lambda path: os.fsencode(path.readlink()).hex(),
@@ -25,10 +25,10 @@ _SUMS: dict[Kind, Callable[[Path], str]] = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class ContentEntry:
     """One name in a folder: its kind, permissions, sum, and state when it was last read."""
 
-    kind: Kind
+    kind: EntryKind
     mode: int
     sum: str
     state: State
@@ -58,7 +58,7 @@ class Entry:
 class Contents:
     """The entries of a folder by name, and when all were read (seconds since 1970)."""
 
-    entries: dict[str, Entry]
+    entries: dict[str, ContentEntry]
     checked: float
 
     @classmethod
@@ -68,7 +68,7 @@ class Contents:
         for name, now in walk(folder):
             kind = _kind(now, None)
             content = _SUMS[kind](folder / name)
-            entries[name] = Entry(kind, stat.S_IMODE(now.st_mode), content, state(now))
+            entries[name] = ContentEntry(kind, stat.S_IMODE(now.st_mode), content, state(now))
         return cls(entries, time.time())
 
     @classmethod
@@ -78,7 +78,7 @@ class Contents:
         if kept is None:
             return None
         return cls(
-            {name: Entry(*entry) for name, entry in kept["entries"].items()}, kept["checked"]
+            {name: ContentEntry(*entry) for name, entry in kept["entries"].items()}, kept["checked"]
         )
 
     def save(self, path: Path) -> None:
@@ -127,7 +127,7 @@ def walk(folder: Path, prefix: str = "") -> Iterator[tuple[str, os.stat_result]]
                 yield from walk(folder / entry.name, f"{name}/")
 
 
-def _kind(now: os.stat_result, wanted: Kind | None) -> Kind:
+def _kind(now: os.stat_result, wanted: EntryKind | None) -> EntryKind:
     """The kind of what `now` is of. A file may lose its holes, or get some: `wanted` decides."""
     if stat.S_ISLNK(now.st_mode):
         return "link"

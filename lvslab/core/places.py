@@ -15,3 +15,6 @@ ROLE_FOLDERS = (ROLES, ROOT / "examples" / "roles")
 
 COMMON = "common"
 """The folder beside the roles that is merged in front of each; no node has it."""
+
+TEMPLATES = Path(__file__).resolve().parents[1] / "render" / "templates"
+"""The templates that belong to the code, not to a role."""

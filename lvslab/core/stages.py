@@ -19,11 +19,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import wraps
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
+from lvslab.core.code import libraries, reached, source_digest
 from lvslab.core.contents import Contents
 from lvslab.core.digests import load_sealed, save_sealed
 from lvslab.core.errors import LabError, StageError
@@ -58,16 +58,6 @@ def digest(value: object) -> str:
     """The sha256 of a JSON-able value, independent of the order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def source_digest(modules: Sequence[str]) -> str:
-    """The sha256 of the source text of modules: changed code makes a changed stage."""
-    total = hashlib.sha256()
-    for name in modules:
-        found = find_spec(name)  # not imported: only a stage that is made needs it
-        assert found is not None and found.origin is not None
-        total.update(Path(found.origin).read_bytes())
-    return total.hexdigest()
 
 
 def leftovers(folder: Path, beginning: str = "") -> list[Path]:
@@ -145,11 +135,14 @@ class Stages:
     ) -> Path:
         """The folder of stage `name` for `inputs`, made by `make(folder, progress)` if absent.
 
-        `inputs` is all that decides the result; `code` names the modules whose source
-        text counts as input. `progress(done, total, unit, note)` feeds the live bar.
+        `inputs` and the code decide the result; `code` names the modules that do the work: the
+        source text of all that they use counts, and the versions of libraries (see
+        `core.code`). `progress(done, total, unit, note)` feeds the live bar.
         Raises what `make` raises; an OSError becomes a StageError that says how to fix it.
         """
-        identity = digest({"name": name, "inputs": inputs, "code": source_digest(code)})
+        modules = reached(code)
+        inputs = {**inputs, **libraries(modules)}
+        identity = digest({"name": name, "inputs": inputs, "code": source_digest(modules)})
         final = self.cache / "stages" / name.replace(" ", "-") / identity
         with self._guard:
             lock = self._locks.setdefault(identity, threading.Lock())

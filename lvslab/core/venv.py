@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from lvslab.core import host
+from lvslab.core import programs
 from lvslab.core.errors import MissingError
 from lvslab.core.files import remove
 from lvslab.core.procs import last_lines
@@ -59,7 +59,7 @@ def ensure(cache: Path, lock: Path, say: Callable[[str], None]) -> Path:
         fcntl.flock(turn, fcntl.LOCK_EX)
         if not ready(place):
             if importlib.util.find_spec("ensurepip") is None:
-                host.ensure_packages(["python3-venv"], "to prepare itself", say, log)
+                programs.ensure_packages(["python3-venv"], "to prepare itself", say, log)
             say("preparing the Python packages, once")
             remove(place)
             log.unlink(missing_ok=True)

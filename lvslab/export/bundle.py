@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from lvslab.export import deflated, zip
-from lvslab.export.vmware import base_name
+from lvslab.export.folders import base_name
+from lvslab.formats import deflated, zip
 
 _READ_ONLY = 0o444
 _EXECUTABLE = 0o100
@@ -21,7 +21,7 @@ def write(
     The same files and epoch give the same bytes on every host. Raises StageError, OSError.
     """
 
-    def members() -> Iterator[zip.Member]:
+    def members() -> Iterator[zip.ZipMember]:
         for role, (sparse, stream) in sorted(bases.items()):
             yield deflated.sparse_member(f"{top}/{base_name(role)}", sparse, stream, _READ_ONLY)
         for file in sorted(folder.rglob("*")):

@@ -1,7 +1,7 @@
 """The pipeline and what comes of it: `images` makes everything."""
 
-from lvslab.make.images import Built, images, plan
 from lvslab.make.pipeline import Pipeline
+from lvslab.make.publishing import Built, images, plan
 from lvslab.make.report import Artifact
 from lvslab.make.trees import Options
 

@@ -7,18 +7,23 @@ needs what, and what may run at the same time.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from lvslab import __version__
 from lvslab.core.stages import once
-from lvslab.export import bundle, ova, seed, vmdk, vmware
-from lvslab.make.trees import VMDK, Trees, sums, versions
+from lvslab.export import bundle, folders
+from lvslab.formats import ova, seed_iso, vmdk
+from lvslab.make.trees import Trees, sums
 from lvslab.render import node_seed
 from lvslab.render.handout import handout
 from lvslab.render.ovf import OvfDisk, ovf
+
+Target = Callable[[], dict[str, Path]]
+"""Makes something that is handed out: its files by their names below `artifacts/`."""
 
 
 class Pipeline(Trees):
@@ -34,8 +39,8 @@ class Pipeline(Trees):
             written = vmdk.write_stream_optimized(raw, folder / name, progress=progress)
             (folder / "disk.json").write_text(json.dumps(asdict(written)))
 
-        inputs = {"disk": raw.parent.name, **versions("deflate")}
-        return self.stages.run(f"vmdk {role}", inputs, make, code=VMDK) / name
+        inputs = {"disk": raw.parent.name}
+        return self.stages.run(f"vmdk {role}", inputs, make, code=["lvslab.formats.vmdk"]) / name
 
     def ova(self, role: str) -> Path:
         """The OVA of a role."""
@@ -47,7 +52,7 @@ class Pipeline(Trees):
             ova.write(folder / f"{role}.ova", f"{role}.ovf", text, [image], self.lock.epoch)
 
         inputs = {"vmdk": image.parent.name, "ovf": text, "epoch": self.lock.epoch}
-        folder = self.stages.run(f"ova {role}", inputs, make, code=["lvslab.export.ova"])
+        folder = self.stages.run(f"ova {role}", inputs, make, code=["lvslab.formats.ova"])
         return folder / f"{role}.ova"
 
     def node_ova(self, node: str) -> Path:
@@ -60,7 +65,7 @@ class Pipeline(Trees):
             return ovf(self.lab, role, [first, second], name=node, version=__version__)
 
         def make(folder: Path, progress: Callable[..., None]) -> None:
-            disk = seed.write_disk(iso, folder / f"{node}-seed.vmdk")
+            disk = seed_iso.write_disk(iso, folder / f"{node}-seed.vmdk")
             text = described(OvfDisk(f"{node}-seed.vmdk", disk.size, disk.capacity, disk.populated))
             files = [image, folder / f"{node}-seed.vmdk"]
             ova.write(folder / f"{node}.ova", f"{node}.ovf", text, files, self.lock.epoch)
@@ -72,9 +77,8 @@ class Pipeline(Trees):
             # The sizes of the second disk follow from the seed; the words are inputs.
             "ovf": described(OvfDisk(f"{node}-seed.vmdk", 1, 1, 1)),
             "epoch": self.lock.epoch,
-            **versions("deflate", "pycdlib"),
         }
-        code = ["lvslab.export.ova", "lvslab.export.seed", *VMDK]
+        code = ["lvslab.formats.ova", "lvslab.formats.seed_iso"]
         return self.stages.run(f"ova {node}", inputs, make, code=code) / f"{node}.ova"
 
     def sbom(self, role: str) -> Path:
@@ -93,7 +97,6 @@ class Pipeline(Trees):
             "packages": sums(packages),
             "version": __version__,
             "epoch": self.lock.epoch,
-            **versions("cyclonedx-python-lib", "packageurl-python"),
         }
         return self.stages.run(f"bill {role}", inputs, make, code=["lvslab.export.sbom"]) / name
 
@@ -104,14 +107,13 @@ class Pipeline(Trees):
 
         def make(folder: Path, progress: Callable[..., None]) -> None:
             for node, text in texts.items():
-                seed.write_iso(text, folder / f"{node}.iso", epoch=self.lock.epoch)
+                seed_iso.write_iso(text, folder / f"{node}.iso", epoch=self.lock.epoch)
 
         inputs = {
             "texts": {node: asdict(text) for node, text in texts.items()},
             "epoch": self.lock.epoch,
-            **versions("deflate", "pycdlib"),
         }
-        folder = self.stages.run("seeds", inputs, make, code=["lvslab.export.seed", *VMDK])
+        folder = self.stages.run("seeds", inputs, make, code=["lvslab.formats.seed_iso"])
         return [folder / f"{node}.iso" for node in texts]
 
     @once
@@ -124,8 +126,9 @@ class Pipeline(Trees):
             vmdk.write_monolithic_sparse(raw, base, progress=progress)
             base.chmod(0o444)  # the children hold differences to it: it must never change
 
-        inputs = {"disk": raw.parent.name, **versions("deflate")}
-        return self.stages.run(f"base {role}", inputs, make, code=VMDK) / f"{role}.vmdk"
+        inputs = {"disk": raw.parent.name}
+        folder = self.stages.run(f"base {role}", inputs, make, code=["lvslab.formats.vmdk"])
+        return folder / f"{role}.vmdk"
 
     @once
     def vmware(self) -> Path:
@@ -135,16 +138,15 @@ class Pipeline(Trees):
         texts = handout(self.lab)
 
         def make(folder: Path, progress: Callable[..., None]) -> None:
-            vmware.write_nodes(self.lab, folder, bases, seeds, texts)
+            folders.write_nodes(self.lab, folder, bases, seeds, texts)
 
         inputs = {
             "bases": [path.parent.name for path in bases.values()],
             "seeds": [path.parent.name for path in seeds.values()],
             "texts": texts,
             "nodes": {node: this.role for node, this in self.lab.nodes.items()},
-            **versions("deflate"),
         }
-        code = ["lvslab.export.vmware", "lvslab.export.sums", *VMDK]
+        code = ["lvslab.export.folders"]
         return self.stages.run("vmware folders", inputs, make, code=code)
 
     def bundle(self) -> Path:
@@ -163,16 +165,8 @@ class Pipeline(Trees):
             "bases": [path.parent.name for pair in bases.values() for path in pair],
             "top": top,  # has the version, in the name of the zip and in that of its folder
             "epoch": self.lock.epoch,
-            **versions("deflate"),
         }
-        code = [
-            "lvslab.export.bundle",
-            "lvslab.export.deflated",
-            "lvslab.export.vmware",
-            "lvslab.export.sums",
-            "lvslab.export.zip",
-            *VMDK,
-        ]
+        code = ["lvslab.export.bundle"]
         return self.stages.run("bundle", inputs, make, code=code) / f"{top}.zip"
 
     def own_ovas(self) -> list[str]:
@@ -181,39 +175,53 @@ class Pipeline(Trees):
             return []
         return [name for name, node in self.lab.nodes.items() if node.role in self.roles]
 
-    def handed_out(self, executor: ThreadPoolExecutor) -> dict[str, Path]:
-        """The VMware folders and the zip by their names below `artifacts/`."""
-        bases = executor.map(self.base_vmdk, self.roles)
-        made = {
-            f"vmware/{vmware.base_name(role)}": path
-            for role, path in zip(self.roles, bases, strict=True)
-        }
+    def targets(self) -> Iterator[Target]:
+        """All that is handed out, in the order in which it is begun."""
+        yield self._seeds_out
+        for role in self.roles:
+            yield partial(_one, f"ova/{role}.ova", self.ova, role)
+        for role in self.roles:
+            yield partial(_one, f"ova/{role}.cdx.json", self.sbom, role)  # beside what it is about
+        if {node.role for node in self.lab.nodes.values()} <= set(self.roles):
+            yield from self.handed_out()
+        for node in self.own_ovas():
+            yield partial(_one, f"ova/{node}.ova", self.node_ova, node)
+
+    def handed_out(self) -> Iterator[Target]:
+        """The VMware folders and the zip."""
+        for role in self.roles:
+            yield partial(_one, f"vmware/{folders.base_name(role)}", self.base_vmdk, role)
+        yield self._folders_out
+        yield self._bundle_out
+
+    def _seeds_out(self) -> dict[str, Path]:
+        return {f"seeds/{path.name}": path for path in self.seeds()}
+
+    def _folders_out(self) -> dict[str, Path]:
         folder = self.vmware()
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                made[f"vmware/{path.relative_to(folder).as_posix()}"] = path
+        files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+        return {f"vmware/{path.relative_to(folder).as_posix()}": path for path in files}
+
+    def _bundle_out(self) -> dict[str, Path]:
         zipped = self.bundle()
-        return made | {zipped.name: zipped}
+        return {zipped.name: zipped}
 
     def all(self) -> dict[str, Path]:
-        """Every artifact by its name below `artifacts/`, roles at the same time."""
+        """Every artifact by its name below `artifacts/`; some are made at the same time."""
+        made: dict[str, Path] = {}
         with ThreadPoolExecutor(max(1, self.options.jobs)) as executor:
             # What every role needs; the disk tools are ready before the tree is.
             tools_made, packer_made = executor.submit(self.tools), executor.submit(self.packer)
             self.common_tree()
             tools_made.result()
             packer_made.result()
-            made = {f"seeds/{path.name}": path for path in self.seeds()}
-            for role, path in zip(self.roles, executor.map(self.ova, self.roles), strict=True):
-                made[f"ova/{role}.ova"] = path
-            for role, path in zip(self.roles, executor.map(self.sbom, self.roles), strict=True):
-                made[f"ova/{role}.cdx.json"] = path  # beside what it is about
-            if {node.role for node in self.lab.nodes.values()} <= set(self.roles):
-                made |= self.handed_out(executor)
-            nodes = self.own_ovas()
-            for name, path in zip(nodes, executor.map(self.node_ova, nodes), strict=True):
-                made[f"ova/{name}.ova"] = path
+            for placed in executor.map(lambda make: make(), self.targets()):
+                made |= placed
         return made
+
+
+def _one(name: str, make: Callable[[str], Path], of: str) -> dict[str, Path]:
+    return {name: make(of)}
 
 
 def _sizes(image: Path) -> dict[str, int]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from packageurl import PackageURL
 
-from lvslab.build.lock import FILE, Lock
+from lvslab.build.lockfile import FILE, Lock
 from lvslab.core.errors import LabError
 from lvslab.core.procs import run
 
@@ -37,7 +37,7 @@ SOURCES = (
 
 
 @dataclass(frozen=True)
-class Source:
+class Checkout:
     """A checkout: the sum of what decides the artifacts, and git's commit (empty: unknown)."""
 
     sha256: str
@@ -57,7 +57,7 @@ class Inputs:
     roles: Mapping[str, Any]
     lock: Lock
     lock_sha256: str
-    source: Source
+    source: Checkout
     libraries: Mapping[str, str]
     packer: str
     packer_sha256: str
@@ -74,7 +74,7 @@ def source_files(root: Path) -> list[Path]:
     return sorted(p for p in found if "__pycache__" not in p.parts)
 
 
-def source(root: Path) -> Source:
+def source(root: Path) -> Checkout:
     """The checkout at `root`; its commit if that is what the files are of."""
     total = hashlib.sha256()
     for path in source_files(root):
@@ -85,7 +85,7 @@ def source(root: Path) -> Source:
         commit = _commit(root)
     except LabError:  # no git, or not of git
         commit = ""
-    return Source(total.hexdigest(), commit)
+    return Checkout(total.hexdigest(), commit)
 
 
 def _commit(root: Path) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 
 from lvslab import __version__
 from lvslab.build import packer
-from lvslab.build.lock import Lock, Package
+from lvslab.build.lockfile import Lock, Package
 from lvslab.core.errors import InputError
 from lvslab.core.files import sha256_file
 from lvslab.core.places import ROOT

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 
 from lvslab.build import (
@@ -23,20 +22,18 @@ from lvslab.build import (
     tools,
     tree,
 )
-from lvslab.build import lock as locks
+from lvslab.build import lockfile as locks
 from lvslab.build.pool import Download
 from lvslab.core.events import Listener, silent
 from lvslab.core.files import sha256_file
 from lvslab.core.places import ROOT
 from lvslab.core.stages import NotYetMade, Stages, once
-from lvslab.export import seed
+from lvslab.formats import seed_iso
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 from lvslab.render import assert_script, bake_seed, role_files, role_user_data
 
 LOCK = ROOT / locks.FILE
-VMDK = ("lvslab.export.vmdk.layout", "lvslab.export.vmdk.reader", "lvslab.export.vmdk.writer")
-"""The modules that write VMDKs."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ class Trees:
         def make(folder: Path, progress: Callable[..., None]) -> None:
             tools.unpack(self.pool, packages, folder, progress)
 
-        code = ["lvslab.build.tools", "lvslab.build.pool"]
+        code = ["lvslab.build.tools"]
         folder = self.stages.run("tools", {"packages": sums(packages)}, make, code=code)
         return tools.Tools(folder, self.lock.epoch, self.listener)
 
@@ -124,7 +121,7 @@ class Trees:
         def make(folder: Path, progress: Callable[..., None]) -> None:
             packer.unpack(self.pool, folder)
 
-        code = ["lvslab.build.packer", "lvslab.build.pool"]
+        code = ["lvslab.build.packer"]
         folder = self.stages.run("packer", {"sha256": packer.PINNED.sha256}, make, code=code)
         return folder / "usr/bin/packer"
 
@@ -150,8 +147,8 @@ class Trees:
             packages=self.lock.of_role(group) if under else self.lock.groups[group],
             install=tuple(package.name for package in self.lock.groups[group]),
             files=ROOT / "roles/common/base",
-            exclude=tuple(handled.path for handled in spec.exclude),
-            include=tuple(declared.path for declared in spec.include),
+            exclude=tuple(path for declared in spec.exclude for path in declared.paths),
+            include=tuple(path for declared in spec.include for path in declared.paths),
             under=under,
         )
 
@@ -159,7 +156,7 @@ class Trees:
             tree.make(self.pool, recipe, folder / "tree.tar", self.listener, progress)
             headers.settle(folder / "tree.tar")
 
-        code = ["lvslab.build.tree", "lvslab.build.headers", "lvslab.build.pool"]
+        code = ["lvslab.build.tree", "lvslab.build.headers"]
         return self.stages.run(name, recipe.inputs(), make, code=code) / "tree.tar"
 
     @once
@@ -184,7 +181,7 @@ class Trees:
             "epoch": self.lock.epoch,
             "seed": self.lab.name,
         }
-        code = ["lvslab.build.disk", "lvslab.build.tools", "lvslab.build.pool"]
+        code = ["lvslab.build.disk"]
         return self.stages.run(name, inputs, make, code=code) / "disk.raw"
 
     def accelerator(self) -> accel.Accelerator:
@@ -228,7 +225,7 @@ class Trees:
                     epoch=epoch,
                     assertions=assertions,
                     seed=lambda key: bake_seed(self.lab, spec, bake.USER, key),
-                    write_seed=lambda texts, path: seed.write_iso(texts, path, epoch=epoch),
+                    write_seed=lambda texts, path: seed_iso.write_iso(texts, path, epoch=epoch),
                     logs=self.options.cache / "log",
                     circumstances=self.options.circumstances,
                 ).run(Path(work), self.listener, progress)
@@ -245,19 +242,14 @@ class Trees:
             "assertions": assertions,
             "template": (ROOT / "packer/bake.json.j2").read_text(),
             "epoch": epoch,
-            **versions("deflate", "dissect.extfs", "pycdlib"),
         }
         code = [
             "lvslab.build.bake",
             "lvslab.build.changes",
             "lvslab.build.disk",
-            "lvslab.build.leash",
-            "lvslab.build.packer",
-            "lvslab.build.pool",
-            "lvslab.build.tools",
-            "lvslab.export.seed",
-            *VMDK,
-            "lvslab.render.packer",
+            "lvslab.build.leash",  # a program of its own
+            "lvslab.formats.seed_iso",
+            "lvslab.render.packer_template",
         ]
         return self.stages.run(f"bake {role}", inputs, make, code=code)
 
@@ -281,20 +273,14 @@ class Trees:
             "handle": [handled.model_dump() for handled in spec.handle],
             "own": {path: asdict(file) for path, file in own.items()},
             "epoch": self.lock.epoch,
-            **versions("dissect.extfs"),
         }
-        code = ["lvslab.build.policy", "lvslab.build.changes"]
+        code = ["lvslab.build.policy"]
         return self.stages.run(f"final tree {role}", inputs, make, code=code) / "tree.tar"
 
 
 def sums(packages: tuple[locks.Package, ...]) -> list[str]:
     """The sha256 of each package, sorted: packages as a stage's input."""
     return sorted(package.sha256 for package in packages)
-
-
-def versions(*libraries: str) -> dict[str, str]:
-    """Python packages with their versions, as a stage's inputs."""
-    return {name: metadata.version(name) for name in libraries}
 
 
 def _member(tar: tarfile.TarFile, name: str) -> bytes:

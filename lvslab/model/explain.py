@@ -16,12 +16,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from lvslab.core.words import decimal
-from lvslab.model.problems import Finding, Path, dotted, listed
+from lvslab.model.problems import Place, Violation, dotted, listed
 from lvslab.model.schema import Schema, schema_of
 from lvslab.model.shapes import SHAPES, Strict
 
 
-def shape_findings(model: type[Strict], data: Any) -> list[Finding]:
+def shape_findings(model: type[Strict], data: Any) -> list[Violation]:
     """All that is wrong with the keys, types and single values of a document.
 
     The document is read as JSON would be: strictly ("80" is no number), with text for
@@ -33,7 +33,7 @@ def shape_findings(model: type[Strict], data: Any) -> list[Finding]:
         details = error.errors(include_url=False)
     else:
         return []
-    found: dict[tuple[Path, bool], Finding] = {}
+    found: dict[tuple[Place, bool], Violation] = {}
     for detail in details:
         finding = _finding(model, data, detail)
         found.setdefault((finding.path, finding.on_key), finding)
@@ -49,13 +49,13 @@ def did_you_mean(word: object, known: Iterable[str]) -> str | None:
     return lower[close[0]] if close else None
 
 
-def _without_echoes(findings: list[Finding]) -> list[Finding]:
+def _without_echoes(findings: list[Violation]) -> list[Violation]:
     """Leaves out "X is missing" where an unknown key was probably meant to be X."""
     typos = {(*f.path[:-1], f.meant) for f in findings if f.unknown and f.meant}
     return [f for f in findings if not (f.what.startswith("missing") and f.path in typos)]
 
 
-def _finding(model: type[Strict], data: Any, detail: ErrorDetails) -> Finding:
+def _finding(model: type[Strict], data: Any, detail: ErrorDetails) -> Violation:
     path, value, on_key = _locate(data, detail["loc"])
     kind = detail["type"]
     if kind == "missing":
@@ -67,9 +67,9 @@ def _finding(model: type[Strict], data: Any, detail: ErrorDetails) -> Finding:
     return _wrong_value(model, path, value)
 
 
-def _locate(data: Any, location: tuple[int | str, ...]) -> tuple[Path, Any, bool]:
+def _locate(data: Any, location: tuple[int | str, ...]) -> tuple[Place, Any, bool]:
     """Path, value and whether it is about the key; names of union members are left out."""
-    path: Path = ()
+    path: Place = ()
     for step in location:
         if step == "[key]":
             return path, data, True
@@ -81,31 +81,31 @@ def _locate(data: Any, location: tuple[int | str, ...]) -> tuple[Path, Any, bool
     return path, data, False
 
 
-def _missing(model: type[Strict], path: Path) -> Finding:
+def _missing(model: type[Strict], path: Place) -> Violation:
     above, key = path[:-1], path[-1]
     what = f"missing: {dotted(above)} has no {key}" if above else f"missing: the file has no {key}"
-    return Finding(path, what, f"add `{key}:`, {expected(_schema_at(model, path))}", on_key=True)
+    return Violation(path, what, f"add `{key}:`, {expected(_schema_at(model, path))}", on_key=True)
 
 
-def _unknown_key(model: type[Strict], path: Path) -> Finding:
+def _unknown_key(model: type[Strict], path: Place) -> Violation:
     above, key = path[:-1], path[-1]
     known = list(_schema_at(model, above).get("properties", {}))
     meant = did_you_mean(key, known)
     question = f"did you mean {meant}? " if meant else ""
     place = f"in {dotted(above)}" if above else "at the top"
     right = f"{question}known here: {listed(known)}"
-    return Finding(
+    return Violation(
         path, f"unknown key {key} {place}", right, on_key=True, unknown=True, meant=meant
     )
 
 
-def _wrong_key(model: type[Strict], path: Path) -> Finding:
+def _wrong_key(model: type[Strict], path: Place) -> Violation:
     pattern = next(iter(_schema_at(model, path[:-1])["patternProperties"]))
     what = f"{_shown(path[-1])} cannot be a key of {dotted(path[:-1])}"
-    return Finding(path, what, f"it must be {SHAPES[pattern]}", on_key=True)
+    return Violation(path, what, f"it must be {SHAPES[pattern]}", on_key=True)
 
 
-def _wrong_value(model: type[Strict], path: Path, value: Any) -> Finding:
+def _wrong_value(model: type[Strict], path: Place, value: Any) -> Violation:
     schema = _schema_at(model, path)
     right = f"it must be {expected(schema)}"
     meant = did_you_mean(value, _choices(schema))
@@ -119,7 +119,7 @@ def _wrong_value(model: type[Strict], path: Path, value: Any) -> Finding:
         meant = str(network)
         right = f"write {network}, the network's own address"
     name = dotted(path) or "the file"
-    return Finding(path, f"{name} is {_shown(value)}", right, meant=meant)
+    return Violation(path, f"{name} is {_shown(value)}", right, meant=meant)
 
 
 def _is_number(value: Any) -> bool:
@@ -202,7 +202,7 @@ def _choices(schema: Schema) -> list[str]:
     return found
 
 
-def _schema_at(model: type[Strict], path: Path) -> Schema:
+def _schema_at(model: type[Strict], path: Place) -> Schema:
     """The schema of what is at a path, with every reference on the way followed."""
     whole = schema_of(model)
     current = _followed(whole, whole)

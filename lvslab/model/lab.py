@@ -195,7 +195,7 @@ class Debian(Strict):
     """Which Debian the images are made of.
 
     One release only: the disks are made by the release's own tools, and trixie's mke2fs is the
-    first that reads a tar (`lvslab.build.lock.TOOLS`).
+    first that reads a tar (`lvslab.build.lockfile.TOOLS`).
     """
 
     suite: Literal["trixie"] = Field("trixie", description="code name of the release")

@@ -21,10 +21,9 @@ from lvslab.model import rules
 from lvslab.model.explain import shape_findings
 from lvslab.model.lab import Lab, LabFile
 from lvslab.model.names import dangling, name_findings
-from lvslab.model.problems import BadInput, Finding, Problem
-from lvslab.model.problems import Path as Place
-from lvslab.model.role import Handled, Role, RoleFile, RoleSpec
-from lvslab.model.source import Source, read_source, shown
+from lvslab.model.problems import BadInput, Place, Problem, Violation
+from lvslab.model.role import Declared, Handled, Role, RoleFile, RoleSpec
+from lvslab.model.source import YamlText, read_source, shown
 
 __all__ = ["BadInput", "Problem", "load_all", "load_lab", "load_role", "load_roles", "warnings"]
 
@@ -161,7 +160,7 @@ def _gather(problems: list[Problem], results: list[_T], read: Any) -> None:
         problems += error.problems
 
 
-def _placed(source: Source, findings: Iterable[Finding]) -> Iterator[Problem]:
+def _placed(source: YamlText, findings: Iterable[Violation]) -> Iterator[Problem]:
     for finding in findings:
         line, column = source.position(finding.path, on_key=finding.on_key)
         yield Problem(source.file, line, column, finding.what, finding.right)
@@ -172,7 +171,7 @@ def _placed(source: Source, findings: Iterable[Finding]) -> Iterator[Problem]:
 
 def lab_findings(
     data: Any, roles: Mapping[str, Role], lost: Collection[Place] = (), *, whole: bool = True
-) -> list[Finding]:
+) -> list[Violation]:
     """Everything that is wrong with the document of a lab.yaml, of which some may be lost.
 
     `roles`: all that there are, by name; not `whole` if one of them could not be read.
@@ -194,7 +193,7 @@ def _within(path: Place, places: Iterable[Place]) -> bool:
 
 
 def _sound_part(
-    data: Any, findings: list[Finding], lost: Collection[Place], roles: Mapping[str, Role]
+    data: Any, findings: list[Violation], lost: Collection[Place], roles: Mapping[str, Role]
 ) -> tuple[Lab | None, bool]:
     """What is left of a document without what is wrong, and whether nothing was left out.
 
@@ -218,7 +217,7 @@ def _sound_part(
     return _lab(data, roles), whole
 
 
-def _corrected(data: dict[str, Any], finding: Finding) -> bool:
+def _corrected(data: dict[str, Any], finding: Violation) -> bool:
     """Takes the typo for what was meant (True), or leaves the entry out (False)."""
     *above, last = finding.path or ("",)
     holder = _at(data, tuple(above))
@@ -273,74 +272,82 @@ def _read_role(roles_dirs: Folders, name: str) -> RoleSpec:
     raise BadInput([*source.problems, *_placed(source, findings)])
 
 
-def _role_findings(role: RoleSpec, folder: str) -> Iterator[Finding]:
+def _role_findings(role: RoleSpec, folder: str) -> Iterator[Violation]:
     """What is wrong between the values of one role.yaml."""
     if role.name != folder:
         what = f"the role's name is {role.name}, but its folder is {folder}"
-        yield Finding(("name",), what, f"write {folder}, or rename the folder")
+        yield Violation(("name",), what, f"write {folder}, or rename the folder")
     for key in ("packages", "enable", "mask", "modules"):
         yield from _repeated(key, getattr(role, key))
     for key in ("exclude", "include", "keep", "handle"):
-        yield from _repeated(key, [entry.path for entry in getattr(role, key)], "path")
+        yield from _repeated_paths(key, getattr(role, key))
     for key in ("exclude", "include"):
         if folder != COMMON and getattr(role, key):
             what = f"{key} is about the tree that all roles share, not about {folder}'s own"
-            yield Finding((key,), what, f"move it to roles/{COMMON}/role.yaml", on_key=True)
-    for index, entry in enumerate(role.exclude):
-        if entry.rule != "drop":
-            what = f"exclude leaves paths out, and {entry.path} has the rule {entry.rule}"
-            right = "write `rule: drop`, or move the entry to `handle`"
-            yield Finding(("exclude", index, "rule"), what, right)
+            yield Violation((key,), what, f"move it to roles/{COMMON}/role.yaml", on_key=True)
     for index, entry in enumerate(role.handle):
         yield from _pattern_findings(("handle", index), entry)
     yield from _contradictions(role)
 
 
-def _pattern_findings(place: Place, entry: Handled) -> Iterator[Finding]:
+def _pattern_findings(place: Place, entry: Handled) -> Iterator[Violation]:
     """What is wrong with the pattern of a rule `rewrite`, or with one of another rule."""
     if entry.rule != "rewrite":
         if entry.pattern or entry.replacement:
-            what = f"{entry.path} has the rule {entry.rule}, which replaces nothing"
-            yield Finding((*place, "rule"), what, "write `rule: rewrite`, or remove the pattern")
+            what = f"{entry.paths[0]} has the rule {entry.rule}, which replaces nothing"
+            yield Violation((*place, "rule"), what, "write `rule: rewrite`, or remove the pattern")
         return
     if not entry.pattern:
-        what = f"{entry.path} is to be rewritten, but there is no pattern"
-        yield Finding((*place, "rule"), what, "add `pattern` and `replacement`")
+        what = f"{entry.paths[0]} is to be rewritten, but there is no pattern"
+        yield Violation((*place, "rule"), what, "add `pattern` and `replacement`")
     try:
         re.sub(entry.pattern.encode(), entry.replacement.encode(), b"")
     except (re.error, IndexError) as error:  # IndexError: there is no group of that name
         what = f"{entry.pattern!r} and {entry.replacement!r}: {error}"
-        yield Finding((*place, "pattern"), what, "write a regular expression of Python")
+        yield Violation((*place, "pattern"), what, "write a regular expression of Python")
 
 
-def _repeated(key: str, entries: Iterable[str], field: str = "") -> Iterator[Finding]:
+def _repeated(key: str, entries: Iterable[str]) -> Iterator[Violation]:
+    yield from _twice(key, (((key, index), entry) for index, entry in enumerate(entries)))
+
+
+def _repeated_paths(key: str, entries: Iterable[Declared | Handled]) -> Iterator[Violation]:
+    yield from _twice(key, _paths(key, entries))
+
+
+def _twice(key: str, placed: Iterable[tuple[Place, str]]) -> Iterator[Violation]:
     seen: set[str] = set()
-    for index, entry in enumerate(entries):
+    for place, entry in placed:
         if entry in seen:
-            path = (key, index, field) if field else (key, index)
-            yield Finding(path, f"{entry} appears twice in {key}", "keep it once")
+            yield Violation(place, f"{entry} appears twice in {key}", "keep it once")
         seen.add(entry)
 
 
-def _contradictions(role: RoleSpec) -> Iterator[Finding]:
+def _paths(key: str, entries: Iterable[Declared | Handled]) -> Iterator[tuple[Place, str]]:
+    """Every path of the entries under `key`, and where it is."""
+    for index, entry in enumerate(entries):
+        for number, path in enumerate(entry.paths):
+            yield (key, index, "paths", number), path
+
+
+def _contradictions(role: RoleSpec) -> Iterator[Violation]:
     """What a role says twice, in contradiction."""
     for index, unit in enumerate(role.mask):
         if unit in role.enable:
             what = f"{unit} is masked and enabled"
-            yield Finding(("mask", index), what, "remove it from one of the two lists")
-    kept = {entry.path for entry in role.keep}
-    for index, entry in enumerate(role.handle):
-        if entry.path in kept:
-            what = f"{entry.path} is kept as it is and handled ({entry.rule})"
-            yield Finding(("handle", index, "path"), what, "remove it from `keep` or from `handle`")
+            yield Violation(("mask", index), what, "remove it from one of the two lists")
+    kept = {path for _, path in _paths("keep", role.keep)}
+    for place, path in _paths("handle", role.handle):
+        if path in kept:
+            what = f"{path} is kept as it is and handled ({role.handle[int(place[1])].rule})"
+            yield Violation(place, what, "remove it from `keep` or from `handle`")
 
 
 def _merged(common: RoleSpec, role: RoleSpec) -> RoleSpec:
-    """A role with the common one in front; an entry of both appears once."""
+    """A role with the common one in front; of rules for one path the role's own comes first."""
     joined: dict[str, Any] = {"sysctl": {**common.sysctl, **role.sysctl}}
     for key in ("packages", "enable", "mask", "modules"):
         joined[key] = tuple(dict.fromkeys((*getattr(common, key), *getattr(role, key))))
     for key in ("exclude", "include", "keep", "handle"):
-        entries = {entry.path: entry for entry in (*getattr(common, key), *getattr(role, key))}
-        joined[key] = tuple(entries.values())
+        joined[key] = (*getattr(role, key), *getattr(common, key))
     return role.model_copy(update=joined)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lvslab.model.explain import did_you_mean
-from lvslab.model.problems import Finding, Path, dotted, listed
+from lvslab.model.problems import Place, Violation, dotted, listed
 from lvslab.model.role import Kind, Role
 
 _ANY = "*"
@@ -62,7 +62,7 @@ REFERENCES = (
 )
 
 
-def dangling(data: Any, roles: Mapping[str, Role]) -> list[tuple[Reference, Path, str]]:
+def dangling(data: Any, roles: Mapping[str, Role]) -> list[tuple[Reference, Place, str]]:
     """Every name that points to nothing: which reference, where it is, the name."""
     found = []
     for reference in REFERENCES:
@@ -84,7 +84,7 @@ def _section(data: Any, name: str, roles: Mapping[str, Role]) -> Any:
 
 def name_findings(
     data: Any, roles: Mapping[str, Role], doubtful: Collection[str] = ()
-) -> list[Finding]:
+) -> list[Violation]:
     """A finding for every name that points to nothing, except into sections with mistakes."""
     found = []
     for reference, path, name in dangling(data, roles):
@@ -101,7 +101,7 @@ def name_findings(
         )
         place = dotted(path[:-1] if reference.of_keys else path)
         what = f"{place} names {name}, and there is no such {reference.noun}"
-        found.append(Finding(path, what, f"{question}{have}", on_key=reference.of_keys))
+        found.append(Violation(path, what, f"{question}{have}", on_key=reference.of_keys))
     return found
 
 
@@ -119,7 +119,7 @@ def _of_kind(nodes: dict[str, Any], kind: Kind, roles: Mapping[str, Role]) -> li
     return [name for name, node in nodes.items() if has_kind(node)]
 
 
-def _matches(data: Any, where: tuple[str, ...], path: Path = ()) -> Iterator[tuple[Path, Any]]:
+def _matches(data: Any, where: tuple[str, ...], path: Place = ()) -> Iterator[tuple[Place, Any]]:
     """Paths and values that a pattern matches; * is any key or index."""
     if not where:
         yield path, data

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 from lvslab.core.errors import InputError
 
-Path = tuple[str | int, ...]
+Place = tuple[str | int, ...]
 """Where a value is in a document: keys and list indexes from the top."""
 
 
 @dataclass(frozen=True)
-class Finding:
+class Violation:
     """Something wrong at a path of a document that has not been given a position yet.
 
     `on_key`: it is the key that is wrong, not its value. `unknown`: the key is one that the
     model does not have. `meant`: what the key or value was probably meant to be.
     """
 
-    path: Path
+    path: Place
     what: str
     right: str
     on_key: bool = False
@@ -50,7 +50,7 @@ class BadInput(InputError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
-def dotted(path: Path) -> str:
+def dotted(path: Place) -> str:
     """A path as it is shown: `nodes.lvs1.addresses.eth1`, `sync_groups.VG1[0]`."""
     text = ""
     for step in path:

@@ -18,7 +18,7 @@ RoleName = Annotated[
     ),
 ]
 
-Package = Annotated[
+PackageName = Annotated[
     str,
     shaped(
         r"^[a-z0-9][a-z0-9+.-]+$",
@@ -28,13 +28,14 @@ Package = Annotated[
 Unit = Annotated[
     str,
     shaped(
-        r"^[A-Za-z0-9@._-]+\.(service|socket|target|timer|path)$",
+        r"^[A-Za-z0-9@._-]+\.(service|socket|target|timer|path|mount|automount)$",
         "a systemd unit with its ending, such as apache2.service",
     ),
 ]
 AbsolutePath = Annotated[
     str, shaped(r"^/\S*$", "a path that begins with / and has no space; *, ? and [] match")
 ]
+Paths = tuple[AbsolutePath, ...]
 Why = Annotated[str, shaped(r"\S", "a reason, in a few words")]
 SysctlKey = Annotated[
     str, shaped(r"^[a-z0-9_.*-]+$", "a sysctl name with dots, such as net.ipv4.ip_forward")
@@ -44,20 +45,19 @@ Module = Annotated[str, shaped(r"^[a-z0-9_-]+$", "a kernel module's name, such a
 
 
 class Declared(Strict):
-    """A path (glob allowed) that the bake may add or change and that ships, and why."""
+    """Paths (globs allowed) that the bake may add or change and that ship, and why."""
 
-    path: AbsolutePath = Field(description="path or glob")
-    why: Why = Field(description="why it may ship")
+    why: Why = Field(description="why they may ship, or need not")
+    paths: Paths = Field(description="paths or globs")
 
 
 class Handled(Strict):
-    """A path (glob allowed) that the bake touches and that does not ship as it is.
+    """Paths (globs allowed) that the bake touches and that do not ship as they are.
 
-    drop: leave it out; base: take it from the base tree; empty: ship it with no content;
-    rewrite: ship it with each match of `pattern` replaced.
+    drop: leave them out; base: take them from the base tree; empty: ship them with no content;
+    rewrite: ship them with each match of `pattern` replaced.
     """
 
-    path: AbsolutePath = Field(description="path or glob")
     rule: Literal["drop", "base", "empty", "rewrite"] = Field(
         description="drop: leave it out; base: take it from the base tree; empty: no content; "
         "rewrite: replace what fits a pattern"
@@ -66,7 +66,8 @@ class Handled(Strict):
         "", description="rewrite: a regular expression of Python, ^ and $ match at each line"
     )
     replacement: str = Field("", description=r"rewrite: what each match becomes; \1 is a group")
-    why: Why = Field(description="why it does not ship as it is")
+    why: Why = Field(description="why they do not ship as they are")
+    paths: Paths = Field(description="paths or globs")
 
 
 class Kind(StrEnum):
@@ -133,15 +134,15 @@ class RoleFile(Role):
     summary: Annotated[str, shaped(r"^[^\n]*\S[^\n]*$", "a text in one line")] = Field(
         description="what the role is, in one line"
     )
-    packages: tuple[Package, ...] = Field(description="Debian packages, as for apt install")
+    packages: tuple[PackageName, ...] = Field(description="Debian packages, as for apt install")
     enable: tuple[Unit, ...] = Field((), description="units that start at boot")
     mask: tuple[Unit, ...] = Field((), description="units that must never start")
     sysctl: dict[SysctlKey, int | SysctlText] = Field(
         default_factory=dict, description="kernel settings"
     )
     modules: tuple[Module, ...] = Field((), description="kernel modules loaded at boot")
-    exclude: tuple[Handled, ...] = Field(
-        (), description="paths of packages left out of the base tree (rule: drop)"
+    exclude: tuple[Declared, ...] = Field(
+        (), description="paths of packages left out of the base tree (dpkg path-exclude)"
     )
     include: tuple[Declared, ...] = Field(
         (), description="paths that stay although `exclude` matches them (dpkg path-include)"

@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
-from pathlib import Path as FilePath
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from lvslab.model.problems import BadInput, Path, Problem
+from lvslab.model.problems import BadInput, Place, Problem
 
 _MAX_BYTES = 1 << 20
 _MAX_VALUES = 100_000
@@ -49,7 +49,7 @@ _REMEDIES = {
 
 
 @dataclass(frozen=True)
-class Source:
+class YamlText:
     """A YAML file's data (dict, list, str, int, float, bool, None) and where it is.
 
     `lost` is where something is in the file that is not in the data, because of a problem.
@@ -57,12 +57,12 @@ class Source:
 
     file: str
     data: Any
-    values: dict[Path, tuple[int, int]]
-    keys: dict[Path, tuple[int, int]]
+    values: dict[Place, tuple[int, int]]
+    keys: dict[Place, tuple[int, int]]
     problems: tuple[Problem, ...]
-    lost: tuple[Path, ...]
+    lost: tuple[Place, ...]
 
-    def position(self, path: Path, *, on_key: bool = False) -> tuple[int, int]:
+    def position(self, path: Place, *, on_key: bool = False) -> tuple[int, int]:
         """Line and column of a value or of its key; of the nearest key above if it has none."""
         if not on_key and path in self.values:
             return self.values[path]
@@ -75,7 +75,7 @@ class Source:
         return (1, 1)
 
 
-def read_source(path: FilePath) -> Source:
+def read_source(path: Path) -> YamlText:
     """Reads a YAML file.
 
     Problems that leave the rest readable (a key twice, a tag) are in the result; raises
@@ -100,20 +100,20 @@ def read_source(path: FilePath) -> Source:
         )
     reader = _Reader(file)
     data = reader.value(node, ())
-    return Source(
+    return YamlText(
         file, data, reader.values, reader.keys, tuple(reader.problems), tuple(reader.lost)
     )
 
 
-def shown(path: FilePath) -> str:
+def shown(path: Path) -> str:
     """A path as messages show it: relative to the working directory if it is below it."""
     try:
-        return str(path.resolve().relative_to(FilePath.cwd()))
+        return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
 
 
-def _text(path: FilePath, file: str) -> str:
+def _text(path: Path, file: str) -> str:
     try:
         with path.open("rb") as stream:
             raw = stream.read(_MAX_BYTES + 1)
@@ -165,13 +165,13 @@ class _Reader:
     """Turns composed nodes into data and notes where each value and key is."""
 
     file: str
-    values: dict[Path, tuple[int, int]] = field(default_factory=dict)
-    keys: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    values: dict[Place, tuple[int, int]] = field(default_factory=dict)
+    keys: dict[Place, tuple[int, int]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
-    lost: list[Path] = field(default_factory=list)
+    lost: list[Place] = field(default_factory=list)
     full: bool = False
 
-    def value(self, node: yaml.Node, path: Path) -> Any:
+    def value(self, node: yaml.Node, path: Place) -> Any:
         """The data of a node that is at `path`."""
         self.values[path] = self._mark(node)
         if len(path) > _MAX_DEPTH or len(self.values) > _MAX_VALUES:
@@ -187,7 +187,7 @@ class _Reader:
         assert isinstance(node, yaml.ScalarNode)
         return self._scalar(node, path)
 
-    def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
+    def _scalar(self, node: yaml.ScalarNode, path: Place) -> Any:
         text: str = node.value
         if any("\ud800" <= character <= "\udfff" for character in text):
             what = "an escape here is half a character"
@@ -195,7 +195,7 @@ class _Reader:
             return ""
         return text if node.style is not None else _plain(text)
 
-    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, path: Place) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -213,13 +213,13 @@ class _Reader:
                 found[key.value] = self.value(value, (*path, key.value))
         return found
 
-    def _too_much(self, node: yaml.Node, path: Path) -> None:
+    def _too_much(self, node: yaml.Node, path: Place) -> None:
         if not self.full:
             self.full = True
             what = "aliases or nesting make this file endless"
             self._wrong(node, path, what, "write the values out")
 
-    def _wrong(self, node: yaml.Node, path: Path, what: str, right: str) -> None:
+    def _wrong(self, node: yaml.Node, path: Place, what: str, right: str) -> None:
         self.lost.append(path)
         self.problems.append(Problem(self.file, *self._mark(node), what, right))
 

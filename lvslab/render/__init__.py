@@ -2,8 +2,8 @@
 
 from lvslab.render.asserts import assert_script
 from lvslab.render.everything import everything
-from lvslab.render.files import role_files
 from lvslab.render.keepalived import keepalived_conf
+from lvslab.render.machine_files import role_files
 from lvslab.render.seeds import bake_seed, node_seed, role_user_data
 from lvslab.render.texts import RenderedFile, Seed
 

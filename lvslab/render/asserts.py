@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
-from lvslab.render.files import (
+from lvslab.render.kinds import KINDS
+from lvslab.render.machine_files import (
     cluster_interfaces,
     guarded_units,
     kernel_settings,
     role_files,
 )
-from lvslab.render.kinds import KINDS
 from lvslab.render.texts import render
 
 

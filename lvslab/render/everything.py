@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 from lvslab.render.asserts import assert_script
-from lvslab.render.files import role_files
 from lvslab.render.handout import handout
+from lvslab.render.machine_files import role_files
 from lvslab.render.seeds import node_seed, role_user_data
 
 

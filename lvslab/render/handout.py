@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from lvslab.model.lab import NAT_NETWORK, Lab, Network
 from lvslab.model.role import Kind
-from lvslab.render.diagram import svg
-from lvslab.render.vmx import TEMPLATES, connection, vmx
+from lvslab.render.picture import svg
+from lvslab.render.texts import render
+from lvslab.render.vmware_machine import connection, vmx
 
 NETWORKS_SH = "networks.sh"
 NETWORKS_PS1 = "networks.ps1"
@@ -21,7 +22,7 @@ def handout(lab: Lab) -> dict[str, str]:
     values = _values(lab)
     texts[PICTURE] = svg(lab)
     for name in (NETWORKS_SH, NETWORKS_PS1, PATCH_SH, PATCH_PS1, SHEET):
-        texts[name] = TEMPLATES.get_template(f"{name}.j2").render(values)
+        texts[name] = render(f"vmware/{name}.j2", values)
     return texts
 
 

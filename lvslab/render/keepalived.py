@@ -17,7 +17,7 @@ _ASKED_BY_ARP = 8
 
 
 @dataclass(frozen=True)
-class Source:
+class OwnAddress:
     """An address of a director's own on an interface."""
 
     interface: str
@@ -33,14 +33,14 @@ class Watch:
     addresses: tuple[IPv4Address, ...]
 
 
-def sources(lab: Lab, director: str) -> list[Source]:
+def sources(lab: Lab, director: str) -> list[OwnAddress]:
     """The director's own addresses on the cluster's interfaces."""
     node = lab.nodes[director]
     found = []
     for interface, network in node.interfaces.items():
         address = lab.address_of(director, network)
         if address is not None:
-            found.append(Source(interface, address))
+            found.append(OwnAddress(interface, address))
     return found
 
 

@@ -8,23 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from lvslab.model.lab import Lab, Network
+from lvslab.render.texts import render
 
 HARDWARE_VERSION = "vmx-14"
 """Workstation 14, ESXi 6.7: old enough for every host that is still in use."""
-
-_TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    undefined=StrictUndefined,
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
 
 
 @dataclass(frozen=True)
@@ -66,15 +55,16 @@ def ovf(lab: Lab, role: str, disks: Sequence[OvfDisk], *, name: str = "", versio
         OvfNic(interface, safe_network(lab.networks[network]), network)
         for interface, network in sorted(nodes[0].interfaces.items() if nodes else ())
     ]
-    return _TEMPLATES.get_template("ovf.xml.j2").render(
-        name=name or role,
-        role=role,
-        lab=lab.name,
-        version=version,
-        hardware=HARDWARE_VERSION,
-        memory=max((node.memory_mib for node in nodes), default=512),
-        cpus=max((node.cpus for node in nodes), default=1),
-        disks=disks,
-        nics=nics,
-        networks=sorted({nic.network for nic in nics}),
-    )
+    values = {
+        "name": name or role,
+        "role": role,
+        "lab": lab.name,
+        "version": version,
+        "hardware": HARDWARE_VERSION,
+        "memory": max((node.memory_mib for node in nodes), default=512),
+        "cpus": max((node.cpus for node in nodes), default=1),
+        "disks": disks,
+        "nics": nics,
+        "networks": sorted({nic.network for nic in nics}),
+    }
+    return render("ovf.xml.j2", values)

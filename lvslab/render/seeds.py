@@ -7,8 +7,8 @@ from typing import Any
 
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
-from lvslab.render.files import guarded_units, role_files
 from lvslab.render.kinds import KINDS, kind_of
+from lvslab.render.machine_files import guarded_units, role_files
 from lvslab.render.texts import Seed, render
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from lvslab.core.places import ROOT
+from lvslab.core.places import ROOT, TEMPLATES
 from lvslab.core.words import decimal
 
 
@@ -56,12 +56,12 @@ def to_yaml(value: object) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(ROOT),
+        loader=FileSystemLoader([ROOT, TEMPLATES]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,
+        autoescape=lambda name: name is not None and name.endswith(".xml.j2"),
     )
     environment.filters["yaml"] = to_yaml
     environment.filters["decimal"] = decimal
@@ -74,7 +74,9 @@ def render_text(template: str, values: Mapping[str, Any]) -> str:
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
-    """The text of a template, named by its path in the repository (with `/`).
+    """The text of a template, named by its path (with `/`) in the repository or in TEMPLATES.
+
+    What ends with .xml.j2 is escaped as XML.
 
     Raises jinja2.UndefinedError if the template asks for a name that `values` lacks.
     """

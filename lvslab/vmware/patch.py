@@ -19,9 +19,9 @@ from typing import Literal
 from lvslab.core import text as texts
 from lvslab.core.errors import CheckFailed, InputError
 from lvslab.core.files import atomic
+from lvslab.formats import vmx
 from lvslab.model.lab import Lab
 from lvslab.render.handout import wiring
-from lvslab.run import vmx
 
 Host = Literal["windows", "linux", "fusion"]
 
@@ -32,7 +32,7 @@ _SNAPSHOT = re.compile(r"-Snapshot\d+\.vmem$")
 
 
 @dataclass(frozen=True)
-class Change:
+class ChangedSetting:
     """A setting of a .vmx: its value before and after; None if it was not or is no more there."""
 
     key: str
@@ -45,7 +45,7 @@ class Patched:
     """The role that a machine was taken for, what changed, and where the old file is."""
 
     role: str
-    changes: tuple[Change, ...]
+    changes: tuple[ChangedSetting, ...]
     backup: Path | None
 
 
@@ -141,7 +141,7 @@ def _role(path: Path, lab: Lab, cards: int) -> str:
     return fitting[0]
 
 
-def _edited(text: str, wanted: dict[str, str | None]) -> tuple[str, list[Change]]:
+def _edited(text: str, wanted: dict[str, str | None]) -> tuple[str, list[ChangedSetting]]:
     """The text with the wanted settings (None: not there), and what changed."""
     names = {key.lower(): key for key in wanted}
     left = dict(wanted)
@@ -157,14 +157,14 @@ def _edited(text: str, wanted: dict[str, str | None]) -> tuple[str, list[Change]
             if match["value"] == new:
                 lines.append(line)
                 continue
-            changes.append(Change(name, match["value"], new))
+            changes.append(ChangedSetting(name, match["value"], new))
             if new is not None:
                 lines.append(f'{name} = "{new}"{end}')
     if lines and not lines[-1].endswith(("\n", "\r")):
         lines[-1] += end
     for name, new in left.items():
         if new is not None:
-            changes.append(Change(name, None, new))
+            changes.append(ChangedSetting(name, None, new))
             lines.append(f'{name} = "{new}"{end}')
     return "".join(lines), changes
 

@@ -15,7 +15,7 @@ from types import ModuleType
 import pytest
 
 from lvslab.core.files import mounts_below
-from lvslab.export import vmdk
+from lvslab.formats import vmdk
 from lvslab.model.lab import Lab
 from lvslab.render.ovf import OvfDisk, ovf
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.core import host, venv
+from lvslab.core import programs, venv
 from lvslab.core.errors import MissingError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -212,9 +212,9 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A host of Debian's family that has none of the programs, and a user who is not root."""
     empty = tmp_path / "empty"
     empty.mkdir()
-    monkeypatch.setattr(host, "search_path", lambda: str(empty))
+    monkeypatch.setattr(programs, "search_path", lambda: str(empty))
     monkeypatch.setattr(Path, "exists", lambda _self: False)
-    monkeypatch.setattr(host, "has_apt", lambda: True)
+    monkeypatch.setattr(programs, "has_apt", lambda: True)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
 
@@ -222,11 +222,11 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("group", NOTHING_FOUND)
 def test_a_user_is_given_one_command(group: str, tmp_path: Path) -> None:
     with pytest.raises(MissingError) as raised:
-        host.ensure(group, lambda _: None, tmp_path / "log")
+        programs.ensure(group, lambda _: None, tmp_path / "log")
     error = raised.value
     assert error.status == 3
     wanted = NOTHING_FOUND[group]
-    assert error.message == f"to {host.GROUPS[group]}, this host needs: {wanted}"
+    assert error.message == f"to {programs.GROUPS[group]}, this host needs: {wanted}"
     assert error.hint == (
         "sudo apt-get update && sudo apt-get install --no-install-recommends -y " + wanted
     )
@@ -236,9 +236,9 @@ def test_a_user_is_given_one_command(group: str, tmp_path: Path) -> None:
 def test_another_distribution_is_shown_the_programs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host, "has_apt", lambda: False)
+    monkeypatch.setattr(programs, "has_apt", lambda: False)
     with pytest.raises(MissingError) as raised:
-        host.ensure("lab", lambda _: None, tmp_path / "log")
+        programs.ensure("lab", lambda _: None, tmp_path / "log")
     assert raised.value.message == (
         "to start the lab in QEMU, this host needs: newuidmap, qemu-system-x86_64, qemu-img, "
         "ssh, ip, tcpdump, /usr/share/OVMF/OVMF_CODE_4M.fd"
@@ -248,9 +248,9 @@ def test_another_distribution_is_shown_the_programs(
 
 @pytest.mark.usefixtures("bare")
 def test_the_tests_need_all_that_the_rest_needs() -> None:
-    needs = {name: {need.package for need in host.missing(name)} for name in host.GROUPS}
+    needs = {name: {need.package for need in programs.missing(name)} for name in programs.GROUPS}
     assert needs["build"] | needs["lab"] < needs["test"]
-    assert "uidmap" not in {need.package for need in host.missing("test", root=True)}
+    assert "uidmap" not in {need.package for need in programs.missing("test", root=True)}
 
 
 @pytest.mark.parametrize(
@@ -266,8 +266,8 @@ def test_the_tests_need_all_that_the_rest_needs() -> None:
 def test_debians_family(text: str, family: bool, tmp_path: Path) -> None:
     release = tmp_path / "os-release"
     release.write_text(text)
-    assert host.has_apt(release) is family
-    assert not host.has_apt(tmp_path / "none")
+    assert programs.has_apt(release) is family
+    assert not programs.has_apt(tmp_path / "none")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -275,10 +275,10 @@ def test_a_real_user_without_rights(for_everybody: Path) -> None:
     """The table asked by uid 65534 with an empty PATH, by the system's Python, as build.py does."""
     copy_of_the_project(for_everybody / "project")
     code = (
-        "import sys; from pathlib import Path; from lvslab.core import host, errors, procs\n"
+        "import sys; from pathlib import Path; from lvslab.core import programs, errors, procs\n"
         "procs._SBIN = ()\n"
-        "host.NEEDS = tuple(n for n in host.NEEDS if n.program[0] != '/')  # may be there\n"
-        "try: host.ensure('lab', print, Path('/nonexistent/log'))\n"
+        "programs.NEEDS = tuple(n for n in programs.NEEDS if n.program[0] != '/')  # may be there\n"
+        "try: programs.ensure('lab', print, Path('/nonexistent/log'))\n"
         "except errors.LabError as error: print(error); sys.exit(error.status)"
     )
     done = subprocess.run(
@@ -325,7 +325,7 @@ def stand_in_for_apt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, update: st
 def test_root_installs_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = stand_in_for_apt(tmp_path, monkeypatch, update="touch {}/updated")
     said: list[str] = []
-    host.ensure_packages(["b", "a", "b"], "to test", said.append, tmp_path / "log/apt.log")
+    programs.ensure_packages(["b", "a", "b"], "to test", said.append, tmp_path / "log/apt.log")
     assert said == [f"installing b a (log: {tmp_path}/log/apt.log)"]
     words = [line.split("600 ")[1] for line in calls.read_text().splitlines()]
     install = "install --no-install-recommends -y b a"
@@ -335,7 +335,7 @@ def test_root_installs_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_root_without_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stand_in_for_apt(tmp_path, monkeypatch, update="echo no network {}; exit 100")
     with pytest.raises(MissingError) as raised:
-        host.ensure_packages(["a"], "to test", lambda _: None, tmp_path / "apt.log")
+        programs.ensure_packages(["a"], "to test", lambda _: None, tmp_path / "apt.log")
     assert "apt-get could not install a" in raised.value.message
     assert "no network" in raised.value.message
     assert raised.value.log == tmp_path / "apt.log"

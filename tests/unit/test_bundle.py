@@ -17,12 +17,13 @@ from dissect.hypervisor.descriptor.vmx import VMX
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lvslab.check.verify import Outcome, verify
 from lvslab.core.errors import StageError
-from lvslab.export import bundle, deflated, seed, vmdk, vmware, zip
+from lvslab.export import bundle, folders
+from lvslab.formats import deflated, seed_iso, vmdk, zip
 from lvslab.model.lab import Lab
 from lvslab.render import node_seed
 from lvslab.render.handout import handout
+from lvslab.verify import Outcome, verify
 from tests.appliance import GOOD_TREE, make_disk
 from tests.conftest import ROLES
 
@@ -60,11 +61,11 @@ def make(lab: Lab, to: Path, raw: dict[str, Path]) -> Made:
     seeds = {}
     for node in lab.nodes:
         seeds[node] = to / f"{node}.iso"
-        seed.write_iso(node_seed(lab, node), seeds[node], epoch=EPOCH)
+        seed_iso.write_iso(node_seed(lab, node), seeds[node], epoch=EPOCH)
     bases: dict[str, Path] = {role: pair[0] for role, pair in pairs.items()}
     made = to / "made"
     made.mkdir()
-    vmware.write_nodes(lab, made, bases, seeds, handout(lab))
+    folders.write_nodes(lab, made, bases, seeds, handout(lab))
     bundle.write(to / "lab.zip", TOP, made, pairs, EPOCH)
     for path in made.iterdir():
         path.rename(folder / path.name)
@@ -239,7 +240,7 @@ def test_a_stream_that_was_cut_off_is_refused() -> None:
 
 
 def test_a_file_of_4_gib_is_refused(tmp_path: Path) -> None:
-    large = zip.Member("large", 0o644, 1 << 32, 0, [b"\x03\x00"])
+    large = zip.ZipMember("large", 0o644, 1 << 32, 0, [b"\x03\x00"])
     with pytest.raises(StageError, match="4 GiB or more"):
         zip.write(tmp_path / "x.zip", [large], EPOCH)
     assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.check.busy import HostWatch, waits
+from lvslab.measure.busy import HostWatch, waits
 
 SPIN = "while True: pass"
 

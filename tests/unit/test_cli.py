@@ -17,8 +17,8 @@ from pathlib import Path
 import click
 import pytest
 
-from lvslab.cli import base, main, progress
-from lvslab.cli.base import session, verb
+from lvslab.cli import common, main, progress
+from lvslab.cli.common import session, verb
 from lvslab.core import procs
 from lvslab.core.errors import CheckFailed, InputError, LabError, MissingError, StageError
 from lvslab.core.events import (
@@ -45,7 +45,7 @@ ERRORS = {
 
 @verb("trial", "trial check")
 @click.argument("what")
-@base.as_json
+@common.as_json
 def trial(what: str) -> None:
     """A verb for the tests."""
     if what in ERRORS:
@@ -373,7 +373,7 @@ def test_a_reader_that_goes_away() -> None:
 
 
 def test_events_of_many_threads_do_not_mix() -> None:
-    this = base.Session()
+    this = common.Session()
     with this.reporting("threads") as listener:
         threads = [
             threading.Thread(
@@ -397,7 +397,7 @@ def test_old_logs_are_forgotten(tmp_path: Path) -> None:
     for number in range(40):
         (folder / f"images-20200101-0000{number:02}-1.log").touch()
     (folder / "other.log").touch()
-    with base.Session().reporting("images", folder):
+    with common.Session().reporting("images", folder):
         pass
     names = sorted(path.name for path in folder.iterdir())
     assert len(names) == 32  # 30 old ones, the new one, and what is not a log of this verb
@@ -408,7 +408,7 @@ def test_old_logs_are_forgotten(tmp_path: Path) -> None:
 def test_a_log_folder_that_cannot_be_written(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.touch()
-    this = base.Session()
+    this = common.Session()
     with this.reporting("images", blocked / "log"):
         pass
     assert this.log is not None

@@ -13,11 +13,11 @@ import click
 import pytest
 
 from lvslab.cli import clean, main
-from lvslab.cli.base import Session
-from lvslab.core import host
+from lvslab.cli.common import Session
+from lvslab.core import programs
 from lvslab.core.files import only_one
 from lvslab.core.stages import record_of
-from lvslab.export.seed import write_iso
+from lvslab.formats.seed_iso import write_iso
 from lvslab.model.load import every_role, load_lab
 from lvslab.render import node_seed
 
@@ -65,8 +65,8 @@ def test_a_missing_program_is_status_3(
     group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As an ordinary user on a host that has nothing: the one command, and nothing is begun."""
-    monkeypatch.setattr(host.Need, "met", lambda _self: False)
-    monkeypatch.setattr(host, "has_apt", lambda: True)
+    monkeypatch.setattr(programs.Need, "met", lambda _self: False)
+    monkeypatch.setattr(programs, "has_apt", lambda: True)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     words = ["images", "--out", str(tmp_path / "out")] if group == "images" else ["setup"]
     assert main.main(words) == 3
@@ -83,7 +83,7 @@ def test_a_missing_program_is_status_3(
 def test_setup_of_a_host_that_has_all(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(host.Need, "met", lambda _self: True)
+    monkeypatch.setattr(programs.Need, "met", lambda _self: True)
     assert main.main(["setup", "--for", "test"]) == 0
     wanted = "this host has all that is needed to run the whole test suite\n"
     assert capsys.readouterr().out == wanted

@@ -24,7 +24,7 @@ from lvslab.core.errors import CheckFailed, StageError
 from lvslab.core.events import Event, Note
 from lvslab.core.files import sha256_file
 from lvslab.core.stages import Stages, finished, record_of
-from lvslab.run import artifacts
+from lvslab.lab import base_disks
 from tests.small import Small
 from tests.unit.test_contents import swap
 from tests.unit.test_pool import Mirror, mirror, package, pool
@@ -87,7 +87,7 @@ def build(
     small: Small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Build:
     small.stand_in(monkeypatch)
-    monkeypatch.setattr("lvslab.cli.base.Session.ensure", lambda *_: None)
+    monkeypatch.setattr("lvslab.cli.common.Session.ensure", lambda *_: None)
     monkeypatch.setattr("lvslab.make.report._programs", dict)
     return Build(small, capsys)
 
@@ -368,9 +368,9 @@ def test_a_damaged_raw_disk_of_the_lab_is_made_again(
 ) -> None:
     raw, _, child = disks
     said: list[Event] = []
-    flat = artifacts.flat_disk(child, "lvs1", tmp_path / "cache", said.append)
+    flat = base_disks.flat_disk(child, "lvs1", tmp_path / "cache", said.append)
     os.truncate(flat, 4096)
-    again = artifacts.flat_disk(child, "lvs1", tmp_path / "cache", said.append)
+    again = base_disks.flat_disk(child, "lvs1", tmp_path / "cache", said.append)
     assert again.read_bytes() == raw.read_bytes()
     assert [event.text for event in said if isinstance(event, Note)] == [
         "the cache is damaged: lab disk lvs1: disk.raw has 4096 bytes, not 1048576; "
@@ -382,20 +382,20 @@ def test_a_damaged_base_is_not_run(disks: tuple[Path, Path, Path], tmp_path: Pat
     _, base, child = disks
     with child.open("ab") as file:
         file.write(b"the node was run")
-    artifacts.flat_disk(child, "lvs1", tmp_path / "cache")
+    base_disks.flat_disk(child, "lvs1", tmp_path / "cache")
     swap(base, base.stat().st_size - 1)
     with pytest.raises(CheckFailed, match="this file is not the one that was built") as caught:
-        artifacts.flat_disk(child, "lvs1", tmp_path / "cache")
+        base_disks.flat_disk(child, "lvs1", tmp_path / "cache")
     assert caught.value.where == str(base)
     assert caught.value.hint == "python3 build.py images puts the right one there"
 
 
 def test_a_damaged_ova_is_not_run(build: Build) -> None:
     ova = build.out / "ova/director.ova"
-    artifacts.base_disk(ova, build.cache)
+    base_disks.base_disk(ova, build.cache)
     swap(ova)
     with pytest.raises(CheckFailed, match="this file is not the one that was built"):
-        artifacts.base_disk(ova, build.cache)
+        base_disks.base_disk(ova, build.cache)
 
 
 def test_the_note_of_a_probe_that_was_damaged_is_none(tmp_path: Path) -> None:

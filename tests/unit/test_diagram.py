@@ -17,7 +17,7 @@ from lvslab.cli import main
 from lvslab.model.lab import Lab
 from lvslab.model.load import load_lab
 from lvslab.model.role import Kind
-from lvslab.render.diagram import (
+from lvslab.render.picture import (
     ADDRESSES_SHOWN,
     BLACK,
     GREY,

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.build.changes import Change, Entry, base_entry, index, save
+from lvslab.build.changes import TreeChange, TreeEntry, base_entry, index, save
 from lvslab.cli.main import main
 from lvslab.core.files import only_one
-from lvslab.export import sums
+from lvslab.formats import sums
 from lvslab.make import Pipeline
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
@@ -36,21 +36,21 @@ class Baked:
                 tar.addfile(info, io.BytesIO(data))
         self.own, file = next(iter(role_files(lab, spec).items()))
         changes = [
-            Change(self.own, "added", None, self.entry(file.content.encode(), file.mode)),
+            TreeChange(self.own, "added", None, self.entry(file.content.encode(), file.mode)),
             self.changed("/etc/machine-id", b"0123456789abcdef"),
             self.changed("/etc/hostname", b"bake\n"),
             self.changed("/etc/debian_version", b"Debian, baked\n"),
         ]
         save(sorted(changes, key=lambda c: c.path), self.baked / "changes.jsonl")
 
-    def entry(self, data: bytes, mode: int = 0o644) -> Entry:
+    def entry(self, data: bytes, mode: int = 0o644) -> TreeEntry:
         digest = hashlib.sha256(data).hexdigest()
         (self.baked / "blobs" / digest).write_bytes(data)
-        return Entry("file", mode, 0, 0, sha256=digest)
+        return TreeEntry("file", mode, 0, 0, sha256=digest)
 
-    def changed(self, path: str, data: bytes) -> Change:
+    def changed(self, path: str, data: bytes) -> TreeChange:
         with tarfile.open(self.base) as tar:
-            return Change(path, "changed", base_entry(tar, index(tar)[path]), self.entry(data))
+            return TreeChange(path, "changed", base_entry(tar, index(tar)[path]), self.entry(data))
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from lvslab.cli import main
-from lvslab.cli.base import Session
+from lvslab.cli.common import Session
 from lvslab.model.lab import Lab
 from lvslab.render.handout import SHEET, answers, handout
 from tests.documents import MARKS, Example, blocks, documents, examples, sheet_commands

@@ -9,14 +9,14 @@ import pytest
 
 from lvslab.build import packer, tree
 from lvslab.build import tools as the_tools
-from lvslab.build.lock import Package
+from lvslab.build.lockfile import Package
 from lvslab.build.mirror import Mirrors
 from lvslab.build.pool import Pool
 from lvslab.build.tools import Tools
-from lvslab.check.reproduce import choose
 from lvslab.core.events import silent
 from lvslab.core.files import sha256_file
 from lvslab.core.procs import run
+from lvslab.reproduce import choose
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from lvslab.check import failover
-from lvslab.check.experiments import everything
-from lvslab.check.probe import Request
-from lvslab.check.watchers import wrong_entries
+from lvslab.measure import failover
+from lvslab.measure.experiments import everything
+from lvslab.measure.probe import Request
+from lvslab.measure.watchers import wrong_entries
 from lvslab.model.lab import Lab
 
 

@@ -12,7 +12,7 @@ from lvslab.core.digests import Digests
 from lvslab.core.errors import StageError
 from lvslab.core.events import silent
 from lvslab.make import Options, Pipeline, images, plan
-from lvslab.make.images import _demand_unused, _forget, _placed
+from lvslab.make.publishing import _demand_unused, _forget, _placed
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 from tests.appliance import write_sums

@@ -16,15 +16,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lvslab.check import experiments, failover, timeline, wire
-from lvslab.check.probe import Probe, Request, page_every, view
 from lvslab.cli import main
-from lvslab.core import host
+from lvslab.core import programs
 from lvslab.core.errors import InputError, MissingError, StageError
-from lvslab.model.lab import Lab
-from lvslab.run import (
+from lvslab.lab import (
     agent,
-    artifacts,
+    base_disks,
     checkpoint,
     faults,
     guest_agent,
@@ -32,11 +29,16 @@ from lvslab.run import (
     network,
     rootless,
     state,
+    wire,
 )
-from lvslab.run.cluster import Cluster, Settings
-from lvslab.run.namespace import Namespace
-from lvslab.run.qmp import monitor
-from lvslab.run.state import LabState, NodeFiles
+from lvslab.lab.cluster import Cluster
+from lvslab.lab.namespace import Namespace
+from lvslab.lab.qmp import monitor
+from lvslab.lab.sources import Settings
+from lvslab.lab.state import LabState, NodeFiles
+from lvslab.measure import experiments, failover, timeline
+from lvslab.measure.probe import Prober, Request, page_every, view
+from lvslab.model.lab import Lab
 from tests.conftest import ROOT
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here")
@@ -45,7 +47,7 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces nee
 @pytest.fixture(autouse=True)
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A runtime folder of the test's own (a short path: unix sockets have 108 bytes)."""
-    monkeypatch.setattr("lvslab.run.state.runtime_root", lambda: tmp_path / "r")
+    monkeypatch.setattr("lvslab.lab.state.runtime_root", lambda: tmp_path / "r")
     yield tmp_path / "r"
 
 
@@ -119,8 +121,8 @@ AS_AN_ORDINARY_USER = """
 import os, subprocess
 from pathlib import Path
 from lvslab.model.load import load_lab
-from lvslab.run import network, rootless
-from lvslab.run.namespace import Namespace
+from lvslab.lab import network, rootless
+from lvslab.lab.namespace import Namespace
 rootless.enter()
 namespace = Namespace("rootless-test")
 namespace.create()
@@ -256,10 +258,10 @@ def test_virtio_is_a_choice(lab: Lab, tmp_path: Path) -> None:
 def test_a_missing_image_or_seed_says_what_to_run(tmp_path: Path) -> None:
     hint = "make it: python3 build.py images"
     with pytest.raises(InputError, match="there is no such image") as caught:
-        artifacts.base_disk(tmp_path / "ova/director.ova", tmp_path)
+        base_disks.base_disk(tmp_path / "ova/director.ova", tmp_path)
     assert caught.value.hint == hint
     with pytest.raises(InputError, match="there is no such seed") as caught:
-        artifacts.seed(tmp_path, "lvs1")
+        base_disks.seed(tmp_path, "lvs1")
     assert caught.value.hint == hint
 
 
@@ -269,11 +271,11 @@ def test_a_disk_of_vmwares_is_read_with_its_parent(tmp_path: Path) -> None:
     create = ["qemu-img", "create", "-q", "-f", "vmdk"]
     subprocess.run(["qemu-img", "convert", "-O", "vmdk", raw, base], check=True)
     subprocess.run([*create, "-F", "vmdk", "-b", base, child], check=True)
-    flat = artifacts.flat_disk(child, "lvs1", tmp_path / "cache")
+    flat = base_disks.flat_disk(child, "lvs1", tmp_path / "cache")
     assert flat.read_bytes() == raw.read_bytes()
     write = ["qemu-io", "-f", "vmdk", "-c", "write -P 7 4096 512"]
     subprocess.run([*write, child], check=True, capture_output=True)
-    again = artifacts.flat_disk(child, "lvs1", tmp_path / "cache")
+    again = base_disks.flat_disk(child, "lvs1", tmp_path / "cache")
     assert again != flat and again.read_bytes()[4096:4608] == bytes([7]) * 512
 
 
@@ -310,7 +312,7 @@ def _serve(server: socket.socket) -> None:
                 *lines, waiting = waiting.split(b"\n")
                 for line in filter(None, lines):
                     connection.sendall(line + b"\n")  # a terminal that still echoes
-                    answer = guest_agent.perform(json.loads(line))
+                    answer = guest_agent.answered(json.loads(line))
                     connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
@@ -318,6 +320,19 @@ def test_the_agent_runs_a_program(port: Path) -> None:
     found = agent.ask(port, ["sh", "-c", "cat; echo oops >&2; exit 7"], stdin="grüß\n", timeout=10)
     assert (found.status, found.out, found.err) == (7, "grüß\n", "oops\n")
     assert agent.ask(port, ["/nowhere"], timeout=10).status == 127
+
+
+def test_the_agent_says_which_files_are_new(port: Path, tmp_path: Path) -> None:
+    first, second = str(tmp_path / "first"), str(tmp_path / "second")
+    Path(first).touch()
+    start = time.monotonic()
+    paths = [first, second]
+    assert agent.existing(port, paths, [], wait=30, timeout=30) == [first]
+    assert time.monotonic() - start < 20  # at once: it was not known
+    assert agent.existing(port, paths, [first], wait=1, timeout=30) == [first]
+    assert time.monotonic() - start >= 1  # nothing new: after the wait
+    threading.Timer(0.5, Path(second).touch).start()
+    assert agent.existing(port, paths, [first], wait=30, timeout=30) == paths
 
 
 def test_a_program_that_fails_is_an_error_with_its_last_lines(port: Path) -> None:
@@ -397,6 +412,7 @@ def test_a_port_in_use_is_reported(lab: Lab, namespace: Namespace, tmp_path: Pat
     cluster.namespace = namespace
     cluster.state.create()
     cluster.state.save("settings", vars(Settings()))
+    cluster.state.save("artifacts", str(tmp_path))
     network.build(lab, namespace)
     for name in ("base.raw", "seed.iso"):
         (tmp_path / name).write_bytes(bytes(1 << 20))
@@ -487,6 +503,9 @@ def off(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ..
     done: list[tuple[str, ...]] = []
     cluster.state.create()
     cluster.state.save("settings", vars(Settings()))
+    cluster.state.save("artifacts", "artifacts")
+    for node in cluster.lab.nodes:
+        cluster.state.save(f"{node}/base", "disk.raw")
     monkeypatch.setattr(cluster, "node_state", lambda node: "off")
     monkeypatch.setattr(cluster, "launch", lambda node: done.append(("launch", node)))
     monkeypatch.setattr(cluster, "run", lambda node, argv, **_: done.append((node, *argv)))
@@ -549,7 +568,7 @@ def test_help_needs_no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(*_: object) -> None:
         raise MissingError("nothing is installed")
 
-    monkeypatch.setattr(host, "ensure", missing)
+    monkeypatch.setattr(programs, "ensure", missing)
     assert main.main(["lab", "up", "--help"]) == 0
     assert main.main(["lab", "up"]) == 3
 
@@ -557,7 +576,7 @@ def test_help_needs_no_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_checkpoint_of_failover_is_its_own(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(host, "ensure", lambda *_: None)
+    monkeypatch.setattr(programs, "ensure", lambda *_: None)
     assert main.main(["lab", "save", failover.CHECKPOINT]) == 2
     assert "choose another name" in capsys.readouterr().err
 
@@ -565,7 +584,7 @@ def test_the_checkpoint_of_failover_is_its_own(
 def test_a_lab_that_never_ran_has_nothing_to_end(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(host, "ensure", lambda *_: None)
+    monkeypatch.setattr(programs, "ensure", lambda *_: None)
     assert main.main(["lab", "down", "--name", "nobody"]) == 0
     assert "there is no lab nobody" in capsys.readouterr().out
 
@@ -642,7 +661,7 @@ def test_the_probe_sees_a_service_come_and_go(lab: Lab, namespace: Namespace) ->
             assert time.monotonic() < deadline
             time.sleep(0.05)
     try:
-        with Probe(lab, namespace) as probe:
+        with Prober(lab, namespace) as probe:
             time.sleep(1)
             ended = time.monotonic()
             server.kill()

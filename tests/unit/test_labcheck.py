@@ -19,7 +19,7 @@ import pytest
 
 from lvslab.model.lab import Lab
 from lvslab.model.role import Probe
-from lvslab.render import checklist
+from lvslab.render import node_facts
 from tests.programs import loaded
 
 PROGRAM = Path(__file__).resolve().parents[2] / "roles/common/files/usr/local/bin/labcheck"
@@ -102,7 +102,7 @@ def examine(
     monkeypatch.setattr(
         LABCHECK, "arp_answers", lambda interface, *_, **__: world["answers"].get(interface, [])
     )
-    expected = checklist.expectations(lab)
+    expected = node_facts.expectations(lab)
     facts = expected["client"] if node == "client" else expected["nodes"][node]
     found: dict[int, list[Any]] = {}
     for finding in LABCHECK.examine(node, facts):
@@ -245,14 +245,14 @@ def test_a_check_that_cannot_run_is_a_problem(lab: Lab, monkeypatch: pytest.Monk
         raise OSError("no such program: ip")
 
     monkeypatch.setattr(LABCHECK, "links", fail)
-    facts = checklist.expectations(lab)["nodes"]["lvs1"]
+    facts = node_facts.expectations(lab)["nodes"]["lvs1"]
     found = {finding.item: finding.problems for finding in LABCHECK.examine("lvs1", facts)}
     assert found[1] == found[6] == ["cannot be checked: no such program: ip"]
 
 
 def command(tmp_path: Path, lab: Lab, *words: str) -> subprocess.CompletedProcess[str]:
     expected = tmp_path / "checklist.json"
-    expected.write_text(checklist.text(lab))
+    expected.write_text(node_facts.text(lab))
     return subprocess.run(
         [sys.executable, str(PROGRAM), "--expect", str(expected), *words],
         capture_output=True,
@@ -292,7 +292,7 @@ def test_a_terminal_gets_colours_unless_it_wants_none(
     tmp_path: Path, lab: Lab, no_color: str
 ) -> None:
     expect = tmp_path / "expect.json"
-    expect.write_text(checklist.text(lab))
+    expect.write_text(node_facts.text(lab))
     ours, theirs = pty.openpty()
     words: list[str | Path] = [sys.executable, PROGRAM, "--expect", expect, "--node", "lvs1"]
     subprocess.run(words, stdout=theirs, env=os.environ | {"NO_COLOR": no_color}, timeout=60)
@@ -303,7 +303,7 @@ def test_a_terminal_gets_colours_unless_it_wants_none(
 
 def test_every_interface_has_somebody_to_ask(lab: Lab, wide_lab: Lab) -> None:
     for this in (lab, wide_lab):
-        for facts in checklist.expectations(this)["nodes"].values():
+        for facts in node_facts.expectations(this)["nodes"].values():
             for expected in facts["interfaces"].values():
                 assert expected["neighbours"]
 

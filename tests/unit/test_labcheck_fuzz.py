@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lvslab.model.lab import Lab
-from lvslab.render import checklist
+from lvslab.render import node_facts
 from tests.strategies import labs
 from tests.unit.test_labcheck import LABCHECK, PROGRAM
 
@@ -88,7 +88,7 @@ def of_machine(path: tuple[Any, ...], machine: str) -> bool:
 def test_a_list_cut_off_anywhere_is_reported(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    text = checklist.text(lab)
+    text = node_facts.text(lab)
     path = tmp_path / "list.json"
     for end in range(len(text)):
         path.write_text(text[:end])
@@ -108,7 +108,7 @@ def test_a_list_that_lacks_something_is_reported(
     capsys: pytest.CaptureFixture[str],
     machine: str,
 ) -> None:
-    everything = checklist.expectations(lab)
+    everything = node_facts.expectations(lab)
     path = tmp_path / "list.json"
     for place in everywhere(everything):
         path.write_text(json.dumps(changed(everything, place, ...)))
@@ -140,7 +140,7 @@ def test_a_list_with_other_types_is_reported(
     machine: str,
     words: list[str],
 ) -> None:
-    everything = checklist.expectations(lab)
+    everything = node_facts.expectations(lab)
     path = tmp_path / "list.json"
     refused = 0
     for place in everywhere(everything):
@@ -164,7 +164,7 @@ def test_the_list_s_test_is_what_finds_it(
     """The control: without it the program fails, or calls a list with nothing in it sound."""
     monkeypatch.setattr(LABCHECK, "demand", lambda *_: None)
     path = tmp_path / "list.json"
-    path.write_text(json.dumps({"client": checklist.expectations(lab)["client"]}))
+    path.write_text(json.dumps({"client": node_facts.expectations(lab)["client"]}))
     with pytest.raises(KeyError):
         typed(path, "lvs1", monkeypatch)
     path.write_text(json.dumps({"nodes": {"rs1": []}}))
@@ -176,7 +176,7 @@ def test_the_list_s_test_is_what_finds_it(
 def test_a_role_it_does_not_know_is_reported(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    everything = checklist.expectations(lab)
+    everything = node_facts.expectations(lab)
     path = tmp_path / "list.json"
     for machine, role in (("lvs1", "witness"), ("rs1", "client"), ("client", "director")):
         this = everything["client"] if machine == "client" else everything["nodes"][machine]
@@ -227,7 +227,7 @@ def test_any_json(data: Any) -> None:
 @given(labs(max_real_servers=12))
 def test_every_lab_s_list_is_whole(lab: Lab) -> None:
     """The control: what is refused above is not what the images have."""
-    everything = checklist.expectations(lab)
+    everything = node_facts.expectations(lab)
     for machine in [*lab.nodes, "client"]:
         assert LABCHECK.facts_of(everything, machine)
 
@@ -276,7 +276,7 @@ NOBODY: dict[str, Any] = (
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_an_ordinary_user(place: Path, lab: Lab, machine: str) -> None:
-    (place / "list.json").write_text(checklist.text(lab))
+    (place / "list.json").write_text(node_facts.text(lab))
     done = started(place, "--node", machine, **NOBODY)
     assert done.returncode == 1
     assert done.stderr == ""
@@ -285,7 +285,7 @@ def test_an_ordinary_user(place: Path, lab: Lab, machine: str) -> None:
 
 @pytest.mark.parametrize("mode", [0o000, 0o200])
 def test_a_list_that_an_ordinary_user_may_not_read(place: Path, lab: Lab, mode: int) -> None:
-    (place / "list.json").write_text(checklist.text(lab))
+    (place / "list.json").write_text(node_facts.text(lab))
     (place / "list.json").chmod(mode)
     done = started(place, "--node", "lvs1", **NOBODY)
     assert (done.returncode, done.stdout) == (2, "")
@@ -304,7 +304,7 @@ def test_a_list_that_is_a_folder_or_none(place: Path) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
 def test_a_list_that_was_cut_off(place: Path, lab: Lab, share: float) -> None:
-    text = checklist.text(lab)
+    text = node_facts.text(lab)
     (place / "list.json").write_text(text[: int(share * len(text))])
     done = started(place, "--node", "rs1")
     assert (done.returncode, done.stdout) == (2, "")
@@ -313,7 +313,7 @@ def test_a_list_that_was_cut_off(place: Path, lab: Lab, share: float) -> None:
 
 
 def test_no_program_to_ask(place: Path, lab: Lab) -> None:
-    (place / "list.json").write_text(checklist.text(lab))
+    (place / "list.json").write_text(node_facts.text(lab))
     done = started(place, "--node", "rs1", "--json", env={"PATH": str(place)})
     assert done.returncode == 1
     says = [finding["says"] for finding in json.loads(done.stdout)]
@@ -322,7 +322,7 @@ def test_no_program_to_ask(place: Path, lab: Lab) -> None:
 
 @pytest.mark.parametrize("answer", ["", "[", "{}", "[1]", '[{"ifname": "eth1"}]', "null", "\\0377"])
 def test_a_program_that_answers_strangely(place: Path, lab: Lab, answer: str) -> None:
-    (place / "list.json").write_text(checklist.text(lab))
+    (place / "list.json").write_text(node_facts.text(lab))
     ip = place / "ip"
     ip.write_text(f"#!/bin/sh\nprintf '{answer}'\n")
     ip.chmod(0o755)
@@ -333,14 +333,14 @@ def test_a_program_that_answers_strangely(place: Path, lab: Lab, answer: str) ->
 
 @pytest.mark.parametrize("words", [["--wait", "nan"], ["--wait", "-1"], ["--wait", "inf"], ["-x"]])
 def test_wrong_usage(place: Path, lab: Lab, words: list[str]) -> None:
-    (place / "list.json").write_text(checklist.text(lab))
+    (place / "list.json").write_text(node_facts.text(lab))
     done = started(place, *words)
     assert (done.returncode, done.stdout) == (2, "")
     assert "usage: labcheck" in done.stderr
 
 
 def test_a_terminal_without_such_letters(place: Path, lab: Lab) -> None:
-    (place / "list.json").write_text(checklist.text(lab))
+    (place / "list.json").write_text(node_facts.text(lab))
     for words in ([], ["--json"]):
         argv = [sys.executable, "-S", str(place / "labcheck"), "--expect", str(place / "list.json")]
         done = subprocess.run(
@@ -362,7 +362,7 @@ def test_a_terminal_without_such_letters(place: Path, lab: Lab) -> None:
 
 
 def test_output_that_nobody_takes(place: Path, lab: Lab) -> None:
-    (place / "list.json").write_text(checklist.text(lab))
+    (place / "list.json").write_text(node_facts.text(lab))
     with Path("/dev/full").open("w") as full:
         done = started(place, "--node", "lvs1", stdout=full)
     assert done.returncode == 2

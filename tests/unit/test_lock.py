@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.build import lock as locks
+from lvslab.build import lockfile as locks
 from lvslab.build import mirror
-from lvslab.build.lock import Change, Lock, Package
+from lvslab.build.lockfile import Lock, LockChange, Package
 from lvslab.core.errors import InputError
 from lvslab.model.lab import Debian, Lab
 from lvslab.model.role import RoleSpec
@@ -97,9 +97,9 @@ def test_an_update_is_compared_by_group_and_package() -> None:
     fixed = package("a", "2", "debian-security")
     new = replace(old, groups={"base": (fixed, package("new"))})
     assert locks.compare(old, new) == [
-        Change("base", "a", "1", "2", True),
-        Change("base", "gone", "1", None, False),
-        Change("base", "new", None, "1", False),
+        LockChange("base", "a", "1", "2", True),
+        LockChange("base", "gone", "1", None, False),
+        LockChange("base", "new", None, "1", False),
     ]
     assert locks.compare(new, new) == []
 

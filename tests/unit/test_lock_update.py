@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.build import lock as locks
+from lvslab.build import lockfile as locks
 from lvslab.build import mirror
-from lvslab.build.lock import Lock
+from lvslab.build.lockfile import Lock
 from lvslab.cli import lock as verb
 from lvslab.cli.main import main
 from lvslab.core.errors import StageError

@@ -8,17 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.check import made
-from lvslab.check.verify import Outcome
 from lvslab.cli import main
+from lvslab.core.code import reached
 from lvslab.core.errors import StageError
 from lvslab.core.events import Event, StageDone, StageFailed, StageProgress, silent
 from lvslab.core.files import sha256_file
-from lvslab.core.stages import source_digest
-from lvslab.export import seed
+from lvslab.formats import seed_iso
 from lvslab.make import Pipeline
 from lvslab.model.lab import Lab
 from lvslab.render import node_seed
+from lvslab.verify import Outcome, made
 
 EPOCH = 1_700_000_000
 
@@ -29,7 +28,7 @@ def out(lab: Lab, tmp_path: Path) -> Path:
     folder = tmp_path / "out"
     folder.mkdir()
     for node in ("lvs1", "rs1"):
-        seed.write_iso(node_seed(lab, node), folder / f"{node}.iso", epoch=EPOCH)
+        seed_iso.write_iso(node_seed(lab, node), folder / f"{node}.iso", epoch=EPOCH)
     return folder
 
 
@@ -46,7 +45,7 @@ def test_only_what_is_new_is_looked_at(lab: Lab, out: Path, tmp_path: Path) -> N
     events.clear()
     assert made.examine(lab, out, sums(out), tmp_path, events.append) == []
     assert events == []
-    seed.write_iso(node_seed(lab, "rs1"), out / "rs1.iso", epoch=EPOCH + 1)
+    seed_iso.write_iso(node_seed(lab, "rs1"), out / "rs1.iso", epoch=EPOCH + 1)
     again = made.examine(lab, out, sums(out), tmp_path, events.append)
     assert {f.artifact for f in again} == {"rs1.iso"}
     assert [e.note for e in events if isinstance(e, StageProgress)] == ["rs1.iso"]
@@ -81,10 +80,9 @@ def test_another_lab_and_other_rules_look_again(
     assert made.examine(other, out, sums(out), tmp_path, silent) != []
 
 
-def test_the_rules_are_all_modules_of_verify() -> None:
-    names = made._rules()
-    assert {"lvslab.check.verify.seed", "lvslab.check.verify.rules"} <= set(names)
-    assert len(source_digest([*names, *made._READERS])) == 64
+def test_the_rules_and_what_they_read_with_count() -> None:
+    wanted = {"lvslab.verify.seeds.volume", "lvslab.verify.rules", "lvslab.formats.vmx"}
+    assert wanted <= set(reached(made.RULES))
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -102,7 +100,7 @@ def test_images_ends_with_status_4_for_what_verify_refuses(
     everything = {f"seeds/{path.name}": path for path in out.iterdir()}
     monkeypatch.setattr(Pipeline, "all", lambda this: everything)
     monkeypatch.setattr(sys.modules["lvslab.make.report"], "_programs", dict)
-    monkeypatch.setattr("lvslab.core.host.ensure", lambda *words: None)
+    monkeypatch.setattr("lvslab.core.programs.ensure", lambda *words: None)
     monkeypatch.setenv("LVSLAB_CACHE", str(tmp_path / "cache"))
     words = ["images", "--json", "--out", str(tmp_path / "artifacts")]
     for _ in range(2):

@@ -93,13 +93,13 @@ def test_common_comes_first_and_the_role_has_the_last_word(tmp_path: Path) -> No
         tmp_path,
         "common",
         "packages: [sudo, nano]\nsysctl: {a.b: 1, c.d: 2}\nmodules: [dummy]\n"
-        "enable: [ssh.service]\nhandle: [{path: /var/log/*, rule: drop, why: logs}]\n",
+        "enable: [ssh.service]\nhandle: [{paths: [/var/log/*], rule: drop, why: logs}]\n",
     )
     write_role(
         tmp_path,
         "director",
         "packages: [nano, keepalived]\nsysctl: {c.d: 3}\nmask: [apt-daily.timer]\n"
-        "handle: [{path: /var/log/*, rule: empty, why: logs}]\n",
+        "handle: [{paths: [/var/log/*], rule: empty, why: logs}]\n",
     )
     role = load.load_role([tmp_path], "director")
     assert role.name == "director"
@@ -108,7 +108,7 @@ def test_common_comes_first_and_the_role_has_the_last_word(tmp_path: Path) -> No
     assert role.modules == ("dummy",)
     assert role.enable == ("ssh.service",)
     assert role.mask == ("apt-daily.timer",)
-    assert [(entry.path, entry.rule) for entry in role.handle] == [("/var/log/*", "empty")]
+    assert [entry.rule for entry in role.handle] == ["empty", "drop"]  # the first that fits counts
 
 
 def test_a_role_without_a_folder(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.check.verify import Outcome, verify
 from lvslab.core.errors import StageError
 from lvslab.core.procs import program
-from lvslab.export import ova, vmdk
+from lvslab.formats import ova, vmdk
 from lvslab.model.lab import Lab
 from lvslab.render.ovf import OvfDisk, ovf
+from lvslab.verify import Outcome, verify
 from tests.appliance import make_disk
 
 MTIME = 1_700_000_000

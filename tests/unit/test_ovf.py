@@ -13,14 +13,14 @@ import pytest
 from dissect.hypervisor.descriptor.ovf import OVF
 from lxml import etree
 
-from lvslab.check.verify import Outcome
-from lvslab.check.verify.devices import HARDWARE
-from lvslab.check.verify.envelope import ENVELOPE
-from lvslab.check.verify.package import Envelope
-from lvslab.check.verify.products import PRODUCT
 from lvslab.core.procs import program
 from lvslab.model.lab import Lab, Node
 from lvslab.render.ovf import OvfDisk, ovf
+from lvslab.verify import Outcome
+from lvslab.verify.ova.devices import HARDWARE
+from lvslab.verify.ova.envelope import ENVELOPE
+from lvslab.verify.ova.package import Envelope
+from lvslab.verify.ova.products import PRODUCT
 from tests.appliance import BREAKS_SCHEMA
 from tests.conftest import ROOT, Golden
 

@@ -17,7 +17,7 @@ from lvslab.build.bake import Bake, Circumstances, _clean, _plain, _Tail
 from lvslab.core.errors import StageError
 from lvslab.core.events import silent
 from lvslab.make import Pipeline
-from lvslab.render.packer import BakeTemplate, bake_template
+from lvslab.render.packer_template import BakeTemplate, bake_template
 from lvslab.render.texts import Seed
 
 # A fake: today's Packer and its plugins cannot be fetched where the tests run.

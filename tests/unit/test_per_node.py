@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import tarfile
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,17 @@ import pytest
 from dissect.hypervisor.disk.vmdk import VMDK
 
 from lvslab import __version__
-from lvslab.check.reproduce import Build, again
-from lvslab.check.verify import Outcome, verify
 from lvslab.cli.main import main
 from lvslab.core.places import ROOT
 from lvslab.core.procs import program
-from lvslab.export import ova, seed, vmdk
+from lvslab.formats import ova, seed_iso, vmdk
 from lvslab.make import Options
 from lvslab.model.lab import Lab
 from lvslab.model.load import load_lab
 from lvslab.render import node_seed
 from lvslab.render.ovf import OvfDisk, ovf
+from lvslab.reproduce import Build, again
+from lvslab.verify import Outcome, verify
 from tests.appliance import make_disk
 from tests.small import Small
 
@@ -37,8 +36,8 @@ def build(lab: Lab, node: str, to: Path) -> Path:
     raw, image = to / "raw", to / "disk1.vmdk"
     raw.write_bytes(make_disk(to / "disk"))
     first = vmdk.write_stream_optimized(raw, image)
-    seed.write_iso(node_seed(lab, node), to / f"{node}.iso", epoch=EPOCH)
-    second = seed.write_disk(to / f"{node}.iso", to / f"{node}-seed.vmdk")
+    seed_iso.write_iso(node_seed(lab, node), to / f"{node}.iso", epoch=EPOCH)
+    second = seed_iso.write_disk(to / f"{node}.iso", to / f"{node}-seed.vmdk")
     disks = [
         OvfDisk("disk1.vmdk", first.size, first.capacity, first.populated),
         OvfDisk(f"{node}-seed.vmdk", second.size, second.capacity, second.populated),
@@ -89,7 +88,7 @@ def test_the_second_disk_is_the_iso(made: Path, tmp_path: Path) -> None:
 
 
 def test_same_seed_same_disk(made: Path, tmp_path: Path) -> None:
-    seed.write_disk(made.with_name("rs1.iso"), tmp_path / "again.vmdk")
+    seed_iso.write_disk(made.with_name("rs1.iso"), tmp_path / "again.vmdk")
     first = made.with_name("rs1-seed.vmdk").read_bytes()
     assert (tmp_path / "again.vmdk").read_bytes() == first
     assert [path.name for path in tmp_path.iterdir()] == ["again.vmdk"]
@@ -124,8 +123,7 @@ def test_the_stage_of_a_node_s_ova(small: Small, lab: Lab) -> None:
 
 
 def test_the_stages_of_what_is_handed_out(small: Small, lab: Lab, tmp_path: Path) -> None:
-    with ThreadPoolExecutor(2) as executor:
-        made = small.handed_out(executor)
+    made = {name: path for make in small.handed_out() for name, path in make().items()}
     names = {f"vmware/{n}/{n}.{end}" for n in lab.nodes for end in ("vmx", "vmdk", "iso")}
     assert names | {"vmware/base/director.vmdk", "vmware/networks.ps1"} <= made.keys()
     assert f"lvslab-{__version__}.zip" in made

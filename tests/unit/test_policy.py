@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lvslab.build import policy
-from lvslab.build.changes import Change, Entry, base_entry, index, load, save
+from lvslab.build.changes import TreeChange, TreeEntry, base_entry, index, load, save
 from lvslab.core.errors import StageError
 from lvslab.model.role import Declared, Handled, RoleSpec
 from lvslab.render.texts import RenderedFile
@@ -18,8 +18,8 @@ from lvslab.render.texts import RenderedFile
 EPOCH = 1_800_000_000
 
 
-def file_entry(text: str, mode: int = 0o644) -> Entry:
-    return Entry("file", mode, 0, 0, sha256=hashlib.sha256(text.encode()).hexdigest())
+def file_entry(text: str, mode: int = 0o644) -> TreeEntry:
+    return TreeEntry("file", mode, 0, 0, sha256=hashlib.sha256(text.encode()).hexdigest())
 
 
 def spec(keep: tuple[str, ...] = (), **handle: str) -> RoleSpec:
@@ -28,9 +28,9 @@ def spec(keep: tuple[str, ...] = (), **handle: str) -> RoleSpec:
         summary="a role of a test",
         folder=Path("roles/director"),
         packages=("keepalived",),
-        keep=tuple(Declared(path=path, why="test") for path in keep),
+        keep=tuple(Declared(paths=(path,), why="test") for path in keep),
         handle=tuple(
-            Handled.model_validate({"path": path, "rule": rule, "why": "test"})
+            Handled.model_validate({"paths": [path], "rule": rule, "why": "test"})
             for rule, path in handle.items()
         ),
     )
@@ -57,22 +57,22 @@ class Trees:
             second.type, second.linkname, second.mtime = tarfile.LNKTYPE, "./etc/b", 1_700_000_000
             tar.addfile(second)
 
-    def old(self, path: str) -> Entry:
+    def old(self, path: str) -> TreeEntry:
         with tarfile.open(self.base) as tar:
             return base_entry(tar, index(tar)[path])
 
-    def added(self, path: str, text: str = "new\n") -> Change:
+    def added(self, path: str, text: str = "new\n") -> TreeChange:
         entry = file_entry(text)
         (self.blobs / entry.sha256).write_text(text)
-        return Change(path, "added", None, entry)
+        return TreeChange(path, "added", None, entry)
 
-    def changed(self, path: str, text: str = "new\n") -> Change:
-        return Change(path, "changed", self.old(path), self.added(path, text).new)
+    def changed(self, path: str, text: str = "new\n") -> TreeChange:
+        return TreeChange(path, "changed", self.old(path), self.added(path, text).new)
 
-    def removed(self, path: str) -> Change:
-        return Change(path, "removed", self.old(path), None)
+    def removed(self, path: str) -> TreeChange:
+        return TreeChange(path, "removed", self.old(path), None)
 
-    def ship(self, role: RoleSpec, *changes: Change) -> dict[str, tarfile.TarInfo]:
+    def ship(self, role: RoleSpec, *changes: TreeChange) -> dict[str, tarfile.TarInfo]:
         verdicts = policy.judge(changes, role, {"/etc/own": RenderedFile("own\n")})
         policy.demand_declared(verdicts, "director", self.base, self.blobs)
         policy.apply(verdicts, self.base, self.blobs, self.final, EPOCH)
@@ -133,11 +133,11 @@ def test_an_emptied_file_ships_with_no_content(trees: Trees) -> None:
 
 
 def test_an_emptied_file_has_mode_owner_and_attributes_of_the_base(trees: Trees) -> None:
-    old, baked = trees.old("/etc/b"), Entry("file", 0o4777, 33, 33, xattrs={"user.x": "00"})
-    members = trees.ship(spec(empty="/etc/*"), Change("/etc/b", "changed", old, baked))
+    old, baked = trees.old("/etc/b"), TreeEntry("file", 0o4777, 33, 33, xattrs={"user.x": "00"})
+    members = trees.ship(spec(empty="/etc/*"), TreeChange("/etc/b", "changed", old, baked))
     assert (members["/etc/b"].mode, members["/etc/b"].uid, members["/etc/b"].gid) == (0o644, 0, 0)
     assert list(members["/etc/b"].pax_headers) == ["SCHILY.xattr.security.capability"]
-    members = trees.ship(spec(empty="/etc/*"), Change("/etc/new", "added", None, baked))
+    members = trees.ship(spec(empty="/etc/*"), TreeChange("/etc/new", "added", None, baked))
     assert (members["/etc/new"].mode, members["/etc/new"].uid) == (0o644, 0)
     assert members["/etc/new"].pax_headers == {}
     assert trees.ship(spec(empty="/etc/*"), trees.removed("/etc/a"))["/etc/a"].size == 0
@@ -146,14 +146,17 @@ def test_an_emptied_file_has_mode_owner_and_attributes_of_the_base(trees: Trees)
 @pytest.mark.parametrize(
     "new",
     [
-        Entry("directory", 0o777, 0, 0),
-        Entry("link", 0o777, 0, 0, link="/tmp/x"),
-        Entry("fifo", 0o666, 0, 0),
+        TreeEntry("directory", 0o777, 0, 0),
+        TreeEntry("link", 0o777, 0, 0, link="/tmp/x"),
+        TreeEntry("fifo", 0o666, 0, 0),
     ],
 )
-def test_what_is_not_a_file_cannot_be_emptied(trees: Trees, new: Entry) -> None:
+def test_what_is_not_a_file_cannot_be_emptied(trees: Trees, new: TreeEntry) -> None:
     old = trees.old("/etc/a")
-    for change in (Change("/etc/a", "changed", old, new), Change("/etc/x", "added", None, new)):
+    for change in (
+        TreeChange("/etc/a", "changed", old, new),
+        TreeChange("/etc/x", "added", None, new),
+    ):
         with pytest.raises(StageError) as caught:
             trees.ship(spec(empty="/etc/*"), change)
         shown = f"{change.what} {change.path} (the rule `empty` is for regular files)"
@@ -162,7 +165,7 @@ def test_what_is_not_a_file_cannot_be_emptied(trees: Trees, new: Entry) -> None:
 
 def rewriting(pattern: str, replacement: str) -> RoleSpec:
     rule = Handled(
-        path="/etc/*", rule="rewrite", pattern=pattern, replacement=replacement, why="test"
+        paths=("/etc/*",), rule="rewrite", pattern=pattern, replacement=replacement, why="test"
     )
     return spec().model_copy(update={"handle": (rule,)})
 
@@ -212,7 +215,7 @@ def test_a_path_named_in_full_goes_before_a_pattern(trees: Trees) -> None:
 
 
 def test_a_new_folder_ships_with_the_declared_file_below_it(trees: Trees) -> None:
-    folder = Change("/srv/x", "added", None, Entry("directory", 0o755, 0, 0))
+    folder = TreeChange("/srv/x", "added", None, TreeEntry("directory", 0o755, 0, 0))
     members = trees.ship(spec(keep=("/srv/x/new",)), folder, trees.added("/srv/x/new"))
     assert members["/srv/x"].isdir()
 
@@ -220,14 +223,14 @@ def test_a_new_folder_ships_with_the_declared_file_below_it(trees: Trees) -> Non
 @pytest.mark.parametrize(
     "folder",
     [
-        Entry("directory", 0o777, 0, 0),
-        Entry("directory", 0o755, 33, 0),
-        Entry("directory", 0o755, 0, 33),
-        Entry("directory", 0o755, 0, 0, xattrs={"user.x": "00"}),
+        TreeEntry("directory", 0o777, 0, 0),
+        TreeEntry("directory", 0o755, 33, 0),
+        TreeEntry("directory", 0o755, 0, 33),
+        TreeEntry("directory", 0o755, 0, 0, xattrs={"user.x": "00"}),
     ],
 )
-def test_a_new_folder_that_is_not_plain_must_be_declared(trees: Trees, folder: Entry) -> None:
-    change, below = Change("/srv/x", "added", None, folder), trees.added("/srv/x/new")
+def test_a_new_folder_that_is_not_plain_must_be_declared(trees: Trees, folder: TreeEntry) -> None:
+    change, below = TreeChange("/srv/x", "added", None, folder), trees.added("/srv/x/new")
     with pytest.raises(StageError, match="added /srv/x\n"):
         trees.ship(spec(keep=("/srv/x/new",)), change, below)
     members = trees.ship(spec(keep=("/srv/x/new", "/srv/x")), change, below)
@@ -242,19 +245,19 @@ def test_an_undeclared_change_stops_the_build_and_is_shown(trees: Trees, what: s
     shown = str(caught.value)
     assert f"{what} {path}" in shown
     assert "roles/director/role.yaml" in shown
-    assert "keep: [{path: ..., why: ...}]" in shown
+    assert "keep: [{why: ..., paths: [...]}]" in shown
     assert ("-./etc/a" in shown) == (what != "added")
 
 
 def test_a_change_of_mode_alone_is_a_change(trees: Trees) -> None:
     old = trees.old("/etc/a")
-    looser = Entry("file", 0o777, 0, 0, sha256=old.sha256)
+    looser = TreeEntry("file", 0o777, 0, 0, sha256=old.sha256)
     with pytest.raises(StageError, match="mode: 0644 -> 0777"):
-        trees.ship(spec(), Change("/etc/a", "changed", old, looser))
+        trees.ship(spec(), TreeChange("/etc/a", "changed", old, looser))
 
 
 def test_a_device_node_cannot_ship(trees: Trees) -> None:
-    node = Change("/dev/x", "added", None, Entry("block device", 0o600, 0, 0, device="8:0"))
+    node = TreeChange("/dev/x", "added", None, TreeEntry("block device", 0o600, 0, 0, device="8:0"))
     with pytest.raises(StageError, match="a block device cannot ship"):
         trees.ship(spec(keep=("/dev/x",)), node)
 

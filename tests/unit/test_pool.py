@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from lvslab.build import pool as pool_module
-from lvslab.build.lock import Package
+from lvslab.build.lockfile import Package
 from lvslab.build.mirror import Mirrors
 from lvslab.build.pool import Download, Pool
 from lvslab.core.errors import StageError

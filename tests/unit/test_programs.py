@@ -18,7 +18,7 @@ from lvslab.model.lab import Lab
 from lvslab.model.role import Kind, RoleSpec
 from lvslab.model.rules.login import RESERVED_USERS
 from lvslab.render import RenderedFile
-from lvslab.render.files import cluster_interfaces
+from lvslab.render.machine_files import cluster_interfaces
 from tests.conftest import ROLES
 from tests.programs import Ended, ProgramTree
 from tests.strategies import labs

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from lvslab.build import lock as locks
+from lvslab.build import lockfile as locks
 from lvslab.build.packer import PINNED
 from lvslab.cli.main import main
 from lvslab.core.files import sha256_file
 from lvslab.core.places import ROOT
 from lvslab.make import provenance
-from lvslab.make.provenance import Inputs, Source
+from lvslab.make.provenance import Checkout, Inputs
 from lvslab.make.trees import LOCK
 from tests.small import Small
 from tests.unit.test_quality import imports
@@ -29,7 +29,7 @@ INPUTS = Inputs(
     roles={"director": {}},
     lock=locks.load(LOCK),
     lock_sha256="1" * 64,
-    source=Source("2" * 64, "3" * 40),
+    source=Checkout("2" * 64, "3" * 40),
     libraries={"pycdlib": "1.14.0"},
     packer="1.6.6",
     packer_sha256="4" * 64,
@@ -96,7 +96,7 @@ def test_it_names_no_host_and_no_hour() -> None:
 def test_a_checkout_without_git_has_no_commit(tmp_path: Path) -> None:
     checkout(tmp_path)
     assert provenance.source(tmp_path).commit == ""
-    row = dependencies(replace(INPUTS, source=Source("7" * 64)))[0]
+    row = dependencies(replace(INPUTS, source=Checkout("7" * 64)))[0]
     assert row == {"name": "lvslab", "digest": {"sha256": "7" * 64}}
 
 

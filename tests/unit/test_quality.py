@@ -16,7 +16,21 @@ import yaml
 from tests.sources import NOT_OURS, our_files, written_in
 
 ROOT = Path(__file__).resolve().parents[2]
-LAYERS = ("core", "model", "render", "build", "export", "make", "run", "check", "vmware", "cli")
+LAYERS = (
+    "core",
+    "model",
+    "formats",
+    "render",
+    "verify",
+    "build",
+    "export",
+    "lab",
+    "make",
+    "measure",
+    "vmware",
+    "reproduce",
+    "cli",
+)
 
 
 def command(*words: str | Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
@@ -128,7 +142,7 @@ def test_imports_follow_the_order() -> None:
         "from lvslab.cli import main\n",
         "from lvslab import make\n",
         "from ..cli import main\n",
-        "def f():\n    from lvslab.run import qmp\n",
+        "def f():\n    from lvslab.lab import qmp\n",
     ],
 )
 def test_an_import_against_the_order_is_found(tmp_path: Path, text: str) -> None:

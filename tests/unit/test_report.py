@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from lvslab.build import lock as locks
-from lvslab.check.reproduce import Build, again, compare
+from lvslab.build import lockfile as locks
 from lvslab.cli.main import main
 from lvslab.core.errors import InputError
 from lvslab.make import Artifact, Options, Pipeline
@@ -20,6 +19,7 @@ from lvslab.make.report import FORM, lock_of, lock_table, report, role_sums, tex
 from lvslab.make.trees import LOCK
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
+from lvslab.reproduce import Build, again, compare
 from tests.small import Small
 from tests.unit.test_stage_inputs import Recorder
 
@@ -132,7 +132,7 @@ def test_what_it_says_is_built_again(
 ) -> None:
     """The verb with --from, on a small disk; the second build is in this process."""
     small.stand_in(monkeypatch)
-    monkeypatch.setattr("lvslab.cli.base.Session.ensure", lambda *_: None)
+    monkeypatch.setattr("lvslab.cli.common.Session.ensure", lambda *_: None)
     monkeypatch.setattr("lvslab.make.report._programs", dict)
     out, published = tmp_path / "out", tmp_path / "published/build.json"
     assert main(["images", "--role", "director", "--per-node", "--out", str(out)]) == 0

@@ -17,31 +17,23 @@ from typing import Any
 
 import pytest
 
-from lvslab.build import lock as locks
+from lvslab import reproduce as check
+from lvslab.build import lockfile as locks
 from lvslab.build.bake import Circumstances
 from lvslab.build.disk import SECTOR, layout
-from lvslab.check import reproduce as check
-from lvslab.check.reproduce import (
-    Build,
-    Conditions,
-    Reproduced,
-    again,
-    choose,
-    compare,
-    conditions,
-)
-from lvslab.check.reproduce.place import first_difference
 from lvslab.cli.main import main
 from lvslab.core.errors import InputError, StageError
 from lvslab.core.events import Event, StageDone, silent
 from lvslab.core.places import ROOT
-from lvslab.export import ova, seed, vmdk
+from lvslab.formats import ova, seed_iso, vmdk
 from lvslab.make import Built, Options, provenance
 from lvslab.make.report import FORM, lock_table
 from lvslab.make.trees import LOCK
 from lvslab.model.lab import Lab
 from lvslab.render import node_seed
 from lvslab.render.ovf import OvfDisk, ovf
+from lvslab.reproduce import Build, Conditions, Reproduced, again, choose, compare, conditions
+from lvslab.reproduce.place import first_difference
 from tests import appliance
 
 EPOCH = 1_700_000_000
@@ -114,7 +106,7 @@ def twins(tmp_path: Path, lab: Lab, disk: Path) -> tuple[Path, Path]:
         for place in places.values():
             place.parent.mkdir(parents=True)
         tree(places["common tree"])
-        seed.write_iso(node_seed(lab, "lvs1"), places["seeds"], epoch=EPOCH)
+        seed_iso.write_iso(node_seed(lab, "lvs1"), places["seeds"], epoch=EPOCH)
         places["bake director"].write_text(f"a host key that is {name}'s alone\n")
         tree(places["final tree director"])
         places["disk director"].write_bytes(b"")
@@ -276,12 +268,12 @@ def test_an_ova_that_differs_is_shown_by_member(twins: tuple[Path, Path], lab: L
 
 
 def test_a_seed_that_differs_is_shown_by_file(twins: tuple[Path, Path], lab: Lab) -> None:
-    seed.write_iso(node_seed(lab, "lvs2"), stage(twins[1], "seeds"), epoch=EPOCH)
+    seed_iso.write_iso(node_seed(lab, "lvs2"), stage(twins[1], "seeds"), epoch=EPOCH)
     ((where, _, lines),) = differences(twins)
     assert where == "seeds"
     assert "meta-data" in lines
     assert "lvs2" in lines
-    seed.write_iso(node_seed(lab, "lvs1"), stage(twins[1], "seeds"), epoch=EPOCH + 1)
+    seed_iso.write_iso(node_seed(lab, "lvs1"), stage(twins[1], "seeds"), epoch=EPOCH + 1)
     assert "first at byte" in differences(twins)[0][2]
 
 
@@ -426,7 +418,7 @@ def test_the_verb_ends_with_what_was_found(
 
     if planted:
         tree(stage(twins[1], "final tree director"), text="built at 12:00\n")
-    monkeypatch.setattr("lvslab.check.reproduce.reproduce", found)
+    monkeypatch.setattr("lvslab.reproduce.reproduce", found)
     monkeypatch.setenv("LVSLAB_CACHE", str(tmp_path / "cache"))
     words = ["reproduce", "--from", str(twins[0] / "build.json"), "--work", str(tmp_path)]
     assert main(words) == (1 if planted else 0)
@@ -479,7 +471,7 @@ def test_both_builds_are_timed(
     monkeypatch.setattr(check, "images", images)
     monkeypatch.setattr(again, "rebuild", rebuild)
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    monkeypatch.setattr("lvslab.cli.base.Session.ensure", lambda *_: None)
+    monkeypatch.setattr("lvslab.cli.common.Session.ensure", lambda *_: None)
     monkeypatch.setenv("LVSLAB_CACHE", str(tmp_path / "cache"))
     assert main(["reproduce", "--work", str(tmp_path)]) == 0
     assert f"{said}\n" in capsys.readouterr().out

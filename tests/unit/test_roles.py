@@ -12,14 +12,14 @@ import pytest
 import yaml
 
 from lvslab import render
-from lvslab.check.speech import SPEECHES
 from lvslab.core.places import ROLE_FOLDERS, ROOT
+from lvslab.measure.speech import SPEECHES
 from lvslab.model import load
 from lvslab.model.lab import Lab, LabFile
 from lvslab.model.role import Kind, Probe, RoleSpec
-from lvslab.render import checklist
-from lvslab.render.diagram import svg
+from lvslab.render import node_facts
 from lvslab.render.kinds import KINDS
+from lvslab.render.picture import svg
 
 EXAMPLE = ROOT / "examples" / "dns" / "lab.yaml"
 Loaded = tuple[Lab, dict[str, RoleSpec]]
@@ -72,7 +72,7 @@ def test_policy_routing_is_of_the_kind_not_of_a_role(dns: Loaded) -> None:
 
 def test_each_node_is_checked_as_its_kind(dns: Loaded) -> None:
     lab, _ = dns
-    facts = json.loads(checklist.text(lab))
+    facts = json.loads(node_facts.text(lab))
     assert facts["nodes"]["ns1"]["serves"] == [
         {"service": "dns", "port": 53, "probe": "dns", "unit": "unbound.service"}
     ]

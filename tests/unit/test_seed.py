@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lvslab.core.procs import program
-from lvslab.export.seed import write_iso
+from lvslab.formats.seed_iso import write_iso
 from lvslab.model.lab import Lab
 from lvslab.render import Seed, node_seed
 
@@ -68,7 +68,7 @@ def test_blkid_sees_what_cloud_init_looks_for(iso: Path) -> None:
 _WRITE = """
 import sys
 from pathlib import Path
-from lvslab.export.seed import write_iso
+from lvslab.formats.seed_iso import write_iso
 from lvslab.render import Seed
 seed = Seed("#cloud-config\\n", "instance-id: x\\n", "version: 2\\n")
 write_iso(seed, Path(sys.argv[1]), epoch=1700000000)

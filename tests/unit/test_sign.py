@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.check.verify import Outcome, verify
 from lvslab.cli.main import main
 from lvslab.core import procs
 from lvslab.core.errors import CheckFailed, InputError, MissingError
-from lvslab.export import sign, sums
-from lvslab.export.seed import write_iso
+from lvslab.formats import sign, sums
+from lvslab.formats.seed_iso import write_iso
 from lvslab.model.lab import Lab
 from lvslab.render import node_seed
+from lvslab.verify import Outcome, verify
 from tests.appliance import write_sums
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from lvslab.build.packer import PINNED
 from lvslab.build.tree import Recipe
+from lvslab.core import code as core_code
+from lvslab.core.code import has_no_say, libraries, module_of, reached
 from lvslab.core.stages import Make, Stages
 from lvslab.make import Options, Pipeline
 from lvslab.model.lab import Lab
@@ -21,22 +23,8 @@ from tests.conftest import ROLES
 from tests.small import Small
 from tests.unit.test_quality import ROOT, imports
 
-ALLOWED = {
-    "lvslab.core": "files, programs, errors, the cache: no byte of a result is decided there",
-    "lvslab.model": "values, which are inputs",
-    "lvslab.render": "texts, which are inputs",
-    "lvslab.build.lock": "packages, which are inputs by their sums",
-    "lvslab.build.mirror": "where a package comes from; its sum decides",
-    "lvslab.build.accel": "how fast a bake is",
-    "lvslab.make": "says what the inputs are",
-}
-LIBRARIES = {
-    "cyclonedx": "cyclonedx-python-lib",
-    "deflate": "deflate",
-    "dissect": "dissect.extfs",
-    "packageurl": "packageurl-python",
-    "pycdlib": "pycdlib",
-}
+PIPELINE = ("lvslab.make.pipeline", "lvslab.make.trees")
+"""They say what the inputs of a stage are."""
 
 
 @dataclass(frozen=True)
@@ -76,21 +64,6 @@ def seen(
     return recorder.seen
 
 
-def module_of(name: str) -> set[str]:
-    """The modules that an import names; those of a package are what its `__init__` imports."""
-    parts = name.split(".")
-    for count in range(len(parts), 1, -1):
-        path = ROOT.joinpath(*parts[:count])
-        module = ".".join(parts[:count])
-        if path.with_suffix(".py").is_file():
-            return {module}
-        if path.is_dir():
-            inside = imports(path / "__init__.py", module)
-            return {found for _, below in inside if below.startswith("lvslab.")
-                    for found in module_of(below)}  # fmt: skip
-    return set()
-
-
 def names_in(code: CodeType) -> Iterator[str]:
     yield from code.co_names
     for constant in code.co_consts:
@@ -115,40 +88,17 @@ def used_by(make: FunctionType) -> set[str]:
             found |= used_by(value)
         found.add(type(value).__module__)
     ours = {name for name in found if name.startswith("lvslab.")}
-    return {module for name in ours for module in module_of(name)}
-
-
-def allowed(module: str) -> bool:
-    return any(module == name or module.startswith(f"{name}.") for name in ALLOWED)
-
-
-def reached(stage: Seen) -> set[str]:
-    """What a stage's work and the modules that it names use, all the way down."""
-    assert isinstance(stage.make, FunctionType)
-    open_, found = [*used_by(stage.make), *stage.code], set[str]()
-    while open_:
-        module = open_.pop()
-        if module in found or (allowed(module) and module not in stage.code):
-            continue
-        found.add(module)
-        path = ROOT.joinpath(*module.split(".")).with_suffix(".py")
-        for _, name in imports(path, module.rpartition(".")[0]):
-            open_ += module_of(name) if name.startswith("lvslab.") else ()
-    return found
+    return {module_of(name) for name in ours}
 
 
 def missing(stage: Seen) -> set[str]:
-    """The modules and libraries that shape a stage and are not in its id."""
-    modules = reached(stage)
-    wanted = set()
-    for module in modules:
-        path = ROOT.joinpath(*module.split(".")).with_suffix(".py")
-        tops = {name.partition(".")[0] for _, name in imports(path, "lvslab")}
-        wanted |= {LIBRARIES[top] for top in tops - sys.stdlib_module_names - {"lvslab"}}
-    return (modules - set(stage.code)) | (wanted - stage.inputs.keys())
+    """The modules that a stage's work uses and that do not follow from those that it names."""
+    assert isinstance(stage.make, FunctionType)
+    used = {name for name in used_by(stage.make) if not (has_no_say(name) or name in PIPELINE)}
+    return set(reached(used)) - set(reached(stage.code))
 
 
-def test_every_stage_s_code_and_libraries_are_in_its_id(seen: dict[str, Seen]) -> None:
+def test_every_stage_names_the_code_that_does_its_work(seen: dict[str, Seen]) -> None:
     assert len(seen) > 20
     lacking = {name: sorted(missing(stage)) for name, stage in seen.items() if missing(stage)}
     assert lacking == {}
@@ -157,13 +107,13 @@ def test_every_stage_s_code_and_libraries_are_in_its_id(seen: dict[str, Seen]) -
 @pytest.mark.parametrize(
     ("name", "module"),
     [
-        ("tree real-server", "lvslab.build.pool"),
-        ("bake director", "lvslab.build.packer"),
-        ("bake director", "lvslab.export.seed"),
-        ("final tree director", "lvslab.build.changes"),
-        ("disk director", "lvslab.build.tools"),
-        ("ova lvs1", "lvslab.export.vmdk.layout"),
-        ("vmware folders", "lvslab.export.sums"),
+        ("tree real-server", "lvslab.build.headers"),
+        ("bake director", "lvslab.build.changes"),
+        ("bake director", "lvslab.formats.seed_iso"),
+        ("final tree director", "lvslab.build.policy"),
+        ("disk director", "lvslab.build.disk"),
+        ("ova lvs1", "lvslab.formats.ova"),
+        ("vmware folders", "lvslab.export.folders"),
     ],
 )
 def test_a_module_that_is_left_out_is_found(seen: dict[str, Seen], name: str, module: str) -> None:
@@ -172,9 +122,61 @@ def test_a_module_that_is_left_out_is_found(seen: dict[str, Seen], name: str, mo
     assert module in missing(fewer)
 
 
-def test_a_library_that_is_left_out_is_found(seen: dict[str, Seen]) -> None:
-    stage = seen["bake director"]
-    assert "dissect.extfs" in missing(replace(stage, inputs={}))
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("tree real-server", "lvslab.build.pool"),
+        ("bake director", "lvslab.build.packer"),
+        ("disk director", "lvslab.build.tools"),
+        ("ova lvs1", "lvslab.formats.vmdk.layout"),
+        ("vmware folders", "lvslab.formats.sums"),
+    ],
+)
+def test_what_a_module_imports_counts_with_it(
+    seen: dict[str, Seen], name: str, module: str
+) -> None:
+    assert module in reached(seen[name].code)
+
+
+def test_a_changed_module_below_makes_another_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def identity() -> str:
+        code = ["lvslab.build.tree"]
+        return Stages(tmp_path).run("x", {}, lambda folder, progress: None, code=code).name
+
+    before = identity()
+    assert identity() == before
+    changed = tmp_path / "pool.py"
+    changed.write_text("")
+    real = core_code.file_of
+    monkeypatch.setattr(
+        core_code,
+        "file_of",
+        lambda module: changed if module == "lvslab.build.pool" else real(module),
+    )
+    assert identity() != before
+
+
+def test_the_libraries_of_a_stage_s_code_are_inputs(seen: dict[str, Seen]) -> None:
+    assert {"deflate", "pycdlib"} <= libraries(reached(seen["ova lvs1"].code)).keys()
+    assert "dissect.extfs" in libraries(reached(seen["bake director"].code))
+
+
+def test_every_library_that_shapes_a_stage_is_known(seen: dict[str, Seen]) -> None:
+    modules = {module for stage in seen.values() for module in reached(stage.code)}
+    tops = {
+        name.partition(".")[0]
+        for module in modules
+        for _, name in imports(core_code.file_of(module) or ROOT, "lvslab")
+    }
+    assert tops - sys.stdlib_module_names - {"lvslab"} <= core_code.LIBRARIES.keys()
+
+
+def test_imports_are_found_as_python_finds_them() -> None:
+    for path in (ROOT / "lvslab").rglob("*.py"):
+        wanted = {name for _, name in imports(path, "lvslab")}
+        assert set(core_code.imported(path)) >= wanted, path
 
 
 def test_the_second_disk_of_a_node_s_ova_counts(seen: dict[str, Seen]) -> None:

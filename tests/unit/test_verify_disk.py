@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.check.verify import RULES, Finding, Outcome, verify
-from lvslab.export import vmdk
+from lvslab.formats import vmdk
 from lvslab.model.load import load_lab
+from lvslab.verify import RULES, Finding, Outcome, verify
 from tests.appliance import BIOS_START, GOOD_TREE, MIB, ROOT_MIB, ROOT_START, SECTOR, make_disk, run
 from tests.conftest import ROOT
 

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.check.verify import Outcome, verify
 from lvslab.core.errors import CheckFailed
-from lvslab.export import seed, sums
+from lvslab.formats import seed_iso, sums
 from lvslab.model.lab import Lab
 from lvslab.render import node_seed
+from lvslab.verify import Outcome, verify
 from tests.appliance import write_sums
 
 
 @pytest.fixture
 def artifacts(lab: Lab, tmp_path: Path) -> Path:
     for node in ("lvs1", "rs1"):
-        seed.write_iso(node_seed(lab, node), tmp_path / "seeds" / f"{node}.iso", epoch=1)
+        seed_iso.write_iso(node_seed(lab, node), tmp_path / "seeds" / f"{node}.iso", epoch=1)
     (tmp_path / "build.json").write_text("{}\n")
     write_sums(tmp_path, sums.artifacts(tmp_path))
     return tmp_path

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.check.verify import RULES, Finding, Outcome, verify
-from lvslab.check.verify.rules import Level
 from lvslab.cli import main
-from lvslab.export import seed, vmdk
+from lvslab.formats import seed_iso, vmdk
 from lvslab.model.lab import Lab
 from lvslab.render import node_seed
+from lvslab.verify import RULES, Finding, Outcome, verify
+from lvslab.verify.rules import Level
 from tests.appliance import MIB, SECTOR, Appliance, appliance, make_disk, run, write_sums
 from tests.conftest import ROOT
 from tests.foreign import Foreign, data_disk, ovftool_like, virtualbox_like, vsphere_like
@@ -189,8 +189,8 @@ def test_a_seed_that_cannot_be_read_whole_is_refused(
     lab: Lab, ours: Appliance, tmp_path: Path
 ) -> None:
     """The ISO's mark is there, a later part of the disk is not."""
-    seed.write_iso(node_seed(lab, "rs1"), tmp_path / "rs1.iso", epoch=1)
-    seed.write_disk(tmp_path / "rs1.iso", tmp_path / "rs1.vmdk")
+    seed_iso.write_iso(node_seed(lab, "rs1"), tmp_path / "rs1.iso", epoch=1)
+    seed_iso.write_disk(tmp_path / "rs1.iso", tmp_path / "rs1.vmdk")
     data = bytearray((tmp_path / "rs1.vmdk").read_bytes())
     with vmdk.Reader(tmp_path / "rs1.vmdk") as reader:
         last = max(reader.entries.values())

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.check.verify import Finding, Outcome, verify
-from lvslab.check.verify.package import unit_of
-from lvslab.export import ova, seed, vmdk
+from lvslab.formats import ova, seed_iso, vmdk
 from lvslab.model.lab import Lab
 from lvslab.render import node_seed
 from lvslab.render.ovf import OvfDisk, ovf
+from lvslab.verify import Finding, Outcome, verify
+from lvslab.verify.ova.package import unit_of
 from tests.appliance import Appliance, appliance, make_disk
 
 Change = Callable[[str], str]
@@ -478,9 +478,9 @@ def test_a_broken_ovf_2_is_refused(
 def node_ova(lab: Lab, good: Appliance, folder: Path, *, node: str = "lvs1") -> Path:
     """The OVA of lvs1, whose second disk is the seed of `node`."""
     folder.mkdir(exist_ok=True)
-    seed.write_iso(node_seed(lab, node), folder / "seed.iso", epoch=1)
+    seed_iso.write_iso(node_seed(lab, node), folder / "seed.iso", epoch=1)
     (folder / "lvs1-disk1.vmdk").write_bytes(good.disk_vmdk)
-    second = seed.write_disk(folder / "seed.iso", folder / "lvs1-seed.vmdk")
+    second = seed_iso.write_disk(folder / "seed.iso", folder / "lvs1-seed.vmdk")
     with vmdk.Reader(folder / "lvs1-disk1.vmdk") as reader:
         first = OvfDisk("lvs1-disk1.vmdk", len(good.disk_vmdk), reader.capacity, 0)
     role = lab.nodes["lvs1"].role

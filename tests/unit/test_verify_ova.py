@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.check.verify import RULES, Finding, Outcome, Rule, verify
-from lvslab.check.verify.rules import Level, settled
 from lvslab.core.errors import InputError
 from lvslab.core.procs import program
-from lvslab.export.vmdk import Reader, write_child, write_monolithic_sparse
-from lvslab.export.vmdk.layout import GRAIN_SECTORS, TABLE_ENTRIES, ceiling
+from lvslab.formats.vmdk import Reader, write_child, write_monolithic_sparse
+from lvslab.formats.vmdk.layout import GRAIN_SECTORS, TABLE_ENTRIES, ceiling
 from lvslab.model.lab import Lab
 from lvslab.model.load import load_lab
+from lvslab.verify import RULES, Finding, Outcome, Rule, verify
+from lvslab.verify.rules import Level, settled
 from tests.appliance import BREAKS_SCHEMA, SECTOR, Appliance, appliance, make_disk
 from tests.conftest import ROOT
 from tests.foreign import STREAM

@@ -8,17 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.check import made
-from lvslab.check.verify import RULES, Finding, Outcome, Rule, verify
-from lvslab.check.verify import seed as seeds
-from lvslab.check.verify.rules import Refused, RuleSet, Unreadable, reading, settled
 from lvslab.cli import main
 from lvslab.core.events import silent
 from lvslab.core.files import sha256_file
-from lvslab.export import seed
-from lvslab.export.vmdk import VmdkError
+from lvslab.formats import seed_iso
+from lvslab.formats.vmdk import VmdkError
 from lvslab.model.lab import Lab
 from lvslab.render import node_seed
+from lvslab.verify import RULES, Finding, Outcome, Rule, made, verify
+from lvslab.verify.rules import Refused, RuleSet, Unreadable, reading, settled
+from lvslab.verify.seeds import volume as seeds
 from tests.conftest import ROOT
 
 PAGE = ROOT / "docs" / "verify.md"
@@ -29,7 +28,7 @@ PAGE = ROOT / "docs" / "verify.md"
 
 @pytest.fixture
 def iso(lab: Lab, tmp_path: Path) -> Path:
-    seed.write_iso(node_seed(lab, "rs1"), tmp_path / "rs1.iso", epoch=1)
+    seed_iso.write_iso(node_seed(lab, "rs1"), tmp_path / "rs1.iso", epoch=1)
     return tmp_path / "rs1.iso"
 
 

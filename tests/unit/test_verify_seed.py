@@ -11,11 +11,11 @@ from typing import Any
 import pycdlib
 import pytest
 
-from lvslab.check.verify import RULES, Outcome, verify
-from lvslab.export import seed as export
-from lvslab.export import vmdk
+from lvslab.formats import seed_iso as export
+from lvslab.formats import vmdk
 from lvslab.model.lab import Lab
 from lvslab.render import Seed, node_seed
+from lvslab.verify import RULES, Outcome, verify
 from tests.appliance import MIB, run
 
 EPOCH = 1_700_000_000

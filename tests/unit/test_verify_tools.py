@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.check.verify import Outcome, verify
-from lvslab.export import vmdk
+from lvslab.formats import vmdk
 from lvslab.model.load import load_lab
+from lvslab.verify import Outcome, verify
 from tests.appliance import GOOD_TREE, make_disk
 from tests.conftest import ROOT
 

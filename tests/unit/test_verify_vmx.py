@@ -9,13 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lvslab.check.verify import RULES, Finding, Outcome, verify
-from lvslab.check.verify.machine import VMX, Machine
 from lvslab.core.errors import InputError
-from lvslab.export import vmdk
+from lvslab.formats import vmdk, vmx
 from lvslab.model.lab import Lab, Node
-from lvslab.render.vmx import vmx as rendered
-from lvslab.run import vmx
+from lvslab.render.vmware_machine import vmx as rendered
+from lvslab.verify import RULES, Finding, Outcome, verify
+from lvslab.verify.machine import VMX, VmxFile
 from lvslab.vmware.patch import patch
 from tests.appliance import make_disk
 from tests.strategies import labs
@@ -186,10 +185,10 @@ def test_what_a_lab_may_say_is_a_machine_that_passes(lab: Lab, size: tuple[int, 
             this = lab.model_copy(update={"nodes": {**lab.nodes, name: Node(**values)}})
             path = Path(folder) / f"{name}.vmx"
             path.write_text(rendered(this, name))
-            found = {f.rule.id: f for f in VMX.run(Machine(path, this), name)}
+            found = {f.rule.id: f for f in VMX.run(VmxFile(path, this), name)}
             assert [found[rule] for rule in OWN if found[rule].outcome is not Outcome.PASS] == []
             path.write_text(rendered(this, name).replace(f'"{size[0]}"', f'"{size[0] - 2}"'))
-            assert "vmx-memory" in failed(VMX.run(Machine(path, this), name))
+            assert "vmx-memory" in failed(VMX.run(VmxFile(path, this), name))
 
 
 def test_a_stream_optimized_disk_is_refused(raw: Path, folder: Path) -> None:

@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 
 from lvslab.core.errors import StageError
 from lvslab.core.procs import program
-from lvslab.export import vmdk
-from lvslab.export.vmdk import writer
-from lvslab.export.vmdk.layout import GRAIN, SECTOR, VmdkError
-from lvslab.export.vmdk.reader import Descriptor
+from lvslab.formats import vmdk
+from lvslab.formats.vmdk import writer
+from lvslab.formats.vmdk.layout import GRAIN, SECTOR, VmdkError
+from lvslab.formats.vmdk.reader import Descriptor
 
 Write = Callable[[Path, Path], vmdk.Written]
 WRITERS: dict[str, Write] = {
@@ -245,7 +245,7 @@ def test_a_disk_that_shrinks_is_refused_and_the_old_file_stays(tmp_path: Path) -
 
 _CHILD = """
 import pathlib, resource, signal, sys
-from lvslab.export import vmdk
+from lvslab.formats import vmdk
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, 4 << 20))
 try:
@@ -284,7 +284,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
 
 _SLOW = """
 import pathlib, sys, time
-from lvslab.export import vmdk
+from lvslab.formats import vmdk
 def progress(done, total, unit):
     print(done, flush=True)
     time.sleep(0.05)
@@ -316,7 +316,7 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
             file.write(piece)
     code = (
         "import pathlib, sys\n"
-        "from lvslab.export import vmdk\n"
+        "from lvslab.formats import vmdk\n"
         "vmdk.write_stream_optimized(*map(pathlib.Path, sys.argv[1:]), level=1, threads=2)\n"
         "print(pathlib.Path('/proc/self/status').read_text())\n"
     )

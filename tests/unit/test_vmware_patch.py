@@ -16,10 +16,10 @@ from dissect.hypervisor.descriptor.vmx import VMX
 
 from lvslab.cli import main
 from lvslab.core.errors import CheckFailed, InputError
+from lvslab.formats import vmx
 from lvslab.model.lab import Lab
 from lvslab.render.handout import PATCH_PS1, PATCH_SH, handout
-from lvslab.run import vmx
-from lvslab.vmware.patch import Change, patch
+from lvslab.vmware.patch import ChangedSetting, patch
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -73,9 +73,9 @@ def test_an_imported_director_is_connected(lab: Lab, tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o755
     assert done.role == "director"
     assert networks(path) == WANTED
-    assert Change("ethernet1.connectionType", "hostonly", "custom") in done.changes
-    assert Change("ethernet3.vnet", "VMnet0", "VMnet13") in done.changes
-    assert Change("ethernet2.vnet", None, "VMnet12") in done.changes
+    assert ChangedSetting("ethernet1.connectionType", "hostonly", "custom") in done.changes
+    assert ChangedSetting("ethernet3.vnet", "VMnet0", "VMnet13") in done.changes
+    assert ChangedSetting("ethernet2.vnet", None, "VMnet12") in done.changes
     assert done.backup is not None
     assert done.backup.read_bytes() == IMPORTED.encode("latin-1")
 

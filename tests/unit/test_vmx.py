@@ -11,12 +11,13 @@ import pytest
 from lvslab.cli import main
 from lvslab.core.errors import InputError
 from lvslab.core.procs import program
+from lvslab.formats.vmx import VmxMachine, VmxNic, read
+from lvslab.lab import faults, hardware, vmware_source
+from lvslab.lab.cluster import Cluster
+from lvslab.lab.sources import Settings
+from lvslab.lab.state import NodeFiles
 from lvslab.model.lab import Lab
-from lvslab.render.vmx import vmx
-from lvslab.run import faults, hardware, vmware
-from lvslab.run.cluster import Cluster, Settings
-from lvslab.run.state import NodeFiles
-from lvslab.run.vmx import VmxMachine, VmxNic, read
+from lvslab.render.vmware_machine import vmx
 
 
 def written(folder: Path, text: str) -> Path:
@@ -103,7 +104,7 @@ def machines(lab: Lab, folder: Path) -> dict[str, VmxMachine]:
         here.mkdir(parents=True, exist_ok=True)
         (here / f"{node}.vmx").write_text(vmx(lab, node))
         (here / f"{node}.iso").touch()
-    return {node: vmware.machine_of(folder, node) for node in lab.nodes}
+    return {node: vmware_source.machine_of(folder, node) for node in lab.nodes}
 
 
 @pytest.mark.parametrize("which", ["lab", "wide_lab"])
@@ -112,14 +113,14 @@ def test_qemu_gets_from_the_vmx_what_it_gets_from_lab_yaml(
 ) -> None:
     lab: Lab = request.getfixturevalue(which)
     found = machines(lab, tmp_path)
-    wires = vmware.rewired(lab, found)
+    wires = vmware_source.rewired(lab, found)
     assert wires == lab
     for node in lab.nodes:
         disk, seed = tmp_path / "vmware" / node / f"{node}.vmdk", tmp_path / "seed.iso"
-        assert vmware.machine(wires, node, found[node], seed, 2201) == hardware.machine(
+        assert vmware_source.machine(wires, node, found[node], seed, 2201) == hardware.machine(
             lab, node, disk, seed, 2201
         )
-        assert vmware.seed(found[node], node) == disk.with_suffix(".iso")
+        assert vmware_source.seed(found[node], node) == disk.with_suffix(".iso")
 
 
 def test_a_wrong_vmx_gives_wrong_wires(lab: Lab, tmp_path: Path) -> None:
@@ -133,11 +134,11 @@ def test_a_wrong_vmx_gives_wrong_wires(lab: Lab, tmp_path: Path) -> None:
         .replace('memsize = "512"', 'memsize = "300"')
         .replace('firmware = "bios"', 'firmware = "efi"')
     )
-    found["rs1"] = vmware.machine_of(tmp_path, "rs1")
-    wires = vmware.rewired(lab, found)
+    found["rs1"] = vmware_source.machine_of(tmp_path, "rs1")
+    wires = vmware_source.rewired(lab, found)
     assert wires.nodes["rs1"].interfaces == {"eth0": "VMnet8", "eth1": "VMnet13", "eth2": "VMnet12"}
     assert wires.nodes["rs2"] == lab.nodes["rs2"]
-    machine = vmware.machine(wires, "rs1", found["rs1"], tmp_path / "seed.iso", 2201)
+    machine = vmware_source.machine(wires, "rs1", found["rs1"], tmp_path / "seed.iso", 2201)
     assert machine.memory_mib == 300
     assert machine.firmware == "uefi"
     assert [nic.mac for nic in machine.nics][2] == "00:50:56:01:3f:02"
@@ -177,10 +178,10 @@ def test_a_machine_that_is_none_of_the_lab_s(
     found = machines(lab, tmp_path)
     path = tmp_path / "vmware" / "rs1" / "rs1.vmx"
     path.write_text(path.read_text().replace(old, new, 1))
-    found["rs1"] = vmware.machine_of(tmp_path, "rs1")
+    found["rs1"] = vmware_source.machine_of(tmp_path, "rs1")
     with pytest.raises(InputError) as caught:
-        wires = vmware.rewired(lab, found)
-        vmware.machine(wires, "rs1", found["rs1"], tmp_path / "seed.iso", 2201)
+        wires = vmware_source.rewired(lab, found)
+        vmware_source.machine(wires, "rs1", found["rs1"], tmp_path / "seed.iso", 2201)
     assert message in caught.value.message
 
 
@@ -190,9 +191,13 @@ def changed(lab: Lab, folder: Path, old: str, new: str, node: str = "rs1") -> ha
     path = folder / "vmware" / node / f"{node}.vmx"
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
-    found[node] = vmware.machine_of(folder, node)
-    return vmware.machine(
-        vmware.rewired(lab, found), node, found[node], vmware.seed(found[node], node), 2201
+    found[node] = vmware_source.machine_of(folder, node)
+    return vmware_source.machine(
+        vmware_source.rewired(lab, found),
+        node,
+        found[node],
+        vmware_source.seed(found[node], node),
+        2201,
     )
 
 
@@ -277,6 +282,7 @@ def test_its_cable_is_pulled_when_its_qemu_has_started(
     cluster.state.save("settings", vars(Settings(origin="vmware")))
     cluster.state.save("artifacts", str(tmp_path))
     for node in ("rs1", "rs2"):
+        cluster.state.save(f"{node}/base", "disk.raw")
         faults.reapply(cluster, node)
     assert cluster.told == [("set_link", {"name": "nic-eth2", "up": False})]
 
@@ -293,8 +299,8 @@ def test_options_for_what_the_vmx_decides_are_refused(
 
 def test_missing_folders_and_seeds(lab: Lab, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no such machine"):
-        vmware.machine_of(tmp_path, "rs1")
+        vmware_source.machine_of(tmp_path, "rs1")
     found = machines(lab, tmp_path)
     (tmp_path / "vmware" / "rs1" / "rs1.iso").unlink()
     with pytest.raises(InputError, match=r"there is no CD-ROM image \(.*rs1\.iso\)"):
-        vmware.seed(found["rs1"], "rs1")
+        vmware_source.seed(found["rs1"], "rs1")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lvslab.check import wire
-from lvslab.check.wire import Advert, Announcement
+from lvslab.lab import wire
+from lvslab.lab.wire import Advert, Announcement
 from lvslab.model.lab import Lab
 
 MAC = bytes.fromhex("005056010101")

@@ -16,8 +16,8 @@ from lvslab.model import rules
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 from lvslab.render import node_seed
-from lvslab.render.files import role_files
 from lvslab.render.handout import handout
+from lvslab.render.machine_files import role_files
 from tests.conftest import ROLES
 from tests.documents import documents
 from tests.strategies import labs

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.check import bringup
 from lvslab.core.errors import StageError
 from lvslab.core.events import silent
 from lvslab.core.stages import default_cache
+from lvslab.lab import bringup, checkpoint
+from lvslab.lab.cluster import Cluster
+from lvslab.lab.sources import Settings
 from lvslab.model.lab import Lab
-from lvslab.run import checkpoint
-from lvslab.run.cluster import Cluster, Settings
 
 pytestmark = pytest.mark.vm
 BOOT_SECONDS = 600

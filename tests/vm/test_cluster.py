@@ -1,7 +1,7 @@
 """The whole lab from the artifacts: checklist, failover, connections, and negative controls.
 
 One boot, many experiments: each starts from a checkpoint. An experiment that broke a promise
-is repeated only if the host kept a node waiting meanwhile (lvslab.check.busy). A negative
+is repeated only if the host kept a node waiting meanwhile (lvslab.measure.busy). A negative
 control is the same experiment without what the product does, and must be red; where the
 fault does harm only at some moments, in one of a few rounds at different moments. How long
 things take is measured in bench/.
@@ -20,16 +20,17 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.check import bringup, checklist, experiments, failover, status, wire
-from lvslab.check.connections import ECHO_SERVER, Connections
-from lvslab.check.experiments import networks
-from lvslab.check.watchers import Tables
 from lvslab.core.stages import default_cache
+from lvslab.lab import bringup, checklist, checkpoint, faults, status, wire
+from lvslab.lab.cluster import Cluster
+from lvslab.lab.sources import Settings
+from lvslab.measure import experiments, failover
+from lvslab.measure.connections import ECHO_SERVER, Connections
+from lvslab.measure.experiments import cables
+from lvslab.measure.watchers import Tables
 from lvslab.model.lab import Lab
 from lvslab.model.role import Kind, RoleSpec
-from lvslab.render.files import role_files
-from lvslab.run import checkpoint, faults
-from lvslab.run.cluster import Cluster, Settings
+from lvslab.render.machine_files import role_files
 from tests.programs import build_py
 
 pytestmark = pytest.mark.vm
@@ -428,7 +429,7 @@ def test_without_a_time_to_settle_a_loose_cable_is_red(cluster: Cluster) -> None
     on_directors(cluster, "systemctl", "restart", "lvslab-track")
     settle(cluster)
     flap = experiments.everything(cluster.lab)["flap"]
-    slow = replace(flap, fault=networks.flapping("lvs1", "eth1", there=4.0, times=2))
+    slow = replace(flap, fault=cables.flapping("lvs1", "eth1", there=4.0, times=2))
     assert red(cluster, slow, "VI_1 moved")
 
 

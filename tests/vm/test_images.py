@@ -18,7 +18,7 @@ from lvslab.build.bake import Bake
 from lvslab.core.errors import StageError
 from lvslab.core.events import silent
 from lvslab.core.stages import default_cache
-from lvslab.export import seed
+from lvslab.formats import seed_iso
 from lvslab.make import Options, Pipeline
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
@@ -154,7 +154,7 @@ def test_a_guest_that_dies_is_shown_at_once_with_its_own_words(
         epoch=pipeline.lock.epoch,
         assertions="#!/bin/sh\n",
         seed=lambda key: Seed("#cloud-config\n", "instance-id: x\n", "version: 2\n"),
-        write_seed=lambda texts, path: seed.write_iso(texts, path, epoch=0),
+        write_seed=lambda texts, path: seed_iso.write_iso(texts, path, epoch=0),
         logs=logs,
     )
     start = time.monotonic()

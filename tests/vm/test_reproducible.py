@@ -19,19 +19,19 @@ import yaml
 
 from lvslab.build import changes, packer, policy
 from lvslab.build.pool import Download
-from lvslab.check.reproduce import Build, Comparison, Condition, again, choose, compare, work_folder
 from lvslab.cli.main import main
 from lvslab.core.events import silent
 from lvslab.core.files import remove
 from lvslab.core.places import ROOT
 from lvslab.core.stages import NotYetMade, default_cache
-from lvslab.export import sums
+from lvslab.formats import sums
 from lvslab.make import Options, Pipeline, trees
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 from lvslab.render import bake_seed
-from lvslab.render.files import role_files
+from lvslab.render.machine_files import role_files
 from lvslab.render.texts import Seed
+from lvslab.reproduce import Build, Comparison, Condition, again, choose, compare, work_folder
 from tests.conftest import ROLES
 
 pytestmark = pytest.mark.vm
@@ -117,12 +117,12 @@ def handled_in_fact(pipeline: Pipeline, role: str) -> list[str]:
     """The rules of a role that the real bake needed: without each, something is undeclared."""
     spec, made = pipeline.roles[role], changes.load(pipeline.changes(role) / "changes.jsonl")
     own = role_files(pipeline.lab, spec)
-    needed = []
+    needed: list[str] = []
     for rule in spec.handle:
         others = tuple(other for other in spec.handle if other is not rule)
         verdicts = policy.judge(made, spec.model_copy(update={"handle": others}), own)
         if any(verdict.rule == "undeclared" for verdict in verdicts):
-            needed.append(rule.path)
+            needed += rule.paths
     return needed
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.check import checklist
 from lvslab.core.files import sha256_file
+from lvslab.lab import checklist
+from lvslab.lab.cluster import Cluster
 from lvslab.model.lab import Lab
-from lvslab.run.cluster import Cluster
 from tests.documents import ROOT, Example, examples, sheet_commands
 from tests.programs import build_py
 

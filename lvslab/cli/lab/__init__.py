@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from lvslab.cli.base import Verbs, epilog, everywhere
+from lvslab.cli.common import Verbs, epilog, everywhere
 
 VERBS = {
     "up": "lvslab.cli.lab.power:up",

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from lvslab.cli.base import session, verb
-from lvslab.cli.lab.base import running, which_lab
+from lvslab.cli.common import session, verb
+from lvslab.cli.lab.which import running, which_lab
 from lvslab.core.errors import InputError
 
 
@@ -38,8 +38,7 @@ def pause(lab_path: Path, name: str | None, node: str) -> None:
 @click.argument("node")
 def start(lab_path: Path, name: str | None, node: str) -> None:
     """Boot a node that is off, or let one that is paused continue."""
-    from lvslab.check import bringup
-    from lvslab.run import faults
+    from lvslab.lab import bringup, faults
 
     this = session()
     cluster = running(lab_path, name)
@@ -62,7 +61,7 @@ def start(lab_path: Path, name: str | None, node: str) -> None:
 @click.option("--silent", is_flag=True, help="Drop all frames, but keep the link up.")
 def cut(lab_path: Path, name: str | None, node: str, interface: str, silent: bool) -> None:
     """Pull a node's network cable."""
-    from lvslab.run import faults
+    from lvslab.lab import faults
 
     cluster = running(lab_path, name)
     with cluster.changing():
@@ -76,8 +75,8 @@ def cut(lab_path: Path, name: str | None, node: str, interface: str, silent: boo
 @click.argument("other")
 def split(lab_path: Path, name: str | None, one: str, other: str) -> None:
     """Make two directors deaf to each other's adverts: both become master."""
+    from lvslab.lab import faults
     from lvslab.model.role import Kind
-    from lvslab.run import faults
 
     cluster = running(lab_path, name)
     directors = cluster.lab.nodes_of(Kind.DIRECTOR)
@@ -97,7 +96,7 @@ def split(lab_path: Path, name: str | None, one: str, other: str) -> None:
 @click.argument("service")
 def stop_service(lab_path: Path, name: str | None, node: str, service: str) -> None:
     """Stop a service of a node cleanly (systemctl stop)."""
-    from lvslab.run import faults
+    from lvslab.lab import faults
 
     cluster = running(lab_path, name)
     with cluster.changing():
@@ -121,8 +120,7 @@ def heal(lab_path: Path, name: str | None, node: str | None, interface: str | No
 
     A node that was off has booted when the command ends.
     """
-    from lvslab.check import bringup
-    from lvslab.run import faults
+    from lvslab.lab import bringup, faults
 
     this = session()
     cluster = running(lab_path, name)

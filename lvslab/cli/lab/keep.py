@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from lvslab.cli.base import session, verb
-from lvslab.cli.lab.base import running, which_lab
+from lvslab.cli.common import session, verb
+from lvslab.cli.lab.which import running, which_lab
 from lvslab.core.errors import CheckFailed, InputError
 
 
@@ -17,8 +17,8 @@ from lvslab.core.errors import CheckFailed, InputError
 @click.argument("checkpoint")
 def save(lab_path: Path, name: str | None, checkpoint: str) -> None:
     """Save a checkpoint: memory and disks of all nodes at this moment."""
-    from lvslab.check import failover
-    from lvslab.run import checkpoint as checkpoints
+    from lvslab.lab import checkpoint as checkpoints
+    from lvslab.measure import failover
 
     if checkpoint == failover.CHECKPOINT:
         raise InputError(
@@ -36,8 +36,8 @@ def save(lab_path: Path, name: str | None, checkpoint: str) -> None:
 @click.argument("checkpoint")
 def restore(lab_path: Path, name: str | None, checkpoint: str) -> None:
     """Go back to a checkpoint and heal all faults; done when the checklist passes."""
-    from lvslab.check import checklist
-    from lvslab.run import checkpoint as checkpoints
+    from lvslab.lab import checklist
+    from lvslab.lab import checkpoint as checkpoints
 
     start = time.monotonic()
     cluster = running(lab_path, name)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lvslab.cli.base import as_json, session, verb
-from lvslab.cli.lab.base import running, which_lab
+from lvslab.cli.common import as_json, session, verb
+from lvslab.cli.lab.which import running, which_lab
 from lvslab.core.errors import CheckFailed
 
 if TYPE_CHECKING:
-    from lvslab.check.checklist import Finding
-    from lvslab.check.status import Status
+    from lvslab.lab.checklist import CheckResult
+    from lvslab.lab.status import Status
 
 _WATCH_SECONDS = 2.0
 
@@ -33,7 +33,7 @@ _WATCH_SECONDS = 2.0
 @as_json
 def status(lab_path: Path, name: str | None, watch: bool) -> None:
     """Nodes, owners, IPVS tables, adverts on the wire, and what is broken."""
-    from lvslab.check.status import look
+    from lvslab.lab.status import look
 
     this = session()
     cluster = running(lab_path, name)
@@ -95,7 +95,7 @@ def _show_status(found: Status) -> None:
 @as_json
 def check(lab_path: Path, name: str | None, seconds: float) -> None:
     """The article's checklist, on every node and on the client; status 1 if an item fails."""
-    from lvslab.check import checklist
+    from lvslab.lab import checklist
 
     findings = checklist.wait(running(lab_path, name), seconds)
     for finding in sorted(findings, key=lambda finding: (finding.item, finding.node)):
@@ -106,7 +106,7 @@ def check(lab_path: Path, name: str | None, seconds: float) -> None:
     session().out(f"all {len(findings)} checks pass")
 
 
-def _show_finding(finding: Finding) -> None:
+def _show_finding(finding: CheckResult) -> None:
     this = session()
     this.emit("finding", **asdict(finding))
     mark = click.style("✓", fg="green") if finding.ok else click.style("✗", fg="red", bold=True)

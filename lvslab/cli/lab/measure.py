@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lvslab.cli.base import as_json, session, verb
-from lvslab.cli.lab.base import running, the_lab, which_lab
+from lvslab.cli.common import as_json, session, verb
+from lvslab.cli.lab.which import running, the_lab, which_lab
 from lvslab.core.errors import CheckFailed, InputError
 
 if TYPE_CHECKING:
-    from lvslab.check.failover import Verdict
+    from lvslab.measure.failover import Verdict
 
 
 _LEGEND = """\
@@ -54,9 +54,9 @@ def failover(
 
     Each fault starts from the same checkpoint. Without FAULT: all except the long ones.
     """
-    from lvslab.check import experiments, timeline
-    from lvslab.check import failover as engine
     from lvslab.core.files import write_atomic
+    from lvslab.measure import experiments, timeline
+    from lvslab.measure import failover as engine
 
     this = session()
     cluster = None if only_list else running(lab_path, name)

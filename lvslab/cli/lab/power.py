@@ -9,8 +9,8 @@ from typing import Literal
 import click
 from click.core import ParameterSource
 
-from lvslab.cli.base import PROGRAM, as_json, session, verb
-from lvslab.cli.lab.base import the_lab, which_lab
+from lvslab.cli.common import PROGRAM, as_json, session, verb
+from lvslab.cli.lab.which import the_lab, which_lab
 from lvslab.core.errors import InputError
 from lvslab.core.places import ROOT
 
@@ -77,8 +77,9 @@ def up(
 
     If the lab is up, this starts the nodes that are off and does nothing else.
     """
-    from lvslab.check import bringup
-    from lvslab.run.cluster import Cluster, Settings
+    from lvslab.lab import bringup
+    from lvslab.lab.cluster import Cluster
+    from lvslab.lab.sources import Settings
 
     this = session()
     _demand_one_source(context, origin)
@@ -126,7 +127,7 @@ def _accelerator(cache: Path) -> Literal["kvm", "tcg"]:
 @which_lab
 def down(lab_path: Path, name: str | None) -> None:
     """End the lab and remove all its processes, namespaces, taps and files."""
-    from lvslab.run.cluster import Cluster
+    from lvslab.lab.cluster import Cluster
 
     wanted = name or the_lab(lab_path, None).name
     cluster = Cluster.known(wanted)

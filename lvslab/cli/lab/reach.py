@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from lvslab.cli.base import verb
-from lvslab.cli.lab.base import running, which_lab
+from lvslab.cli.common import verb
+from lvslab.cli.lab.which import running, which_lab
 from lvslab.core.errors import InputError, StageError
 
 if TYPE_CHECKING:
-    from lvslab.run.cluster import Cluster
+    from lvslab.lab.cluster import Cluster
 
 _LEAVE = b"\x1d"  # Ctrl-]
 _PASS_ON = {"ignore_unknown_options": True}
@@ -84,7 +84,7 @@ def client(lab_path: Path, name: str | None, words: tuple[str, ...]) -> None:
 )
 def capture(lab_path: Path, name: str | None, network: str, output: Path | None) -> None:
     """Show every frame on a network, until Ctrl-C (tcpdump)."""
-    from lvslab.run.network import bridge_names
+    from lvslab.lab.network import bridge_names
 
     cluster = running(lab_path, name)
     bridges = bridge_names(cluster.lab)

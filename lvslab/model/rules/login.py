@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from lvslab.model.lab import Lab
-from lvslab.model.problems import Finding
+from lvslab.model.problems import Violation
 from lvslab.model.rules.registry import rule, rule_of_a_whole_lab
 
 RESERVED_USERS = frozenset(
@@ -82,30 +82,30 @@ KEY_FIELDS = {
 
 
 @rule
-def the_class_user_is_nobody_else(lab: Lab) -> Iterator[Finding]:
+def the_class_user_is_nobody_else(lab: Lab) -> Iterator[Violation]:
     """The class user is a user of its own, not one that the images have, nor a group of theirs."""
     if lab.login.user in RESERVED_USERS:
         what = f"{lab.login.user} is already a user or a group of Debian"
-        yield Finding(("login", "user"), what, "choose another name, such as student")
+        yield Violation(("login", "user"), what, "choose another name, such as student")
 
 
 @rule_of_a_whole_lab
-def someone_can_log_in(lab: Lab) -> Iterator[Finding]:
+def someone_can_log_in(lab: Lab) -> Iterator[Violation]:
     """There is a password or a key."""
     if lab.login.password_hash is None and not lab.login.ssh_keys:
         what = f"{lab.login.user} has neither a password nor a key, so nobody can log in"
         right = "add `password_hash:` (openssl passwd -6) or `ssh_keys:`"
-        yield Finding(("login",), what, right, True)
+        yield Violation(("login",), what, right, True)
 
 
 @rule
-def keys_are_whole(lab: Lab) -> Iterator[Finding]:
+def keys_are_whole(lab: Lab) -> Iterator[Violation]:
     """sshd silently ignores a key that it cannot read."""
     for index, key in enumerate(lab.login.ssh_keys):
         if not _is_public_key(key):
             what = f"{key.split()[0]} … in login.ssh_keys is not a public key that sshd can read"
             right = "copy the whole line of a file such as ~/.ssh/id_ed25519.pub"
-            yield Finding(("login", "ssh_keys", index), what, right)
+            yield Violation(("login", "ssh_keys", index), what, right)
 
 
 def _is_public_key(line: str) -> bool:
@@ -126,10 +126,10 @@ def _is_public_key(line: str) -> bool:
 
 
 @rule
-def keys_are_there_once(lab: Lab) -> Iterator[Finding]:
+def keys_are_there_once(lab: Lab) -> Iterator[Violation]:
     """A key that appears twice is probably one that was meant to be another."""
     for key, times in Counter(lab.login.ssh_keys).items():
         if times > 1:
             index = len(lab.login.ssh_keys) - 1 - lab.login.ssh_keys[::-1].index(key)
             what = f"a key appears {times} times in login.ssh_keys"
-            yield Finding(("login", "ssh_keys", index), what, "keep it once")
+            yield Violation(("login", "ssh_keys", index), what, "keep it once")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import product
 
 from lvslab.model.lab import MAX_NODES, Lab, Node
-from lvslab.model.problems import Finding, Path, listed
+from lvslab.model.problems import Place, Violation, listed
 from lvslab.model.role import Kind
 from lvslab.model.rules.registry import rule, rule_of_a_whole_lab
 
@@ -28,15 +28,15 @@ def reserved_on_windows(name: str) -> bool:
 
 
 @rule
-def not_too_many_nodes(lab: Lab) -> Iterator[Finding]:
+def not_too_many_nodes(lab: Lab) -> Iterator[Violation]:
     """A node's number is a byte of its MAC addresses."""
     for name in list(lab.nodes)[MAX_NODES : MAX_NODES + 1]:
         what = f"{name} is node {MAX_NODES + 1}"
-        yield Finding(("nodes", name), what, f"a lab has at most {MAX_NODES} nodes", True)
+        yield Violation(("nodes", name), what, f"a lab has at most {MAX_NODES} nodes", True)
 
 
 @rule
-def host_names_are_free(lab: Lab) -> Iterator[Finding]:
+def host_names_are_free(lab: Lab) -> Iterator[Violation]:
     """`localhost` is every machine, `client` the host, `unseeded` a machine without a seed.
 
     Of the artifacts an OVA is named by a role, VMware's folder of the base disks is `base`, and
@@ -44,21 +44,21 @@ def host_names_are_free(lab: Lab) -> Iterator[Finding]:
     """
     for name in sorted((RESERVED_HOSTS | set(lab.roles)) & set(lab.nodes)):
         what = f"{name} cannot be the name of a node, it has another meaning"
-        yield Finding(("nodes", name), what, "choose another name, such as rs3", True)
+        yield Violation(("nodes", name), what, "choose another name, such as rs3", True)
 
 
 @rule
-def names_are_files_on_windows(lab: Lab) -> Iterator[Finding]:
+def names_are_files_on_windows(lab: Lab) -> Iterator[Violation]:
     """A node's name is that of its folder and files, and most students unpack these on Windows."""
     for name in lab.nodes:
         if reserved_on_windows(name):
             what = f"{name} cannot be the name of a node, Windows has a device of this name"
             right = "choose another name, such as rs3, or nobody can unpack the lab there"
-            yield Finding(("nodes", name), what, right, True)
+            yield Violation(("nodes", name), what, right, True)
 
 
 @rule_of_a_whole_lab
-def directors_and_servers_have_a_node(lab: Lab) -> Iterator[Finding]:
+def directors_and_servers_have_a_node(lab: Lab) -> Iterator[Violation]:
     """There is at least one director and one real server."""
     for kind, noun, role in (
         (Kind.DIRECTOR, "director", "director"),
@@ -66,26 +66,26 @@ def directors_and_servers_have_a_node(lab: Lab) -> Iterator[Finding]:
     ):
         if not lab.nodes_of(kind):
             what = f"no node is a {noun}"
-            yield Finding(("nodes",), what, f"add a node with `role: {role}`", True)
+            yield Violation(("nodes",), what, f"add a node with `role: {role}`", True)
 
 
 @rule
-def interfaces_count_from_eth0(lab: Lab) -> Iterator[Finding]:
+def interfaces_count_from_eth0(lab: Lab) -> Iterator[Violation]:
     """A machine's NICs are named in their order, so eth0, eth1, … have no gap."""
     for name, node in lab.nodes.items():
         right = "name the interfaces eth0, eth1, … in order"
         if not node.interfaces:
-            path: Path = ("nodes", name, "interfaces")
-            yield Finding(path, f"{name} has no interface", right)
+            path: Place = ("nodes", name, "interfaces")
+            yield Violation(path, f"{name} has no interface", right)
         wanted = {f"eth{i}" for i in range(len(node.interfaces))}
         for interface in sorted(set(node.interfaces) - wanted):
             missing = min(wanted - set(node.interfaces))
             path = ("nodes", name, "interfaces", interface)
-            yield Finding(path, f"{name} has {interface} but no {missing}", right, True)
+            yield Violation(path, f"{name} has {interface} but no {missing}", right, True)
 
 
 @rule
-def interfaces_are_on_different_networks(lab: Lab) -> Iterator[Finding]:
+def interfaces_are_on_different_networks(lab: Lab) -> Iterator[Violation]:
     """Two interfaces on one network would make the node's answers go either way."""
     for name, node in lab.nodes.items():
         seen: dict[str, str] = {}
@@ -93,12 +93,12 @@ def interfaces_are_on_different_networks(lab: Lab) -> Iterator[Finding]:
             if network in seen:
                 what = f"{name} is on {network} with {seen[network]} and with {interface}"
                 path = ("nodes", name, "interfaces", interface)
-                yield Finding(path, what, "connect each interface to a network of its own")
+                yield Violation(path, what, "connect each interface to a network of its own")
             seen.setdefault(network, interface)
 
 
 @rule
-def a_role_has_one_wiring(lab: Lab) -> Iterator[Finding]:
+def a_role_has_one_wiring(lab: Lab) -> Iterator[Violation]:
     """All nodes of a role have the same interfaces on the same networks: they share an image.
 
     All directors have, whatever their role: they share one keepalived.conf.
@@ -113,11 +113,11 @@ def a_role_has_one_wiring(lab: Lab) -> Iterator[Finding]:
                 wiring = listed(f"{i}: {n}" for i, n in nodes[first].interfaces.items())
                 what = f"{name} is wired differently from {first}, and both are {noun}s"
                 path = ("nodes", name, "interfaces")
-                yield Finding(path, what, f"write {{{wiring}}} for both", True)
+                yield Violation(path, what, f"write {{{wiring}}} for both", True)
 
 
 @rule
-def addresses_have_an_interface(lab: Lab) -> Iterator[Finding]:
+def addresses_have_an_interface(lab: Lab) -> Iterator[Violation]:
     """An address belongs to an interface of the node, on a network that the lab numbers."""
     for name, node in lab.nodes.items():
         for interface in node.addresses:
@@ -125,14 +125,14 @@ def addresses_have_an_interface(lab: Lab) -> Iterator[Finding]:
             if interface not in node.interfaces:
                 have = listed(node.interfaces)
                 right = f"its interfaces are {have}" if have else "it has no interface at all"
-                yield Finding(path, f"{name} has no interface {interface}", right, True)
+                yield Violation(path, f"{name} has no interface {interface}", right, True)
             elif lab.networks[node.interfaces[interface]].kind == "nat":
                 what = f"{name}'s {interface} is on a nat network and gets its address by DHCP"
-                yield Finding(path, what, "remove the address", True)
+                yield Violation(path, what, "remove the address", True)
 
 
 @rule
-def directors_have_source_addresses(lab: Lab) -> Iterator[Finding]:
+def directors_have_source_addresses(lab: Lab) -> Iterator[Violation]:
     """With `source_addresses: own`, a director has one on every network with a VRRP instance."""
     if lab.directors.source_addresses != "own":
         return
@@ -145,7 +145,7 @@ def directors_have_source_addresses(lab: Lab) -> Iterator[Finding]:
 
 
 @rule
-def real_servers_have_addresses(lab: Lab) -> Iterator[Finding]:
+def real_servers_have_addresses(lab: Lab) -> Iterator[Violation]:
     """A real server has an address on the network of every table."""
     networks = dict.fromkeys(table.network for table in lab.tables.values())
     for name, node in lab.nodes_of(Kind.SERVER).items():
@@ -155,11 +155,11 @@ def real_servers_have_addresses(lab: Lab) -> Iterator[Finding]:
             else:
                 what = f"{name} has no interface on {network}, which has a routing table"
                 path = ("nodes", name, "interfaces")
-                yield Finding(path, what, f"connect an interface to {network}", True)
+                yield Violation(path, what, f"connect an interface to {network}", True)
 
 
 @rule
-def hosts_have_addresses(lab: Lab) -> Iterator[Finding]:
+def hosts_have_addresses(lab: Lab) -> Iterator[Violation]:
     """A host has an address on each network of the cluster that it is on."""
     for name, node in lab.nodes_of(Kind.HOST).items():
         for network in node.interfaces.values():
@@ -169,9 +169,9 @@ def hosts_have_addresses(lab: Lab) -> Iterator[Finding]:
 
 def _lacking_address(
     name: str, node: Node, network: str, noun: str, otherwise: str
-) -> Iterator[Finding]:
+) -> Iterator[Violation]:
     there = [interface for interface, behind in node.interfaces.items() if behind == network]
     if there and not any(interface in node.addresses for interface in there):
         what = f"{name} has no {noun} on {network}"
         right = f"add `{there[0]}: …` to its addresses{otherwise}"
-        yield Finding(("nodes", name, "addresses"), what, right, True)
+        yield Violation(("nodes", name, "addresses"), what, right, True)

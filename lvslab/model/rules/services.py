@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 
 from lvslab.model.lab import Lab, VirtualServer
-from lvslab.model.problems import Finding, Path, listed
+from lvslab.model.problems import Place, Violation, listed
 from lvslab.model.role import Kind
 from lvslab.model.rules.registry import rule, rule_of_a_whole_lab
 
@@ -15,32 +15,32 @@ TAKEN_PORTS = {22: "SSH", 53: "the resolver"}
 
 
 @rule
-def table_names_and_ids_are_free(lab: Lab) -> Iterator[Finding]:
+def table_names_and_ids_are_free(lab: Lab) -> Iterator[Violation]:
     """A table has its own number, and no name that ip-route(8) knows already."""
     seen: dict[int, str] = {}
     for name, table in lab.tables.items():
         if name in RESERVED_TABLES:
             what = f"{name} cannot be a table's name, Linux has a table of this name"
-            yield Finding(("tables", name), what, "choose another name, such as LVS1", True)
+            yield Violation(("tables", name), what, "choose another name, such as LVS1", True)
         first = seen.setdefault(table.id, name)
         if first != name:
             what = f"{name} and {first} have the same number {table.id}"
-            yield Finding(("tables", name, "id"), what, "give each table its own, 1 to 252")
+            yield Violation(("tables", name, "id"), what, "give each table its own, 1 to 252")
 
 
 @rule
-def a_network_has_one_table(lab: Lab) -> Iterator[Finding]:
+def a_network_has_one_table(lab: Lab) -> Iterator[Violation]:
     """The rule "from this network" can name one table."""
     seen: dict[str, str] = {}
     for name, table in lab.tables.items():
         first = seen.setdefault(table.network, name)
         if first != name:
             what = f"{name} and {first} are both for {table.network}"
-            yield Finding(("tables", name, "network"), what, "keep one table for a network")
+            yield Violation(("tables", name, "network"), what, "keep one table for a network")
 
 
 @rule
-def a_gateway_is_on_its_table_s_network(lab: Lab) -> Iterator[Finding]:
+def a_gateway_is_on_its_table_s_network(lab: Lab) -> Iterator[Violation]:
     """A gateway is reached directly, so it lies on the table's own network."""
     for name, table in lab.tables.items():
         network = lab.vrrp_instances[table.via].network
@@ -48,21 +48,21 @@ def a_gateway_is_on_its_table_s_network(lab: Lab) -> Iterator[Finding]:
             what = f"{name} is for {table.network}, but {table.via} is on {network}"
             fit = [i for i, v in lab.vrrp_instances.items() if v.network == table.network]
             right = f"instances on {table.network} are {listed(fit)}" if fit else "add an instance"
-            yield Finding(("tables", name, "via"), what, right)
+            yield Violation(("tables", name, "via"), what, right)
 
 
 @rule
-def real_servers_are_not_on_the_client_s_network(lab: Lab) -> Iterator[Finding]:
+def real_servers_are_not_on_the_client_s_network(lab: Lab) -> Iterator[Violation]:
     """A real server on the client's own network would answer it past the director (NAT breaks)."""
     for name, table in lab.tables.items():
         if lab.networks[table.network].host:
             what = f"{name} is for {table.network}, which is the client's network"
             right = "use a network without `host`: replies must go through the director"
-            yield Finding(("tables", name, "network"), what, right)
+            yield Violation(("tables", name, "network"), what, right)
 
 
 @rule
-def virtual_servers_are_on_the_client_s_network(lab: Lab) -> Iterator[Finding]:
+def virtual_servers_are_on_the_client_s_network(lab: Lab) -> Iterator[Violation]:
     """The client has no router, so a VIP is on its own network."""
     if not any(network.host for network in lab.networks.values()):
         return
@@ -71,7 +71,7 @@ def virtual_servers_are_on_the_client_s_network(lab: Lab) -> Iterator[Finding]:
         if not lab.networks[network].host:
             what = f"{name} uses the address of {server.instance} on {network}, without a client"
             right = "name an instance on the network that has `host`"
-            yield Finding(("virtual_servers", name, "instance"), what, right)
+            yield Violation(("virtual_servers", name, "instance"), what, right)
 
 
 def _known(lab: Lab) -> dict[str, VirtualServer]:
@@ -81,7 +81,7 @@ def _known(lab: Lab) -> dict[str, VirtualServer]:
 
 
 @rule_of_a_whole_lab
-def somebody_has_the_service(lab: Lab) -> Iterator[Finding]:
+def somebody_has_the_service(lab: Lab) -> Iterator[Violation]:
     """The role of a real server on the virtual server's network has its service."""
     for name, server in lab.virtual_servers.items():
         network = lab.tables[server.table].network
@@ -91,11 +91,11 @@ def somebody_has_the_service(lab: Lab) -> Iterator[Finding]:
             what = f"{name} is the service {server.service}, which no real server on {network} has"
             right = f"they have {listed(have)}" if have else "their roles have no service at all"
             path = ("virtual_servers", name, "service" if server.service != "http" else "table")
-            yield Finding(path, what, right)
+            yield Violation(path, what, right)
 
 
 @rule
-def services_are_unique(lab: Lab) -> Iterator[Finding]:
+def services_are_unique(lab: Lab) -> Iterator[Violation]:
     """An address and a port are one virtual server."""
     seen: dict[tuple[IPv4Address, int], str] = {}
     for name, server in _known(lab).items():
@@ -103,23 +103,23 @@ def services_are_unique(lab: Lab) -> Iterator[Finding]:
         first = seen.setdefault(service, name)
         if first != name:
             what = f"{name} and {first} are both {service[0]} port {service[1]}"
-            path: Path = ("virtual_servers", name)
-            yield Finding(path, what, "give one of them another port or instance", True)
+            path: Place = ("virtual_servers", name)
+            yield Violation(path, what, "give one of them another port or instance", True)
 
 
 @rule
-def ports_are_free(lab: Lab) -> Iterator[Finding]:
+def ports_are_free(lab: Lab) -> Iterator[Violation]:
     """A real server serves on the same port, which no other program of its may have."""
     for name in _known(lab):
         usual, port = lab.service(name).port, lab.port_of(name)
         if (program := TAKEN_PORTS.get(port)) and port != usual:
             what = f"{name} is on port {port}, which {program} uses on every real server"
             path = ("virtual_servers", name, "port")
-            yield Finding(path, what, f"choose another, such as {usual}")
+            yield Violation(path, what, f"choose another, such as {usual}")
 
 
 @rule_of_a_whole_lab
-def a_vip_and_its_return_path_move_together(lab: Lab) -> Iterator[Finding]:
+def a_vip_and_its_return_path_move_together(lab: Lab) -> Iterator[Violation]:
     """With NAT the replies must pass the director that has the VIP, so both are one group."""
     for name, server in lab.virtual_servers.items():
         via = lab.tables[server.table].via
@@ -130,41 +130,41 @@ def a_vip_and_its_return_path_move_together(lab: Lab) -> Iterator[Finding]:
                 "different directors"
             )
             right = f"put {server.instance} and {via} into one sync group"
-            path: Path = ("virtual_servers", name, "table")
-            yield Finding(path, what, right)
+            path: Place = ("virtual_servers", name, "table")
+            yield Violation(path, what, right)
 
 
 @rule
-def weights_are_of_real_servers(lab: Lab) -> Iterator[Finding]:
+def weights_are_of_real_servers(lab: Lab) -> Iterator[Violation]:
     """Weights name real servers, mean something to the scheduler, and are not all 0."""
     servers = lab.nodes_of(Kind.SERVER)
     for name, virtual in lab.virtual_servers.items():
-        path: Path = ("virtual_servers", name, "weights")
+        path: Place = ("virtual_servers", name, "weights")
         for node, weight in virtual.weights.items():
             if node not in servers:
                 what = f"{name} has a weight for {node}, which is a {lab.nodes[node].role}"
                 right = f"real servers are {listed(servers)}"
-                yield Finding((*path, node), what, right, True)
+                yield Violation((*path, node), what, right, True)
             elif weight > 1 and virtual.scheduler in ("rr", "lc"):
                 what = f"{name}'s scheduler {virtual.scheduler} ignores weights above 1"
                 right = f"write `scheduler: w{virtual.scheduler}`, or remove the weight"
-                yield Finding((*path, node), what, right, True)
+                yield Violation((*path, node), what, right, True)
 
 
 @rule_of_a_whole_lab
-def someone_serves(lab: Lab) -> Iterator[Finding]:
+def someone_serves(lab: Lab) -> Iterator[Violation]:
     """At least one real server has a weight above 0."""
     for name, virtual in lab.virtual_servers.items():
         servers = lab.real_servers(name)
         if servers and all(virtual.weights.get(node, 1) == 0 for node in servers):
             path = ("virtual_servers", name, "weights")
             what = f"{name}: every real server has the weight 0, so none gets a client"
-            yield Finding(path, what, "give one of them 1 or more", True)
+            yield Violation(path, what, "give one of them 1 or more", True)
 
 
 @rule_of_a_whole_lab
-def there_is_a_service(lab: Lab) -> Iterator[Finding]:
+def there_is_a_service(lab: Lab) -> Iterator[Violation]:
     """A lab has something to reach."""
     if not lab.virtual_servers:
         what = "there is no virtual server"
-        yield Finding(("virtual_servers",), what, "add one, such as `web1`", True)
+        yield Violation(("virtual_servers",), what, "add one, such as `web1`", True)

@@ -6,16 +6,16 @@ from collections.abc import Iterator
 
 from lvslab.core.words import decimal
 from lvslab.model.lab import Lab
-from lvslab.model.problems import Finding, Path, dotted
+from lvslab.model.problems import Place, Violation, dotted
 from lvslab.model.rules.registry import rule
 
 _TINY = 1e-6
 """A part of a millisecond that comes from binary fractions, not from who wrote the number."""
 
 
-def _times(lab: Lab) -> Iterator[tuple[Path, float]]:
+def _times(lab: Lab) -> Iterator[tuple[Place, float]]:
     """Every time in seconds that may have a fraction, except the adverts', which VRRP bounds."""
-    vrrp: Path = ("directors", "vrrp")
+    vrrp: Place = ("directors", "vrrp")
     yield (*vrrp, "preempt_delay_seconds"), lab.directors.vrrp.preempt_delay_seconds
     yield ("directors", "track", "interval_seconds"), lab.directors.track.interval_seconds
     for name, server in lab.virtual_servers.items():
@@ -25,10 +25,10 @@ def _times(lab: Lab) -> Iterator[tuple[Path, float]]:
 
 
 @rule
-def times_are_whole_milliseconds(lab: Lab) -> Iterator[Finding]:
+def times_are_whole_milliseconds(lab: Lab) -> Iterator[Violation]:
     """Nobody times a check to a part of a millisecond: such a number is a slip."""
     for path, seconds in _times(lab):
         milliseconds = seconds * 1000
         if abs(milliseconds - round(milliseconds)) > _TINY:
             what = f"{dotted(path)} is {decimal(seconds, 9)} s, a part of a millisecond"
-            yield Finding(path, what, "write seconds in steps of 0.001")
+            yield Violation(path, what, "write seconds in steps of 0.001")

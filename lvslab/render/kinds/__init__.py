@@ -5,7 +5,7 @@ from __future__ import annotations
 from lvslab.model.lab import Lab
 from lvslab.model.role import Kind
 from lvslab.render.kinds import director, host, server
-from lvslab.render.kinds.base import MachineKind
+from lvslab.render.kinds.shared import MachineKind
 
 __all__ = ["KINDS", "MachineKind", "kind_of"]
 

@@ -7,7 +7,7 @@ from ipaddress import IPv4Interface
 from lvslab.model.lab import Lab
 from lvslab.model.role import Kind, RoleSpec
 from lvslab.render import keepalived
-from lvslab.render.kinds.base import Facts, instances, interface_facts, wired
+from lvslab.render.kinds.shared import Facts, instances, interface_facts, wired
 
 _KERNEL = {"net.ipv4.ip_forward": "1", "net.ipv4.conf.all.rp_filter": "0"}
 _SYNC = "lvslab-sync.service"

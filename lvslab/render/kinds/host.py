@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lvslab.model.lab import Lab
-from lvslab.render.kinds.base import Facts, interface_facts, static_addresses, wired
 from lvslab.render.kinds.plain import left_out, modules, readers, units
+from lvslab.render.kinds.shared import Facts, interface_facts, static_addresses, wired
 
 __all__ = ["addresses", "facts", "left_out", "modules", "readers", "units"]
 

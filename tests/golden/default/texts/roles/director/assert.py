@@ -5,11 +5,13 @@ One line for each check; ends with 1 if any check failed.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 
 WANTED = json.loads(r"""
 {
@@ -64,7 +66,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/modules-load.d/lvslab.conf": [
-   "ca72cdb6b598d975cc7a5cdc49b507c8ee58eb7ec709d71cdf105386de2c5681",
+   "7efb00e6463e1e900687fde259e3679a7614e89f33de9348ddfc911e42fa17b3",
    420
   ],
   "/etc/motd": [
@@ -131,6 +133,10 @@ WANTED = json.loads(r"""
    "37e1ac29db62ec09a0ea36a9b3b7ba7f617304f78cfa67faa216fd789e1f0358",
    420
   ],
+  "/etc/systemd/system/systemd-udev-trigger.service.d/10-lvslab.conf": [
+   "978eece9b6e7ac55cffa111ed1d50ed8dc983cc41d0dba911654bcce2dc261a7",
+   420
+  ],
   "/etc/tmpfiles.d/lvslab.conf": [
    "3ef98b97773c975e09ab3aa88ad3598158d071606f6a01440c568c312f717756",
    420
@@ -180,7 +186,18 @@ WANTED = json.loads(r"""
   "fstrim.timer",
   "e2scrub_reap.service",
   "e2scrub_all.timer",
-  "systemd-pstore.service"
+  "systemd-pstore.service",
+  "systemd-binfmt.service",
+  "proc-sys-fs-binfmt_misc.automount",
+  "sys-fs-fuse-connections.mount",
+  "sys-kernel-config.mount",
+  "sys-kernel-debug.mount",
+  "sys-kernel-tracing.mount",
+  "dev-hugepages.mount",
+  "dev-mqueue.mount",
+  "modprobe@configfs.service",
+  "modprobe@drm.service",
+  "modprobe@fuse.service"
  ],
  "guarded": [
   "keepalived.service",
@@ -188,6 +205,7 @@ WANTED = json.loads(r"""
   "lvslab-track.service"
  ],
  "modules": [
+  "button",
   "ip_vs",
   "ip_vs_rr"
  ],
@@ -236,6 +254,14 @@ def output(*words: str) -> tuple[int, str]:
     return done.returncode, done.stdout.strip()
 
 
+def asked(names: Iterable[str], *words: str) -> Iterator[tuple[str, str]]:
+    """Each name and the line that a program says of it; one process for all."""
+    there = list(names)
+    if there:
+        _, text = output(*words, *there)
+        yield from itertools.zip_longest(there, text.splitlines(), fillvalue="unknown")
+
+
 def silent(what: str, *words: str) -> None:
     """A check that a program ends with 0 and says nothing."""
     status, text = output(*words)
@@ -271,11 +297,9 @@ def packages() -> None:
 def units() -> None:
     """What starts, what never does, and what waits for a seed."""
     for state in ("enabled", "masked"):
-        for unit in WANTED[state]:
-            _, is_now = output("systemctl", "is-enabled", unit)
+        for unit, is_now in asked(WANTED[state], "systemctl", "is-enabled"):
             check(f"unit {unit} is {state}", "" if is_now == state else f"is {is_now}")
-    for unit in WANTED["guarded"]:
-        _, is_now = output("systemctl", "is-active", unit)
+    for unit, is_now in asked(WANTED["guarded"], "systemctl", "is-active"):
         check(f"{unit} rests without a seed", "" if is_now == "inactive" else f"is {is_now}")
     check(
         "no node name",
@@ -300,8 +324,8 @@ def kernel() -> None:
             "kernel settings apply",
             *inside, "/usr/lib/systemd/systemd-sysctl", "/etc/sysctl.d/60-lvslab.conf",
         )  # fmt: skip
-    for key, value in WANTED["sysctl"].items():
-        _, is_now = output(*inside, "sysctl", "-n", key)
+    for key, is_now in asked(WANTED["sysctl"], *inside, "sysctl", "-n"):
+        value = WANTED["sysctl"][key]
         wrong = "" if is_now.split() == value.split() else f"is {is_now}, not {value}"
         check(f"setting {key}", wrong)
     output("systemd-tmpfiles", "--create", "/etc/tmpfiles.d/lvslab.conf")

@@ -1,1 +1,0 @@
-"""What proves the product: the checklist, the wire, the probes, and rules for artifacts."""

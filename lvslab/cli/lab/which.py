@@ -1,0 +1,60 @@
+"""What the lab's verbs share: which lab is meant."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lvslab.cli.common import lab_file, session
+
+if TYPE_CHECKING:
+    from lvslab.lab.cluster import Cluster
+    from lvslab.model.lab import Lab
+
+_NAME = click.option(
+    "--name",
+    default=None,
+    metavar="NAME",
+    help="The name of the lab. [default: the name in lab.yaml]",
+)
+
+
+def which_lab(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options `--lab` and `--name`, parameters `lab_path` and `name`, and the labs' place.
+
+    The command runs when the host has its programs, and for an ordinary user inside the
+    namespaces of that user's labs (`--help` needs neither).
+    """
+
+    @functools.wraps(command)
+    def inside(*args: Any, **kwargs: Any) -> Any:
+        from lvslab.lab import rootless
+
+        session().ensure("lab")  # first: inside, an ordinary user looks like root, who may install
+        rootless.enter()
+        click.get_current_context().call_on_close(rootless.leave)
+        return command(*args, **kwargs)
+
+    return lab_file(_NAME(inside))
+
+
+def the_lab(lab_path: Path, name: str | None) -> Lab:
+    """The lab of lab.yaml, under another name if one is given."""
+    from lvslab.model import load
+    from lvslab.model.lab import Lab
+
+    found = load.load_lab(lab_path)
+    if name is None:
+        return found
+    return Lab.model_validate({**found.model_dump(mode="json"), "name": name})
+
+
+def running(lab_path: Path, name: str | None) -> Cluster:
+    """The running lab, as it was started. Raises InputError if it does not run."""
+    from lvslab.lab.cluster import Cluster
+
+    return Cluster.running(name or the_lab(lab_path, None).name)

@@ -1,0 +1,23 @@
+"""VMDK files: a deterministic writer (`write_*`) and a strict reader (`Reader`).
+
+A stage that writes a VMDK names `lvslab.formats.vmdk.layout` and
+`lvslab.formats.vmdk.writer` as its code.
+"""
+
+from lvslab.formats.vmdk.layout import VmdkError
+from lvslab.formats.vmdk.reader import Reader
+from lvslab.formats.vmdk.writer import (
+    Written,
+    write_child,
+    write_monolithic_sparse,
+    write_stream_optimized,
+)
+
+__all__ = [
+    "Reader",
+    "VmdkError",
+    "Written",
+    "write_child",
+    "write_monolithic_sparse",
+    "write_stream_optimized",
+]

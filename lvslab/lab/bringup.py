@@ -1,0 +1,121 @@
+"""`lab up`: nodes booted at the same time, then the checklist until it holds."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from lvslab.core.errors import CheckFailed, StageError
+from lvslab.core.events import (
+    Listener,
+    StageDone,
+    StageFailed,
+    StageProgress,
+    StageStarted,
+    silent,
+)
+from lvslab.lab import checklist, faults
+from lvslab.lab.cluster import Cluster
+from lvslab.lab.sources import Settings
+
+_PAUSE = 1.0
+_STEPS = ("firmware", "kernel", "system", "cloud-init")
+_STARTED, _DONE = "/run/cloud-init/status.json", "/run/cloud-init/result.json"
+_LOOK_SECONDS = 5.0  # the agent answers earlier if something is new
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a node may boot, and how long the cluster may take to settle after that."""
+
+    boot_seconds: float = 600
+    settle_seconds: float = 120
+
+
+def up(
+    cluster: Cluster,
+    artifacts: Path,
+    cache: Path,
+    settings: Settings,
+    listener: Listener = silent,
+    limits: Limits | None = None,
+) -> list[str]:
+    """Start what does not run and wait until the checklist passes; the nodes started.
+
+    Raises CheckFailed that names the check and the node, with the node's last lines.
+    """
+    limits = limits or Limits()
+    with cluster.changing():
+        started = cluster.boot(artifacts, cache, settings, listener)
+        for node in started:
+            faults.reapply(cluster, node)
+        # all nodes: one that runs may have been started a moment ago, by an `up` that was killed
+        nodes = list(cluster.lab.nodes)
+        cluster.each(nodes, lambda node: wait_for_boot(cluster, node, limits, listener))
+        _wait_for_checklist(cluster, limits, listener)
+    return started
+
+
+def wait_for_boot(cluster: Cluster, node: str, limits: Limits, listener: Listener) -> None:
+    """Follow a node's boot to the end of cloud-init. Raises StageError with its last lines."""
+    start = time.monotonic()
+    listener(StageStarted(node))
+    known: list[str] | None = None
+    while _DONE not in (known or ()):
+        step = _step(cluster, node, known)
+        seconds = time.monotonic() - start
+        listener(StageProgress(node, _STEPS.index(step), len(_STEPS), note=step))
+        state = cluster.node_state(node)
+        if seconds > limits.boot_seconds or state in ("off", "disk full"):
+            listener(StageFailed(node, seconds, f"did not get past: {step}"))
+            raise StageError(
+                f"the node did not boot (it is {state} and reached: {step}); its console ends with:"
+                + cluster.console_tail(node),
+                where=node,
+                log=cluster.files(node).console_log,
+            )
+        known = _look(cluster, node, known)
+    listener(StageDone(node, time.monotonic() - start))
+
+
+def _look(cluster: Cluster, node: str, known: list[str] | None) -> list[str] | None:
+    """Which files of cloud-init exist, once that is new; None if the agent does not answer.
+
+    As long as it has not answered, what is asked waits in the port: it must cost it no time.
+    """
+    wait = 0.0 if known is None else _LOOK_SECONDS
+    try:
+        return cluster.existing(node, [_STARTED, _DONE], known or [], wait=wait)
+    except StageError:
+        time.sleep(_PAUSE)
+        return None
+
+
+def _step(cluster: Cluster, node: str, known: list[str] | None) -> str:
+    """How far a node's boot has come: firmware, kernel, system or cloud-init."""
+    if known is not None:
+        return "cloud-init" if _STARTED in known else "system"
+    log = cluster.files(node).console_log
+    said = log.read_bytes() if log.exists() else b""
+    return "kernel" if b"Linux version" in said or b"systemd" in said else "firmware"
+
+
+def _wait_for_checklist(cluster: Cluster, limits: Limits, listener: Listener) -> None:
+    start = time.monotonic()
+    listener(StageStarted("checklist"))
+    findings = checklist.wait(cluster, limits.settle_seconds)
+    seconds = time.monotonic() - start
+    if checklist.well(findings):
+        listener(StageDone("checklist", seconds))
+        return
+    bad = [finding for finding in findings if not finding.ok]
+    lines = [f"{finding.node}: {finding.item} {finding.title}: {finding.says}" for finding in bad]
+    listener(StageFailed("checklist", seconds, lines[0]))
+    node = next((finding.node for finding in bad if finding.node != checklist.CLIENT), None)
+    tail = f"\n  the console of {node} ends with:" + cluster.console_tail(node) if node else ""
+    raise CheckFailed(
+        "the nodes run, but the checklist does not pass:\n  " + "\n  ".join(lines) + tail,
+        where=cluster.lab.name,
+        hint=bad[0].hint or "lab check shows more",
+    )

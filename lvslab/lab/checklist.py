@@ -1,0 +1,94 @@
+"""The checklist on the running lab: `labcheck` on each node and on the client, gathered."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from lvslab.core.errors import StageError
+from lvslab.core.files import write_atomic
+from lvslab.core.places import ROLES
+from lvslab.lab.cluster import Cluster
+from lvslab.render import node_facts
+
+CLIENT = "client"
+_PROGRAM = ROLES / "common/files/usr/local/bin/labcheck"
+_ON_NODE = "/usr/local/bin/labcheck"
+_SECONDS = 30
+_PAUSE = 0.5
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one item of the checklist came to on one machine."""
+
+    node: str
+    item: int
+    title: str
+    ok: bool
+    says: str
+    command: str = ""
+    hint: str = ""
+    note: str = ""
+
+
+def check(cluster: Cluster) -> list[CheckResult]:
+    """The findings of all nodes and of the client, asked at the same time."""
+    machines = [*cluster.lab.nodes, CLIENT]
+    with ThreadPoolExecutor(len(machines)) as pool:
+        found = pool.map(lambda machine: _examine(cluster, machine), machines)
+    return [finding for part in found for finding in part]
+
+
+def wait(cluster: Cluster, seconds: float) -> list[CheckResult]:
+    """The findings as soon as all is well, or those of the last try after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        findings = check(cluster)
+        if well(findings) or time.monotonic() > deadline:
+            return findings
+        time.sleep(_PAUSE)
+
+
+def well(findings: list[CheckResult]) -> bool:
+    """Whether every item holds everywhere."""
+    return all(finding.ok for finding in findings)
+
+
+def _examine(cluster: Cluster, machine: str) -> list[CheckResult]:
+    try:
+        text = _on_client(cluster) if machine == CLIENT else _on_node(cluster, machine)
+        return [CheckResult(node=machine, **values) for values in json.loads(text)]
+    except StageError as error:
+        return [CheckResult(machine, 0, "the node answers", False, error.message, "", error.hint)]
+    except ValueError:
+        says = f"labcheck gave no findings but {text!r}"
+        return [CheckResult(machine, 0, "the node answers", False, says, "labcheck --json", "")]
+
+
+def _on_node(cluster: Cluster, node: str) -> str:
+    if cluster.process(node) is None:
+        raise StageError("the node is off", hint=f"start it: lab start {node}")
+    answer = cluster.ask(node, [_ON_NODE, "--json"], timeout=_SECONDS)
+    if answer.status not in (0, 1):
+        raise StageError(f"labcheck ended with status {answer.status}: {answer.err.strip()}")
+    return answer.out
+
+
+def _on_client(cluster: Cluster) -> str:
+    expected = cluster.state.folder / "checklist.json"
+    write_atomic(expected, node_facts.text(cluster.lab))  # another check may be reading it
+    command = [sys.executable, str(_PROGRAM), "--json", "--node", CLIENT]
+    command += ["--expect", str(expected)]
+    with cluster.namespace.inside():
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise StageError(f"labcheck did not end within {_SECONDS} s") from None
+    if done.returncode not in (0, 1):
+        raise StageError(f"labcheck ended with status {done.returncode}: {done.stderr.strip()}")
+    return done.stdout

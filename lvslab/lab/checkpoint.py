@@ -1,0 +1,81 @@
+"""Checkpoints: memory and disks of all nodes at one moment, and back to it in seconds."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from lvslab.core.errors import InputError
+from lvslab.lab import faults
+from lvslab.lab.cluster import Cluster
+from lvslab.lab.qmp import monitor
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")
+_SECONDS = 120
+
+
+def names(cluster: Cluster) -> dict[str, str]:
+    """The checkpoints of a lab: name to the time it was saved (ISO 8601, UTC)."""
+    found: dict[str, str] = cluster.state.load("checkpoints") or {}
+    return found
+
+
+def save(cluster: Cluster, name: str) -> None:
+    """Save the running cluster as `name`; an older checkpoint of that name is replaced.
+
+    All nodes are paused before the first is written, so no node has heard what another
+    has not yet said. Until the last is written there is no checkpoint of that name. Raises
+    InputError for a bad name, or while a fault is in place.
+    """
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"{name!r} cannot be a name", hint="a letter, then letters, digits, - or _"
+        )
+    if broken := faults.broken(cluster):
+        raise InputError(
+            "a broken cluster is not saved: " + "; ".join(str(fault) for fault in broken),
+            hint="heal it first: lab heal",
+        )
+    nodes = list(cluster.lab.nodes)
+    others = {known: at for known, at in names(cluster).items() if known != name}
+    cluster.state.save("checkpoints", others)
+    cluster.each(nodes, cluster.pause)
+    try:
+        cluster.each(nodes, lambda node: _snapshot(cluster, node, name))
+    finally:
+        cluster.each(nodes, cluster.resume)
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    cluster.state.save("checkpoints", {**others, name: now})
+
+
+def restore(cluster: Cluster, name: str) -> None:
+    """Bring the cluster back to the checkpoint `name`: faults healed, nodes as they were.
+
+    Every node is started again in the checkpoint, then all continue together. Raises
+    InputError if there is no such checkpoint.
+    """
+    if name not in names(cluster):
+        raise InputError(
+            f"there is no checkpoint {name}",
+            hint="the checkpoints are: " + (", ".join(names(cluster)) or "none (lab save NAME)"),
+        )
+    nodes = list(cluster.lab.nodes)
+    cluster.each(nodes, lambda node: _stand_still_in(cluster, node, name))
+    faults.forget(cluster)
+    cluster.each(nodes, cluster.resume)
+
+
+def _stand_still_in(cluster: Cluster, node: str, name: str) -> None:
+    """A fresh QEMU that loads the checkpoint.
+
+    A QEMU that continues after `loadvm` never lets its guest's time stamp counter run back
+    (cpu_get_ticks in softmmu/cpu-timers.c): the guest would see minutes pass at once, its
+    timers would all expire and systemd's watchdogs would kill its own services.
+    """
+    cluster.kill(node)
+    cluster.launch(node, load=name)
+
+
+def _snapshot(cluster: Cluster, node: str, name: str) -> None:
+    with monitor(cluster.files(node).qmp, _SECONDS) as qmp:
+        qmp.human(f"savevm {name}")

@@ -1,0 +1,343 @@
+"""The running lab: its nodes started, stopped, paused and asked."""
+
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from lvslab.core.errors import InputError, StageError
+from lvslab.core.events import Listener, silent
+from lvslab.core.files import atomic, only_one, remove
+from lvslab.core.procs import last_lines, program, run
+from lvslab.core.together import Result, each
+from lvslab.lab import agent, guest_agent, hardware, network
+from lvslab.lab.namespace import Namespace
+from lvslab.lab.qmp import monitor
+from lvslab.lab.sources import Settings, source_of
+from lvslab.lab.state import LabState, NodeFiles, own_root
+from lvslab.model.lab import Lab
+
+_FIRST_SSH_PORT = 2201
+_AGENT_UNIT = """\
+[Unit]
+Description=lab agent on COM3
+DefaultDependencies=no
+After=systemd-udevd.service
+[Service]
+ImportCredential=lvslab.agent
+ExecStart=/usr/bin/python3 %d/lvslab.agent
+Restart=always
+"""
+# The images let nobody in as root; here the lab's own key may (tmpfiles.d(5) format).
+_ROOT_BY_KEY = (
+    "f+ /etc/ssh/sshd_config.d/00-lab.conf 0644 root root - PermitRootLogin prohibit-password"
+)
+_AGENT_WANTED = "[Unit]\nWants=lvslab-agent.service\n"
+
+NodeState = Literal["running", "paused", "disk full", "off"]
+
+
+class Cluster:
+    """The lab called `lab.name` on this host, whether it runs or not."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.state = LabState(lab.name)
+        self.namespace = Namespace(f"lvslab-{lab.name}")
+
+    @classmethod
+    def running(cls, name: str) -> Cluster:
+        """The lab `name` as it was started. Raises InputError if it is not running."""
+        cluster = cls.known(name)
+        if cluster is None or not cluster.namespace.exists():
+            raise InputError(
+                f"the lab {name} is not running", hint="start it: python3 build.py lab up"
+            )
+        return cluster
+
+    @classmethod
+    def known(cls, name: str) -> Cluster | None:
+        """The lab `name` as it was started, or None if it has left nothing behind."""
+        dump = LabState(name).load("lab")
+        return None if dump is None else cls(Lab.model_validate(dump))
+
+    @cached_property
+    def settings(self) -> Settings:
+        """How the lab was started."""
+        return Settings(**self.state.load("settings"))
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
+        """Hold the lab's lock: one change at a time.
+
+        Raises StageError while somebody else changes the lab, InputError as `own_root` does.
+        """
+        own_root()
+        with only_one(self.state.lock, f"change of the lab {self.lab.name}"):
+            yield
+
+    # --- start and end of the whole lab
+
+    def boot(
+        self, artifact_folder: Path, cache: Path, settings: Settings, listener: Listener = silent
+    ) -> list[str]:
+        """Make what is missing and start what does not run; the names of the nodes started.
+
+        A node that runs is left alone, one that is off keeps its disk unless its image or seed
+        is another one now. Raises InputError if the lab runs with another lab.yaml or other
+        settings.
+        """
+        self._same_as_before(settings)
+        source = source_of(self.lab, artifact_folder, settings)
+        wires, disks, seeds = source.wires(), source.disks(cache, listener), source.seeds()
+        if not self.namespace.processes():
+            self.namespace.remove()  # its wires may be those of another lab.yaml
+        self.state.create()
+        self.state.save("lab", self.lab.model_dump(mode="json"))
+        self.state.save("settings", vars(settings))
+        self.state.save("artifacts", str(artifact_folder.absolute()))
+        self.namespace.create()  # after the lab is known by its name: `down` finds both
+        self._make_key()
+        network.build(wires, self.namespace)
+        missing = [node for node in self.lab.nodes if self.node_state(node) == "off"]
+        for node in missing:
+            self._prepare(node, disks[node], seeds[node])
+        self.each(missing, self.launch)
+        return missing
+
+    def down(self) -> None:
+        """End all processes of the lab and remove namespace, bridges, taps and files."""
+        self.namespace.remove()
+        remove(self.state.folder)
+        self.state.lock.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.state.folder.parent.rmdir()  # not while there is another lab
+
+    def _same_as_before(self, settings: Settings) -> None:
+        if not self.namespace.processes() or (known := Cluster.known(self.lab.name)) is None:
+            return
+        if known.lab != self.lab or known.settings != settings:
+            raise InputError(
+                "the lab already runs, started from another lab.yaml or with other options",
+                where=self.lab.name,
+                hint="end it first (lab down), or give this one another name in lab.yaml",
+            )
+
+    def _make_key(self) -> None:
+        if not self.state.key.exists():
+            run(
+                ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", self.state.key],
+                what="making the lab's SSH key",
+            )
+
+    def _prepare(self, node: str, base: Path, seed: Path) -> None:
+        """A fresh overlay, a copy of the seed (a rebuild may replace it) and UEFI's variables.
+
+        A node that has them already, from the same image and seed, keeps them and what was
+        changed on it. A new overlay holds no checkpoint, so the lab has none from then on.
+        """
+        files = self.state.node(node)
+        own_seed = files.folder / "seed.iso"
+        same = files.disk.exists() and self.state.load(f"{node}/base") == str(base)
+        if same and filecmp.cmp(own_seed, seed, shallow=False):
+            return
+        files.disk.unlink(missing_ok=True)  # made last: while it is there, the rest is, too
+        self.state.save("checkpoints", {})
+        shutil.copyfile(seed, own_seed)
+        self.state.save(f"{node}/base", str(base))
+        if self.machine(node).firmware == "uefi":
+            _overlay(files.firmware_vars, hardware.ovmf()[1])
+        _overlay(files.disk, base)
+
+    # --- one node
+
+    def files(self, node: str) -> NodeFiles:
+        """The files of a node. Raises InputError if the lab has no such node."""
+        if node not in self.lab.nodes:
+            raise InputError(
+                f"there is no node {node}", hint="the nodes are: " + ", ".join(self.lab.nodes)
+            )
+        return self.state.node(node)
+
+    def machine(self, node: str) -> hardware.Machine:
+        """The hardware of a node."""
+        seed = self.files(node).folder / "seed.iso"
+        source = source_of(self.lab, Path(self.state.load("artifacts")), self.settings)
+        disk = Path(self.state.load(f"{node}/base"))
+        return source.machine(node, disk, seed, self.ssh_port(node))
+
+    def launch(self, node: str, load: str | None = None) -> None:
+        """Start a node's QEMU; with `load` it is paused in that checkpoint.
+
+        Raises StageError with QEMU's own words.
+        """
+        command = hardware.qemu_command(
+            self.machine(node),
+            self.files(node),
+            self.settings.accelerator,
+            self._credentials(),
+            load,
+        )
+        self.files(node).pid.unlink(missing_ok=True)
+        with self.namespace.inside(), self.files(node).qemu_log.open("w+b") as log:
+            started = subprocess.run(
+                [program(command[0]), *command[1:]],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+            log.seek(0)
+            said = log.read().decode(errors="replace")
+        if started.returncode:
+            port = self.ssh_port(node)
+            taken = f"something in the lab's namespace uses port {port}: end it, then try again"
+            hint = taken if "host forwarding rule" in said else ""
+            raise StageError("QEMU did not start:" + last_lines(said), where=node, hint=hint)
+
+    def _credentials(self) -> dict[str, bytes]:
+        """What the guest's systemd is given: the agent, the lab's SSH key, and leave to use it."""
+        return {
+            "ssh.authorized_keys.root": self.state.key.with_suffix(".pub").read_bytes(),
+            "tmpfiles.extra": _ROOT_BY_KEY.encode(),
+            "lvslab.agent": Path(guest_agent.__file__).read_bytes(),
+            "systemd.extra-unit.lvslab-agent.service": _AGENT_UNIT.encode(),
+            "systemd.unit-dropin.multi-user.target": _AGENT_WANTED.encode(),
+        }
+
+    def process(self, node: str) -> int | None:
+        """The process id of a node's QEMU, if it runs in the lab's namespace."""
+        try:
+            pid = int(self.files(node).pid.read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        return pid if self.namespace.has(pid) else None
+
+    def node_state(self, node: str) -> NodeState:
+        """Whether a node runs, is paused (also because of a full disk), or is off."""
+        if self.process(node) is None:
+            return "off"
+        with monitor(self.files(node).qmp) as qmp:
+            status = qmp.execute("query-status")
+        if status["running"]:
+            return "running"
+        return "disk full" if status["status"] == "io-error" else "paused"
+
+    def kill(self, node: str) -> None:
+        """Power lost: QEMU is killed, the guest sees nothing coming."""
+        if pid := self.process(node):
+            self.namespace.kill(pid)
+
+    def pause(self, node: str) -> None:
+        """Pause a node: its processors stop until `resume`."""
+        self.qmp(node, "stop")
+
+    def resume(self, node: str) -> None:
+        """Let a paused node continue."""
+        self.qmp(node, "cont")
+
+    def qmp(self, node: str, command: str, **arguments: Any) -> Any:
+        """One command of a node's monitor."""
+        with monitor(self.files(node).qmp) as qmp:
+            return qmp.execute(command, **arguments)
+
+    def ask(
+        self, node: str, argv: Sequence[str], *, stdin: str = "", timeout: float = 30
+    ) -> agent.Answer:
+        """Run a program inside a node and return how it ended."""
+        return agent.ask(self.files(node).agent, argv, stdin=stdin, timeout=timeout)
+
+    def run(self, node: str, argv: Sequence[str], *, stdin: str = "", timeout: float = 30) -> str:
+        """Run a program inside a node; its output, or StageError if its status is not 0."""
+        return agent.check(self.files(node).agent, argv, stdin=stdin, timeout=timeout)
+
+    def existing(
+        self, node: str, paths: Sequence[str], known: Sequence[str], *, wait: float
+    ) -> list[str]:
+        """Which of `paths` exist in a node, once that is not `known` or after `wait` seconds.
+
+        Costs the node next to nothing. Raises StageError if its agent does not answer.
+        """
+        return agent.existing(self.files(node).agent, paths, known, wait=wait, timeout=5)
+
+    def answers(self, node: str, timeout: float = 5) -> bool:
+        """Whether a node's agent answers."""
+        try:
+            return self.ask(node, ["true"], timeout=timeout).status == 0
+        except StageError:
+            return False
+
+    def console_tail(self, node: str, lines: int = 8) -> str:
+        """The last lines of a node's console."""
+        log = self.files(node).console_log
+        text = log.read_bytes()[-8192:].decode(errors="replace") if log.exists() else ""
+        return last_lines(_plain(text), lines)
+
+    def ssh_port(self, node: str) -> int:
+        """The port of the namespace's loopback that leads to a node's SSH."""
+        return _FIRST_SSH_PORT + list(self.lab.nodes).index(node)
+
+    def ssh_command(self, node: str, words: Sequence[str] = ()) -> list[str]:
+        """The ssh command that reaches a node from inside the namespace."""
+        options = {
+            "IdentitiesOnly": "yes",
+            "StrictHostKeyChecking": "no",  # host keys are made at each first boot
+            "UserKnownHostsFile": "/dev/null",
+            "LogLevel": "ERROR",
+        }
+        flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+        self.files(node)
+        return [
+            program("ssh"),
+            *flags,
+            "-i",
+            str(self.state.key),
+            "-p",
+            str(self.ssh_port(node)),
+            "root@127.0.0.1",
+            *words,
+        ]
+
+    # --- all nodes
+
+    def each(self, nodes: Sequence[str], work: Callable[[str], Result]) -> dict[str, Result]:
+        """Do `work` on all nodes at once; the first error is raised after all have ended."""
+        return each(nodes, work)
+
+    def wait_for_agents(self, nodes: Sequence[str], seconds: float) -> None:
+        """Wait until each node's agent answers. Raises StageError with the console's last lines."""
+        deadline = time.monotonic() + seconds
+
+        def wait(node: str) -> None:
+            while not self.answers(node):
+                if time.monotonic() > deadline or self.process(node) is None:
+                    raise StageError(
+                        f"the node did not boot within {seconds:.0f} s; its console ends with:"
+                        + self.console_tail(node),
+                        where=node,
+                        log=self.files(node).console_log,
+                    )
+                time.sleep(0.5)
+
+        self.each(nodes, wait)
+
+
+def _overlay(path: Path, base: Path) -> None:
+    with atomic(path) as temporary:
+        run(
+            ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, temporary],
+            what="making an overlay",
+        )
+
+
+def _plain(text: str) -> str:
+    """Console text without carriage returns and colour codes (ECMA-48 CSI sequences)."""
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "")

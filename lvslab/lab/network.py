@@ -1,0 +1,112 @@
+"""The lab's wires: a bridge for each VMnet, a tap for each NIC, the client's address.
+
+Only the Linux bridge drops frames on purpose, because every kernel with bridges can do this
+(filters of tc or nftables, and the bridge's VLANs, are options that a host may lack).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lvslab.core.procs import run
+from lvslab.lab.namespace import Namespace
+from lvslab.model.lab import Lab
+
+_NAME_LIMIT = 15  # IFNAMSIZ - 1, linux/if.h
+_NOWHERE = "nowhere"  # the bridge that leads nowhere: its ports hear neither host nor each other
+
+
+def bridge_names(lab: Lab) -> dict[str, str]:
+    """Host-only network to bridge: the network's name in lower case, for instance `vmnet12`."""
+    return {
+        name: name.lower() for name, network in lab.networks.items() if network.kind == "host-only"
+    }
+
+
+def tap_name(lab: Lab, node: str, interface: str) -> str:
+    """The tap behind a node's NIC, for instance `lvs1-eth1`."""
+    plain = f"{node}-{interface}"
+    return plain if len(plain) <= _NAME_LIMIT else f"node{list(lab.nodes).index(node)}-{interface}"
+
+
+def wired_interfaces(lab: Lab, node: str) -> dict[str, str]:
+    """The interfaces of a node that are on a bridge, each with its network."""
+    return {
+        interface: network
+        for interface, network in lab.nodes[node].interfaces.items()
+        if lab.networks[network].kind == "host-only"
+    }
+
+
+def build(lab: Lab, namespace: Namespace) -> None:
+    """Make what is missing of the bridges and taps, and give the client its address."""
+    with namespace.inside():
+        there = {link["ifname"]: link for link in _links()}
+        for bridge in [*bridge_names(lab).values(), _NOWHERE]:
+            if bridge not in there:
+                _ip("link", "add", bridge, "type", "bridge", "mcast_snooping", "0")
+                # a bridge that speaks IPv6 answers for itself on every network
+                _ip("link", "set", bridge, "addrgenmode", "none")
+            _ip("link", "set", bridge, "up")
+        for network, bridge in bridge_names(lab).items():
+            host, cidr = lab.networks[network].host, lab.networks[network].cidr
+            if host and cidr:
+                _ip("addr", "replace", f"{host}/{cidr.prefixlen}", "dev", bridge)
+        for node in lab.nodes:
+            for interface, network in wired_interfaces(lab, node).items():
+                tap = tap_name(lab, node, interface)
+                if tap not in there:
+                    _ip("tuntap", "add", "dev", tap, "mode", "tap")
+                if "master" not in there.get(tap, {}):
+                    _ip("link", "set", tap, "master", bridge_names(lab)[network])
+                _ip("link", "set", tap, "addrgenmode", "none", "up")
+
+
+def drop_silently(namespace: Namespace, tap: str) -> None:
+    """Lose every frame to and from a tap while the guest's link stays up.
+
+    The tap moves to a bridge that leads nowhere. (A port's STP state would do the same, but
+    the kernel opens such a port again whenever the tap's carrier comes, linkwatch late too.)
+    """
+    with namespace.inside():
+        _ip("link", "set", tap, "master", _NOWHERE)
+    _port(namespace, tap, "isolated", "on")
+
+
+def carry(lab: Lab, namespace: Namespace, node: str, interface: str) -> None:
+    """Connect a node's tap to its network again."""
+    network = lab.nodes[node].interfaces[interface]
+    with namespace.inside():
+        _ip("link", "set", tap_name(lab, node, interface), "master", bridge_names(lab)[network])
+
+
+def dropped(port: dict[str, Any]) -> bool:
+    """Whether a port, as `ports` shows it, loses every frame."""
+    return port.get("master") == _NOWHERE
+
+
+def drop_multicast(namespace: Namespace, tap: str, drop: bool) -> None:
+    """Keep multicast (VRRP's adverts, connection sync) from a tap, or let it through again."""
+    _port(namespace, tap, "mcast_flood", "off" if drop else "on")
+
+
+def ports(namespace: Namespace) -> dict[str, dict[str, Any]]:
+    """The bridges' ports as `bridge -json -details link` shows them, by name."""
+    with namespace.inside():
+        text = run(["bridge", "-json", "-details", "link"], what="asking the bridges")
+    return {port["ifname"]: port for port in json.loads(text or "[]")}
+
+
+def _port(namespace: Namespace, tap: str, *setting: str) -> None:
+    with namespace.inside():
+        run(["bridge", "link", "set", "dev", tap, *setting], what=f"setting {tap}")
+
+
+def _links() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(run(["ip", "-json", "link"], what="listing links"))
+    return found
+
+
+def _ip(*words: str) -> None:
+    run(["ip", *words], what="wiring the lab")

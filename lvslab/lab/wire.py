@@ -1,0 +1,185 @@
+"""What the wires of the lab carry: VRRP adverts and gratuitous ARP, with the kernel's times.
+
+Formats: Ethernet II; ARP (RFC 826; gratuitous: RFC 5227, section 3); IPv4 (RFC 791);
+VRRP version 2 (RFC 3768, section 5.1) and 3 (RFC 5798, section 5.1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+
+from lvslab.lab.namespace import Namespace
+from lvslab.lab.network import bridge_names
+from lvslab.model.lab import Lab
+
+_ETH_P_ALL, _ETH_P_IP, _ETH_P_ARP = 0x0003, 0x0800, 0x0806  # linux/if_ether.h
+_VRRP = 112  # IANA protocol number
+_SO_TIMESTAMPNS = 35  # asm-generic/socket.h
+_PACKET_OUTGOING = 4  # linux/if_packet.h
+_BUFFER = 1 << 20
+
+
+@dataclass(frozen=True)
+class Advert:
+    """A VRRP advert: `seconds` is monotonic time, `interval` what the sender announces."""
+
+    seconds: float
+    network: str
+    mac: str
+    source: IPv4Address
+    version: int
+    router_id: int
+    priority: int
+    interval: float
+    addresses: tuple[IPv4Address, ...]
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """A gratuitous ARP: `mac` says that it owns `address`."""
+
+    seconds: float
+    network: str
+    mac: str
+    address: IPv4Address
+
+
+Heard = Advert | Announcement
+
+
+def decode(frame: bytes, network: str, seconds: float) -> Heard | None:
+    """A frame as what it announces, or None if it is neither advert nor gratuitous ARP."""
+    if len(frame) < 34:
+        return None
+    kind = struct.unpack_from("!H", frame, 12)[0]
+    mac = frame[6:12].hex(":")
+    if kind == _ETH_P_ARP:
+        return _arp(frame[14:], network, mac, seconds)
+    if kind == _ETH_P_IP and frame[23] == _VRRP:
+        return _vrrp(frame[14:], network, mac, seconds)
+    return None
+
+
+def _arp(packet: bytes, network: str, mac: str, seconds: float) -> Announcement | None:
+    if len(packet) < 28 or packet[:6] != struct.pack("!HHBB", 1, _ETH_P_IP, 6, 4):
+        return None
+    sender, target = packet[14:18], packet[24:28]
+    if sender != target or sender == bytes(4):
+        return None
+    return Announcement(seconds, network, mac, IPv4Address(sender))
+
+
+def _vrrp(packet: bytes, network: str, mac: str, seconds: float) -> Advert | None:
+    body = packet[(packet[0] & 0x0F) * 4 :]
+    if len(body) < 8 or body[0] & 0x0F != 1:  # type 1: ADVERTISEMENT, the only one
+        return None
+    version, count = body[0] >> 4, body[3]
+    if len(body) < 8 + 4 * count:
+        return None
+    if version == 3:
+        interval = (struct.unpack_from("!H", body, 4)[0] & 0x0FFF) / 100  # centiseconds
+    else:
+        interval = float(body[5])
+    addresses = tuple(IPv4Address(body[8 + 4 * i : 12 + 4 * i]) for i in range(count))
+    source = IPv4Address(packet[12:16])
+    return Advert(seconds, network, mac, source, version, body[1], body[2], interval, addresses)
+
+
+class Tap:
+    """Listens on every bridge of the lab from a thread of its own; `heard` grows."""
+
+    def __init__(self, lab: Lab, namespace: Namespace) -> None:
+        self.heard: list[Heard] = []
+        self._ended = threading.Event()
+        self._sockets: dict[socket.socket, str] = {}
+        with namespace.inside():
+            for network, bridge in bridge_names(lab).items():
+                wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+                wire.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+                wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
+                wire.bind((bridge, _ETH_P_ALL))
+                self._sockets[wire] = network
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening; what was heard stays."""
+        self._ended.set()
+        self._thread.join()
+        for wire in self._sockets:
+            wire.close()
+
+    def adverts(self) -> list[Advert]:
+        """The adverts heard so far."""
+        return [heard for heard in list(self.heard) if isinstance(heard, Advert)]
+
+    def announcements(self) -> list[Announcement]:
+        """The gratuitous ARPs heard so far."""
+        return [heard for heard in list(self.heard) if isinstance(heard, Announcement)]
+
+    def _listen(self) -> None:
+        # the kernel stamps frames with the wall clock; probes use the monotonic one
+        offset = time.monotonic() - time.time()
+        while not self._ended.is_set():
+            for wire in select.select(list(self._sockets), [], [], 0.1)[0]:
+                frame, extra, _, address = wire.recvmsg(256, 64)
+                if address[2] == _PACKET_OUTGOING:
+                    continue
+                found = decode(frame, self._sockets[wire], _stamp(extra) + offset)
+                if found:
+                    self.heard.append(found)
+
+
+def _stamp(extra: list[tuple[int, int, bytes]]) -> float:
+    for level, kind, data in extra:
+        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
+            seconds, nanoseconds = struct.unpack("ll", data[:16])
+            return float(seconds + nanoseconds / 1e9)
+    return time.time()
+
+
+@contextlib.contextmanager
+def listening(lab: Lab, namespace: Namespace) -> Iterator[Tap]:
+    """A tap for the time of a block."""
+    tap = Tap(lab, namespace)
+    try:
+        yield tap
+    finally:
+        tap.close()
+
+
+def timeline(lab: Lab, adverts: list[Advert]) -> list[tuple[float, str, str]]:
+    """The adverts as (monotonic seconds, VRRP instance, director), in order of time.
+
+    A director is known by the MAC of its NIC, whatever source address it uses. An advert
+    of priority 0 gives the address up (RFC 5798, section 5.2.4) and is left out.
+    """
+    nodes = {
+        lab.mac(node, interface): node
+        for node, this in lab.nodes.items()
+        for interface in this.interfaces
+    }
+    instances = {(i.network, i.router_id): name for name, i in lab.vrrp_instances.items()}
+    found = []
+    for advert in adverts:
+        instance = instances.get((advert.network, advert.router_id))
+        if instance and advert.priority:
+            found.append((advert.seconds, instance, nodes.get(advert.mac, advert.mac)))
+    return sorted(found)
+
+
+def owners(lab: Lab, adverts: list[Advert], since: float) -> dict[str, list[str]]:
+    """Who advertises each instance after `since`: instance to the directors heard."""
+    found: dict[str, list[str]] = {name: [] for name in lab.vrrp_instances}
+    for seconds, instance, node in timeline(lab, adverts):
+        if seconds >= since and node not in found[instance]:
+            found[instance].append(node)
+    return found

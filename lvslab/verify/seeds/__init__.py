@@ -1,0 +1,1 @@
+"""Rules for seeds: the ISO volume and the cloud-init texts on it."""
