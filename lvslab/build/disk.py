@@ -73,7 +73,7 @@ def make(
         progress(0, 3, "parts", "root file system")
         _ext4(tools, tree, work / "root", root.sectors * SECTOR, _derive(seed, "root"))
         progress(1, 3, "parts", "boot loader")
-        core = _grub(tools, work, "i386-pc", "biosdisk")
+        core = _grub(tools, work, "i386-pc", "biosdisk linux16")
         efi = _grub(tools, work, "x86_64-efi", "efi_gop efi_uga all_video gfxterm font fat")
         _fat(tools, work / "esp", esp.sectors, efi, _derive(seed, "esp"))
         progress(2, 3, "parts", "partitions")
