@@ -18,6 +18,7 @@ from lvslab.build.mirror import ARCHIVES, Mirrors
 from lvslab.core.errors import InputError, LabError, StageError
 from lvslab.core.events import Listener, silent
 from lvslab.core.files import write_atomic
+from lvslab.core.places import PROGRAM
 from lvslab.core.procs import run
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
@@ -87,13 +88,13 @@ def load(path: Path) -> Lock:
         return Lock(data["suite"], int(data["epoch"]), groups, asked)
     except FileNotFoundError:
         raise InputError(
-            "the lock is missing", where=str(path), hint="make it: python3 build.py lock --update"
+            "the lock is missing", where=str(path), hint=f"make it: {PROGRAM} lock --update"
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"this is not a lock of packages ({error!r})",
             where=str(path),
-            hint="restore it from git, or make it again: python3 build.py lock --update",
+            hint=f"restore it from git, or make it again: {PROGRAM} lock --update",
         ) from None
 
 
@@ -139,7 +140,7 @@ def check(lock: Lock, lab: Lab, roles: Mapping[str, RoleSpec], path: Path) -> No
         raise InputError(
             "the lock is out of date: " + "; ".join(stale),
             where=str(path),
-            hint="python3 build.py lock --update",
+            hint=f"{PROGRAM} lock --update",
         )
 
 

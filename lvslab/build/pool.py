@@ -21,6 +21,7 @@ from lvslab.build.mirror import Mirrors
 from lvslab.core.errors import LabError, StageError
 from lvslab.core.events import Listener, Note, silent
 from lvslab.core.files import atomic, link, sha256_file
+from lvslab.core.places import PROGRAM
 from lvslab.core.procs import stop_if_asked
 
 _TIMEOUT = 20  # seconds without a byte
@@ -182,7 +183,7 @@ class Pool:
         said = [f"no address has {Path(item.path).name} with the bytes that the lock names"]
         hint = (
             "what was fetched so far is kept: try again, give another --mirror, or use "
-            "today's packages: python3 build.py lock --update"
+            f"today's packages: {PROGRAM} lock --update"
         )
         if item.archive in self.mirrors.lacking:
             said.append(

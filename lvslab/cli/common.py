@@ -20,13 +20,12 @@ from click.shell_completion import CompletionItem
 from lvslab.core import programs
 from lvslab.core.errors import InputError, LabError
 from lvslab.core.events import Event, Listener, Note
-from lvslab.core.places import COMMON, ROLE_FOLDERS, ROOT
+from lvslab.core.places import COMMON, LAB, PROGRAM, ROLE_FOLDERS, WORK
 from lvslab.core.stages import default_cache
 
 if TYPE_CHECKING:
     from lvslab.model.role import RoleSpec
 
-PROGRAM = "python3 build.py"
 _LOGS_KEPT = 30
 
 
@@ -157,8 +156,8 @@ lab_file = click.option(
     "--lab",
     "lab_path",
     type=click.Path(path_type=Path, dir_okay=False),
-    default=ROOT / "lab.yaml",
-    show_default="lab.yaml",
+    default=WORK / LAB,
+    show_default=LAB,
     help="The lab to build.",
 )
 
@@ -199,7 +198,7 @@ def out_folder(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any
     return click.option(
         "--out",
         type=click.Path(path_type=Path, file_okay=False),
-        default=ROOT / default,
+        default=WORK / default,
         show_default=default,
         help="The folder for the results.",
     )
@@ -211,7 +210,7 @@ def everywhere(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def epilog(examples: str) -> str:
-    """The examples under a command's help, one a line, each without `python3 build.py`."""
+    """The examples under a command's help, one a line, each without PROGRAM."""
     lines = "\n".join(f"  {PROGRAM} {line.strip()}" for line in examples.strip().splitlines())
     return f"\b\nExamples:\n{lines}"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lvslab.cli.common import RoleType, as_json, known, lab_file, session, verb
-from lvslab.core.places import ROOT
+from lvslab.core.places import WORK
 
 if TYPE_CHECKING:
     from lvslab.build.policy import Ruling
@@ -44,7 +44,7 @@ def diff(role: str, shipped: bool, lab_path: Path) -> None:
     this = session()
     lab, roles = load.load_all(lab_path)
     spec = roles[known(role, roles)]
-    options = make.Options(cache=this.cache, out=ROOT / "artifacts", jobs=os.cpu_count() or 1)
+    options = make.Options(cache=this.cache, out=WORK / "artifacts", jobs=os.cpu_count() or 1)
     this.ensure("build")
     with (
         only_one(this.cache / "lock", "build"),  # a build sweeps what is half made

@@ -12,6 +12,7 @@ import click
 from lvslab.cli.clean import size, stale_parts
 from lvslab.cli.common import RoleType, Session, as_json, lab_file, only, out_folder, session, verb
 from lvslab.core.events import Event, Listener, Note
+from lvslab.core.places import PROGRAM
 
 if TYPE_CHECKING:
     from lvslab.build.accel import Accelerator
@@ -152,7 +153,7 @@ def _show(built: Built, this: Session) -> None:
     this.out(f"log:          {_short(this.log)}" if this.log else "")
     old = sum(map(size, stale_parts(this.cache)))
     if old > _MUCH:
-        this.out(f"earlier builds use {old / 1e9:.0f} GB of the cache: build.py clean --stale")
+        this.out(f"earlier builds use {old / 1e9:.0f} GB of the cache: {PROGRAM} clean --stale")
 
 
 def _short(path: Path) -> str:

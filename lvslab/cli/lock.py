@@ -10,7 +10,7 @@ import click
 
 from lvslab.cli.common import as_json, lab_file, session, verb
 from lvslab.core.errors import InputError
-from lvslab.core.places import ROOT
+from lvslab.core.places import WORK
 
 if TYPE_CHECKING:
     from lvslab.build.lockfile import Lock, LockChange
@@ -46,7 +46,7 @@ def lock(
     from lvslab.build import mirror as mirrors
     from lvslab.model import load
 
-    path = ROOT / engine.FILE
+    path = WORK / engine.FILE
     if not update:
         _show(engine.load(path))
         return

@@ -16,13 +16,15 @@ from pathlib import Path
 import click
 
 from lvslab import __version__
-from lvslab.cli.common import PROGRAM, Session, Verbs, defect, epilog, everywhere, show_error
+from lvslab.cli.common import Session, Verbs, defect, epilog, everywhere, show_error
 from lvslab.cli.signals import Terminated, watched
 from lvslab.core.errors import InputError, LabError, StageError
+from lvslab.core.places import IN_CHECKOUT, PROGRAM
 
 VERBS = {
     "images": "lvslab.cli.images:images",
     "test": "lvslab.cli.test:test",
+    "init": "lvslab.cli.init:init",
     "validate": "lvslab.cli.validate:validate",
     "render": "lvslab.cli.render:render",
     "verify": "lvslab.cli.verify:verify",
@@ -32,6 +34,7 @@ VERBS = {
     "diff": "lvslab.cli.diff:diff",
     "lab": "lvslab.cli.lab:lab",
     "vmware": "lvslab.cli.vmware:vmware",
+    "release": "lvslab.cli.release:release",
     "setup": "lvslab.cli.setup:setup",
     "clean": "lvslab.cli.clean:clean",
     "completion": "lvslab.cli.completion:completion",
@@ -52,7 +55,7 @@ _HINTS = {
     errno.ELOOP: "its links point to each other: choose another folder",
 }
 
-COMPLETE_VARIABLE = "_BUILD_PY_COMPLETE"
+COMPLETE_VARIABLE = "_BUILD_PY_COMPLETE" if IN_CHECKOUT else "_LVSLAB_COMPLETE"
 
 
 @click.command(

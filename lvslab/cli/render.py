@@ -8,7 +8,7 @@ import click
 
 from lvslab.cli.common import lab_file, session, verb
 from lvslab.core.files import write_atomic
-from lvslab.core.places import ROOT
+from lvslab.core.places import WORK
 
 
 @verb(
@@ -23,7 +23,7 @@ from lvslab.core.places import ROOT
     "folder",
     metavar="[DIR]",
     type=click.Path(path_type=Path, file_okay=False),
-    default=ROOT / "artifacts/render",
+    default=WORK / "artifacts/render",
 )
 @lab_file
 def render(folder: Path, lab_path: Path) -> None:

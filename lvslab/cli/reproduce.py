@@ -10,7 +10,7 @@ import click
 
 from lvslab.cli.common import RoleType, as_json, lab_file, only, session, verb
 from lvslab.core.errors import CheckFailed
-from lvslab.core.places import ROOT
+from lvslab.core.places import WORK
 
 if TYPE_CHECKING:
     from lvslab.build.accel import Accelerator
@@ -76,7 +76,7 @@ def reproduce(
     this = session()
     options = make.Options(
         cache=this.cache,
-        out=ROOT / "artifacts",
+        out=WORK / "artifacts",
         jobs=jobs,
         offline=offline,
         mirror=mirror,

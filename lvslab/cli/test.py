@@ -8,7 +8,8 @@ import sys
 import click
 
 from lvslab.cli.common import session, verb
-from lvslab.core.places import ROOT
+from lvslab.core.errors import InputError
+from lvslab.core.places import DATA, IN_CHECKOUT
 
 # pytest's exit status (its documentation, "Exit codes") to ours: 1 is a failed test, 2 one that
 # cannot be imported, 4 bad usage, 5 that no test was chosen. Ctrl-C reaches us too, and is not
@@ -34,6 +35,8 @@ def test(context: click.Context, fast: bool, arguments: tuple[str, ...]) -> None
 
     First the tests without a virtual machine, on all processors; then the others, one by one.
     """
+    if not IN_CHECKOUT:
+        raise InputError("the tests are not a part of the package", hint="run them in a checkout")
     session().ensure("test")
     ended = [_pytest("-m", "not vm", "--numprocesses=auto", *arguments)]
     if not fast and ended[0] in _GOES_ON:
@@ -44,4 +47,4 @@ def test(context: click.Context, fast: bool, arguments: tuple[str, ...]) -> None
 
 def _pytest(*words: str) -> int:
     command = [sys.executable, "-m", "pytest", "--durations=15", *words]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode
+    return subprocess.run(command, cwd=DATA, check=False).returncode

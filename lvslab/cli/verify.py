@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lvslab.cli.common import PROGRAM, as_json, defect, session, verb
+from lvslab.cli.common import as_json, defect, session, verb
 from lvslab.core.errors import CheckFailed, InputError, LabError
-from lvslab.core.places import ROOT
+from lvslab.core.places import LAB, PROGRAM, WORK
 
 OUTCOMES = ("pass", "warn", "fail", "skip", "defect")
 MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "skip": "-", "defect": "?"}
@@ -63,10 +63,10 @@ def verify(
         for rule in RULES.values():
             _show_rule(rule)
         return
-    artifacts = ROOT / "artifacts"
+    artifacts = WORK / "artifacts"
     if not paths and not artifacts.is_dir():
         raise InputError("there are no artifacts", hint=f"run `{PROGRAM} images`, or name a file")
-    chosen = lab_path or (None if paths else ROOT / "lab.yaml")
+    chosen = lab_path or (None if paths else WORK / LAB)
     lab = load.load_lab(chosen) if chosen else None
     findings = [finding for path in paths or (artifacts,) for finding in engine(path, lab, signers)]
     for finding in findings:

@@ -9,7 +9,7 @@ import click
 
 from lvslab.cli.common import RoleType, as_json, epilog, known, lab_file, session, verb
 from lvslab.core.errors import CheckFailed
-from lvslab.core.places import ROOT
+from lvslab.core.places import WORK
 
 if TYPE_CHECKING:
     from lvslab.vmware.patch import Host
@@ -54,7 +54,7 @@ def networks(check: bool, file: Path | None, folder: Path | None, lab_path: Path
 
     said = engine.run(
         load.load_lab(lab_path),
-        folder or ROOT / "artifacts" / "vmware",
+        folder or WORK / "artifacts" / "vmware",
         check=check,
         file=file or engine.FILE,
     )

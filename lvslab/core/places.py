@@ -1,20 +1,50 @@
-"""Where the project's own files are."""
+"""Where the project's own files are, in a checkout and when the package is installed."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-"""The folder with `roles/`, `cloud-init/`, `packer/` and `lab.yaml`."""
+PACKAGE = Path(__file__).resolve().parents[1]
 
-ROLES = ROOT / "roles"
+IN_CHECKOUT = (PACKAGE.parent / "build.py").is_file()
+"""Whether this runs from a checkout; else from an installed package, which has all files inside."""
+
+DATA = PACKAGE.parent if IN_CHECKOUT else PACKAGE / "data"
+"""The folder with `roles/`, `cloud-init/`, `packer/`, `examples/`, the lab and the locks."""
+
+WORK = DATA if IN_CHECKOUT else Path()
+"""Where a user's lab.yaml and artifacts/ are: the checkout, else the current folder."""
+
+PROGRAM = "python3 build.py" if IN_CHECKOUT else "lvslab"
+"""What a user types."""
+
+LAB = "lab.yaml"
+
+ROLES = DATA / "roles"
 """The folder of the project's roles."""
 
-ROLE_FOLDERS = (ROLES, ROOT / "examples" / "roles")
+ROLE_FOLDERS = (*(() if IN_CHECKOUT else (WORK / "roles",)), ROLES, DATA / "examples" / "roles")
 """Where a role's folder is looked for, in this order."""
 
 COMMON = "common"
 """The folder beside the roles that is merged in front of each; no node has it."""
 
-TEMPLATES = Path(__file__).resolve().parents[1] / "render" / "templates"
+TEMPLATES = PACKAGE / "render" / "templates"
 """The templates that belong to the code, not to a role."""
+
+EXAMPLES = DATA / "examples"
+"""Labs that show one thing each: a folder with a lab.yaml for each."""
+
+
+def of_project(root: Path, name: str) -> Path:
+    """A file or folder of the project at `root` by its name in a checkout, as `roles` or `lvslab`.
+
+    If `root` is DATA of an installed package, `lvslab` is the package around it.
+    """
+    return PACKAGE if (root, name) == (DATA, PACKAGE.name) else root / name
+
+
+def is_part(top: Path, path: Path) -> bool:
+    """Whether a path below a part of the project is of it: neither DATA nor made by Python."""
+    parts = path.relative_to(top).parts
+    return "__pycache__" not in parts and not (top == PACKAGE and parts[:1] == ("data",))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from lvslab.core.errors import MissingError, StageError
 from lvslab.core.events import Listener, LogLine, silent
+from lvslab.core.places import PROGRAM
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -41,7 +42,7 @@ def program(name: str) -> str:
     if found is None:
         raise MissingError(
             f"the program {name} is not installed",
-            hint="run `python3 build.py setup` as root, or install the package that has it",
+            hint=f"run `{PROGRAM} setup` as root, or install the package that has it",
         )
     return found
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from lvslab.core.errors import CheckFailed, InputError
 from lvslab.core.events import Listener, silent
 from lvslab.core.files import sha256_file
+from lvslab.core.places import PROGRAM
 from lvslab.core.procs import run
 from lvslab.core.stages import Stages
 from lvslab.formats import sums
 
-_BUILD = "make it: python3 build.py images"
+_BUILD = f"make it: {PROGRAM} images"
 
 
 def base_disk(ova: Path, cache: Path, listener: Listener = silent) -> Path:
@@ -83,7 +84,7 @@ def _demand_as_built(path: Path, digest: str) -> None:
             f"this file is not the one that was built: it has sha256 {digest}, {sums.NAME} says "
             f"{wanted}",
             where=str(path),
-            hint="python3 build.py images puts the right one there",
+            hint=f"{PROGRAM} images puts the right one there",
         )
 
 

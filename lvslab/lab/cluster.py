@@ -16,6 +16,7 @@ from typing import Any, Literal
 from lvslab.core.errors import InputError, StageError
 from lvslab.core.events import Listener, silent
 from lvslab.core.files import atomic, only_one, remove
+from lvslab.core.places import PROGRAM
 from lvslab.core.procs import last_lines, program, run
 from lvslab.core.together import Result, each
 from lvslab.lab import agent, guest_agent, hardware, network
@@ -58,9 +59,7 @@ class Cluster:
         """The lab `name` as it was started. Raises InputError if it is not running."""
         cluster = cls.known(name)
         if cluster is None or not cluster.namespace.exists():
-            raise InputError(
-                f"the lab {name} is not running", hint="start it: python3 build.py lab up"
-            )
+            raise InputError(f"the lab {name} is not running", hint=f"start it: {PROGRAM} lab up")
         return cluster
 
     @classmethod

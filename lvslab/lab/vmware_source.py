@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from lvslab.core.errors import InputError
 from lvslab.core.events import Listener
+from lvslab.core.places import PROGRAM
 from lvslab.core.together import each
 from lvslab.formats import vmx
 from lvslab.lab import base_disks, hardware
@@ -74,7 +75,7 @@ def machine_of(artifacts: Path, node: str) -> vmx.VmxMachine:
     path = artifacts.absolute() / FOLDER / node / f"{node}.vmx"
     if not path.is_file():
         raise InputError(
-            "there is no such machine", where=str(path), hint="make it: python3 build.py images"
+            "there is no such machine", where=str(path), hint=f"make it: {PROGRAM} images"
         )
     return vmx.read(path)
 

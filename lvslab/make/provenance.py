@@ -18,6 +18,7 @@ from packageurl import PackageURL
 
 from lvslab.build.lockfile import FILE, Lock
 from lvslab.core.errors import LabError
+from lvslab.core.places import is_part, of_project
 from lvslab.core.procs import run
 
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -65,22 +66,24 @@ class Inputs:
     per_node: bool = False
 
 
-def source_files(root: Path) -> list[Path]:
-    """The files below `root` that `Source` sums up, sorted; what Python compiles is left out."""
-    found = []
+def source_files(root: Path) -> dict[str, Path]:
+    """The files of the project at `root` that `Checkout` sums up, by their names in a checkout."""
+    found = {}
     for name in SOURCES:
-        path = root / name
-        found += [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
-    return sorted(p for p in found if "__pycache__" not in p.parts)
+        top = of_project(root, name)
+        for path in [top] if top.is_file() else top.rglob("*"):
+            if path.is_file() and is_part(top, path):
+                found[(Path(name) / path.relative_to(top)).as_posix()] = path
+    return dict(sorted(found.items()))
 
 
 def source(root: Path) -> Checkout:
     """The checkout at `root`; its commit if that is what the files are of."""
     total = hashlib.sha256()
-    for path in source_files(root):
+    for name, path in source_files(root).items():
         mode = "x" if os.access(path, os.X_OK) else "-"
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        total.update(f"{digest} {mode} {path.relative_to(root).as_posix()}\n".encode())
+        total.update(f"{digest} {mode} {name}\n".encode())
     try:
         commit = _commit(root)
     except LabError:  # no git, or not of git

@@ -15,6 +15,7 @@ from lvslab.core.digests import Digests
 from lvslab.core.errors import CheckFailed, StageError
 from lvslab.core.events import Listener, Note, silent
 from lvslab.core.files import atomic, only_one, sha256_file, usual_umask, write_atomic
+from lvslab.core.places import PROGRAM
 from lvslab.core.stages import NotYetMade
 from lvslab.formats import sign, sums
 from lvslab.make.pipeline import Pipeline
@@ -203,7 +204,7 @@ def _placed(
                         f"the cache is damaged: {source.name} has other content than when it was "
                         "made",
                         where=str(source),
-                        hint="python3 build.py images --check-cache makes it again",
+                        hint=f"{PROGRAM} images --check-cache makes it again",
                     )
         except OSError as error:
             raise StageError(

@@ -22,7 +22,7 @@ from lvslab.build import packer
 from lvslab.build.lockfile import Lock, Package
 from lvslab.core.errors import InputError
 from lvslab.core.files import sha256_file
-from lvslab.core.places import ROOT
+from lvslab.core.places import DATA
 from lvslab.core.procs import run
 from lvslab.core.stages import digest
 from lvslab.make import provenance
@@ -69,7 +69,7 @@ def report(pipeline: Pipeline, artifacts: Sequence[Artifact], seconds: float) ->
         roles=roles,
         lock=pipeline.lock,
         lock_sha256=sha256_file(LOCK),
-        source=provenance.source(ROOT),
+        source=provenance.source(DATA),
         libraries=_libraries(),
         packer=tools["packer"],
         packer_sha256=sha256_file(own) if own else packer.PINNED.sha256,

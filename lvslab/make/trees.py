@@ -26,14 +26,15 @@ from lvslab.build import lockfile as locks
 from lvslab.build.pool import Download
 from lvslab.core.events import Listener, silent
 from lvslab.core.files import sha256_file
-from lvslab.core.places import ROOT
+from lvslab.core.places import COMMON, DATA, ROLES, WORK
 from lvslab.core.stages import NotYetMade, Stages, once
 from lvslab.formats import seed_iso
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 from lvslab.render import assert_script, bake_seed, role_files, role_user_data
 
-LOCK = ROOT / locks.FILE
+_OWN_LOCK = WORK / locks.FILE
+LOCK = _OWN_LOCK if _OWN_LOCK.is_file() else DATA / locks.FILE
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class Trees:
             # On top of another tree apt looks at all that is installed.
             packages=self.lock.of_role(group) if under else self.lock.groups[group],
             install=tuple(package.name for package in self.lock.groups[group]),
-            files=ROOT / "roles/common/base",
+            files=ROLES / COMMON / "base",
             exclude=tuple(path for declared in spec.exclude for path in declared.paths),
             include=tuple(path for declared in spec.include for path in declared.paths),
             under=under,
@@ -240,7 +241,7 @@ class Trees:
             "user-data": role_user_data(self.lab, spec),
             "bake": asdict(bake_seed(self.lab, spec, bake.USER, "KEY")),
             "assertions": assertions,
-            "template": (ROOT / "packer/bake.json.j2").read_text(),
+            "template": (DATA / "packer/bake.json.j2").read_text(),
             "epoch": epoch,
         }
         code = [

@@ -15,7 +15,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from lvslab.core.files import write_atomic
-from lvslab.core.places import ROOT
+from lvslab.core.places import DATA
 from lvslab.model.lab import LabFile
 from lvslab.model.role import RoleFile
 from lvslab.model.shapes import Strict
@@ -71,5 +71,5 @@ def write_schemas(docs: Path) -> list[Path]:
 
 
 if __name__ == "__main__":
-    for path in write_schemas(ROOT / "docs"):
+    for path in write_schemas(DATA / "docs"):
         print(path)

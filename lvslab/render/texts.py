@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from lvslab.core.places import ROOT, TEMPLATES
+from lvslab.core.places import DATA, TEMPLATES
 from lvslab.core.words import decimal
 
 
@@ -56,7 +56,7 @@ def to_yaml(value: object) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader([ROOT, TEMPLATES]),
+        loader=FileSystemLoader([DATA, TEMPLATES]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -74,7 +74,7 @@ def render_text(template: str, values: Mapping[str, Any]) -> str:
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
-    """The text of a template, named by its path (with `/`) in the repository or in TEMPLATES.
+    """The text of a template, named by its path (with `/`) in DATA or in TEMPLATES.
 
     What ends with .xml.j2 is escaped as XML.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lvslab.core.events import Listener, StageDone, StageStarted
 from lvslab.core.files import remove
-from lvslab.core.places import ROOT
+from lvslab.core.places import DATA
 from lvslab.make import Options, images
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
@@ -78,7 +78,7 @@ def reproduce(
     between = time.monotonic()
     conditions = choose(work / "second", options.jobs)
     (work / "second").mkdir()
-    second = again.rebuild(first, ROOT, work / "second", options, conditions, listener)
+    second = again.rebuild(first, DATA, work / "second", options, conditions, listener)
     if first.partial:
         second = second.only(first.report["roles"])
     built_again = time.monotonic()

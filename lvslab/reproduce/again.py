@@ -26,7 +26,7 @@ from lvslab.build.bake import Circumstances
 from lvslab.core import events
 from lvslab.core.errors import LabError, StageError
 from lvslab.core.events import Event, Listener, LogLine
-from lvslab.core.places import ROLE_FOLDERS
+from lvslab.core.places import ROLE_FOLDERS, is_part, of_project
 from lvslab.core.procs import die_with_parent, kill_group, program, run, stop_if_asked
 from lvslab.make import Options, images, report
 from lvslab.make.provenance import SOURCES
@@ -90,19 +90,20 @@ def _copy_checkout(root: Path, to: Path) -> None:
     """Copy what decides the artifacts, the last name first: folders list in another order."""
     to.mkdir(parents=True)
     for name in sorted(SOURCES, reverse=True):
-        source = root / name
+        source = of_project(root, name)
         if source.is_dir():
-            _copy_folder(source, to / name)
+            _copy_folder(source, to / name, source)
         else:
             shutil.copy2(source, to / name)
 
 
-def _copy_folder(source: Path, to: Path) -> None:
+def _copy_folder(source: Path, to: Path, top: Path) -> None:
     to.mkdir()
     for path in sorted(source.iterdir(), reverse=True):
+        if not is_part(top, path):
+            continue
         if path.is_dir():
-            if path.name != "__pycache__":
-                _copy_folder(path, to / path.name)
+            _copy_folder(path, to / path.name, top)
         else:
             shutil.copy2(path, to / path.name)
 

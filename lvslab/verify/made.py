@@ -17,6 +17,7 @@ from lvslab.core.code import reached, source_digest
 from lvslab.core.errors import StageError
 from lvslab.core.events import Listener, StageDone, StageFailed, StageProgress, StageStarted
 from lvslab.core.files import write_atomic
+from lvslab.core.places import PROGRAM
 from lvslab.core.stages import digest
 from lvslab.model.lab import Lab
 
@@ -76,7 +77,7 @@ def _looked_at(lab: Lab, paths: list[Path], listener: Listener) -> list[Finding]
         raise StageError(
             f"what was made is refused: {first.rule.id}: {first.sentence}{more}",
             where=first.artifact,
-            hint=f"the rule: {first.rule.what}; `python3 build.py verify` shows all",
+            hint=f"the rule: {first.rule.what}; `{PROGRAM} verify` shows all",
         )
     return findings
 

@@ -16,7 +16,7 @@ from dissect.hypervisor.disk.vmdk import VMDK
 
 from lvslab import __version__
 from lvslab.cli.main import main
-from lvslab.core.places import ROOT
+from lvslab.core.places import DATA
 from lvslab.core.procs import program
 from lvslab.formats import ova, seed_iso, vmdk
 from lvslab.make import Options
@@ -178,7 +178,7 @@ def test_a_build_of_each_node_is_built_again_as_that(
         again, "images", lambda lab, roles, options, listener: asked.append(options)
     )
     request: dict[str, Any] = {
-        "lab": json.loads(load_lab(ROOT / "lab.yaml").model_dump_json()),
+        "lab": json.loads(load_lab(DATA / "lab.yaml").model_dump_json()),
         "roles": {}, "cache": "", "out": "", "jobs": 1, "per_node": True, "offline": True,
         "mirror": None, "acceleration": None, "circumstances": {}, "umask": os.umask(0o022),
     }  # fmt: skip

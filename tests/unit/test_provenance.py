@@ -17,7 +17,7 @@ from lvslab.build import lockfile as locks
 from lvslab.build.packer import PINNED
 from lvslab.cli.main import main
 from lvslab.core.files import sha256_file
-from lvslab.core.places import ROOT
+from lvslab.core.places import DATA
 from lvslab.make import provenance
 from lvslab.make.provenance import Checkout, Inputs
 from lvslab.make.trees import LOCK
@@ -191,7 +191,7 @@ def test_build_json_names_every_library_and_program_that_takes_part(
     used = {
         name
         for layer in ("model", "render", "build", "export", "make")
-        for path in (ROOT / "lvslab" / layer).rglob("*.py")
+        for path in (DATA / "lvslab" / layer).rglob("*.py")
         for _, name in imports(path, "lvslab")
     }
     owners = metadata.packages_distributions()

@@ -24,7 +24,7 @@ from lvslab.build.disk import SECTOR, layout
 from lvslab.cli.main import main
 from lvslab.core.errors import InputError, StageError
 from lvslab.core.events import Event, StageDone, silent
-from lvslab.core.places import ROOT
+from lvslab.core.places import DATA
 from lvslab.formats import ova, seed_iso, vmdk
 from lvslab.make import Built, Options, provenance
 from lvslab.make.report import FORM, lock_table
@@ -501,7 +501,7 @@ def test_what_was_asked_for_is_asked_for_again(
     monkeypatch.setattr(Build, "load", lambda *_: first)
     work, options = tmp_path / "second", Options(tmp_path / "cache", tmp_path / "out")
     work.mkdir()
-    again.rebuild(first, ROOT, work, options, Conditions((), jobs=3), silent)
+    again.rebuild(first, DATA, work, options, Conditions((), jobs=3), silent)
     request = json.loads((work / "request.json").read_text())
     assert request["per_node"]
     assert request["jobs"] == 3
@@ -509,8 +509,8 @@ def test_what_was_asked_for_is_asked_for_again(
 
 
 def test_a_checkout_s_copy_is_the_same_source(tmp_path: Path) -> None:
-    again._copy_checkout(ROOT, tmp_path / "copy")
-    assert provenance.source(tmp_path / "copy").sha256 == provenance.source(ROOT).sha256
+    again._copy_checkout(DATA, tmp_path / "copy")
+    assert provenance.source(tmp_path / "copy").sha256 == provenance.source(DATA).sha256
 
 
 def test_folders_cores_and_clock_look_otherwise_to_the_second_build(tmp_path: Path) -> None:

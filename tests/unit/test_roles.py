@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from lvslab import render
-from lvslab.core.places import ROLE_FOLDERS, ROOT
+from lvslab.core.places import DATA, ROLE_FOLDERS
 from lvslab.measure.speech import SPEECHES
 from lvslab.model import load
 from lvslab.model.lab import Lab, LabFile
@@ -21,7 +21,7 @@ from lvslab.render import node_facts
 from lvslab.render.kinds import KINDS
 from lvslab.render.picture import svg
 
-EXAMPLE = ROOT / "examples" / "dns" / "lab.yaml"
+EXAMPLE = DATA / "examples" / "dns" / "lab.yaml"
 Loaded = tuple[Lab, dict[str, RoleSpec]]
 
 
@@ -103,7 +103,7 @@ def test_all_machines_are_drawn(dns: Loaded) -> None:
 
 def test_a_role_that_nobody_knows_needs_a_folder_and_no_code(tmp_path: Path) -> None:
     """The DNS server under another name, with another service: loaded and rendered in full."""
-    shutil.copytree(ROOT / "examples/roles/dns-server", tmp_path / "roles/oracle")
+    shutil.copytree(DATA / "examples/roles/dns-server", tmp_path / "roles/oracle")
     role = tmp_path / "roles/oracle/role.yaml"
     text = role.read_text().replace("name: dns-server", "name: oracle")
     role.write_text(text.replace("  dns: {unit", "  answers: {unit"))
@@ -128,7 +128,7 @@ def test_nothing_but_a_role_s_own_folder_knows_its_programs() -> None:
     allowed = re.compile(r"such as apache2\.service")  # the example in an error message
     found = []
     for folder in ("lvslab", "roles/common", "roles/director", "cloud-init", "packer"):
-        for path in (ROOT / folder).rglob("*"):
+        for path in (DATA / folder).rglob("*"):
             if path.is_file() and path.suffix != ".pyc":
                 text = allowed.sub("", path.read_text("utf-8"))
                 found += [f"{path}: {word}" for word in words.findall(text)]
@@ -138,7 +138,7 @@ def test_nothing_but_a_role_s_own_folder_knows_its_programs() -> None:
 def test_no_code_outside_the_kinds_compares_a_role_s_name() -> None:
     found = [
         str(path)
-        for path in (ROOT / "lvslab").rglob("*.py")
+        for path in (DATA / "lvslab").rglob("*.py")
         if re.search(r"""role\w* [!=]= ["']|== ["'](director|real-server)["']""", path.read_text())
     ]
     assert found == []

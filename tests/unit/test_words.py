@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jinja2 import Environment
 
-from lvslab.core.places import ROOT
+from lvslab.core.places import DATA
 from lvslab.core.words import decimal
 from lvslab.model import rules
 from lvslab.model.lab import Lab
@@ -127,10 +127,10 @@ def test_the_search_finds_an_exponent(lab: Lab) -> None:
 def test_templates_have_one_way_to_write_a_number() -> None:
     """`%g`, and a number of seconds that no filter writes out, bring the exponent back."""
     places = [
-        ROOT / "roles",
-        ROOT / "cloud-init",
-        ROOT / "packer",
-        ROOT / "lvslab/render/templates",
+        DATA / "roles",
+        DATA / "cloud-init",
+        DATA / "packer",
+        DATA / "lvslab/render/templates",
     ]
     for template in (path for place in places for path in place.rglob("*.j2")):
         text = template.read_text()
@@ -187,11 +187,11 @@ def hard_phrases(text: str) -> list[str]:
 
 def texts_for_people() -> list[str]:
     """The files that people read, by their paths: documents, messages, comments, tests' names."""
-    found = {ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "lab.yaml")}
+    found = {DATA / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "lab.yaml")}
     for folder in ("docs", "lvslab", "tests", "bench"):
         for ending in ("md", "py", "txt", "yaml", "j2"):
-            found |= set((ROOT / folder).rglob(f"*.{ending}"))
-    names = (path.relative_to(ROOT).as_posix() for path in sorted(found))
+            found |= set((DATA / folder).rglob(f"*.{ending}"))
+    names = (path.relative_to(DATA).as_posix() for path in sorted(found))
     return [name for name in names if not name.startswith("tests/golden/") and name != THIS]
 
 
@@ -206,7 +206,7 @@ def test_no_phrase_is_hard_to_read() -> None:
         "lvslab/core/errors.py",
         "tests/bad/lab-cases.yaml",
     } <= {*names}
-    found = {name: hard_phrases((ROOT / name).read_text()) for name in names}
+    found = {name: hard_phrases((DATA / name).read_text()) for name in names}
     assert {name: phrases for name, phrases in found.items() if phrases} == {}
 
 
@@ -241,7 +241,7 @@ def test_plain_words_are_not_hard() -> None:
 
 def test_the_glossary_has_the_words_of_the_project() -> None:
     """Each row is a term and its meaning; every document that needs one leads to the glossary."""
-    text = (ROOT / "docs/glossary.md").read_text()
+    text = (DATA / "docs/glossary.md").read_text()
     rows = re.findall(r"^\| (.+?) \| (.+) \|$", text, flags=re.MULTILINE)
     terms = {term for row, _ in rows for term in row.split(", ")}
     assert terms >= {

@@ -22,7 +22,7 @@ from lvslab.build.pool import Download
 from lvslab.cli.main import main
 from lvslab.core.events import silent
 from lvslab.core.files import remove
-from lvslab.core.places import ROOT
+from lvslab.core.places import DATA
 from lvslab.core.stages import NotYetMade, default_cache
 from lvslab.formats import sums
 from lvslab.make import Options, Pipeline, trees
@@ -84,7 +84,7 @@ def twice(built: Path, work: Path, moved_on: str) -> Twice:
     second, options = work / "second", Options(work / "nothing", work, mirror=moved_on)
     conditions = choose(second, options.jobs)
     second.mkdir()
-    made = again.rebuild(first, ROOT, second, options, conditions, silent)
+    made = again.rebuild(first, DATA, second, options, conditions, silent)
     start = time.monotonic()
     comparison = compare(first, made)
     return conditions.shown, comparison, time.monotonic() - start

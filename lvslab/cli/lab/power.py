@@ -9,10 +9,10 @@ from typing import Literal
 import click
 from click.core import ParameterSource
 
-from lvslab.cli.common import PROGRAM, as_json, session, verb
+from lvslab.cli.common import as_json, session, verb
 from lvslab.cli.lab.which import the_lab, which_lab
 from lvslab.core.errors import InputError
-from lvslab.core.places import ROOT
+from lvslab.core.places import PROGRAM, WORK
 
 
 @verb(
@@ -36,7 +36,7 @@ from lvslab.core.places import ROOT
 @click.option(
     "--artifacts",
     type=click.Path(path_type=Path, file_okay=False),
-    default=ROOT / "artifacts",
+    default=WORK / "artifacts",
     show_default="artifacts",
     help="Where the OVAs and seeds, or the VMware folders, are.",
 )
