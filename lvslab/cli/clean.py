@@ -18,6 +18,7 @@ PARTS = {
     "stages": "finished stages of builds",
     "pool": "Debian packages",
     "venv": "Python packages",
+    "checkpoints": "labs as they were when they were up",
     "tmp": "left over from runs that were killed",
     "digests.json": "sums of large files",
     "notes": "what was probed on this host",
@@ -95,6 +96,8 @@ def stale_parts(cache: Path) -> Iterator[Path]:
     What a process that lives is making is not stale.
     """
     yield from leftovers(cache / "tmp")
+    checkpoints = [path for path in (cache / "checkpoints").glob("*") if path.is_dir()]
+    yield from sorted(checkpoints, key=lambda path: path.stat().st_mtime)[:-1]
     for stage in (cache / "stages").glob("*"):
         folders = [path for path in stage.iterdir() if path.is_dir()]
         *stale, newest = sorted(folders, key=lambda path: path.stat().st_mtime) or [stage]

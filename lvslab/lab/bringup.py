@@ -9,17 +9,20 @@ from pathlib import Path
 from lvslab.core.errors import CheckFailed, StageError
 from lvslab.core.events import (
     Listener,
+    Note,
     StageDone,
     StageFailed,
     StageProgress,
     StageStarted,
     silent,
 )
-from lvslab.lab import checklist, faults
+from lvslab.core.files import remove
+from lvslab.lab import checklist, faults, warm
 from lvslab.lab.cluster import Cluster
 from lvslab.lab.sources import Settings
 
 _PAUSE = 1.0
+_WARM = "checkpoint"
 _STEPS = ("firmware", "kernel", "system", "cloud-init")
 _STARTED, _DONE = "/run/cloud-init/status.json", "/run/cloud-init/result.json"
 _LOOK_SECONDS = 5.0  # the agent answers earlier if something is new
@@ -40,21 +43,55 @@ def up(
     settings: Settings,
     listener: Listener = silent,
     limits: Limits | None = None,
+    cold: bool = False,
 ) -> list[str]:
     """Start what does not run and wait until the checklist passes; the nodes started.
 
-    Raises CheckFailed that names the check and the node, with the node's last lines.
+    A lab of which nothing is here yet goes on from where its last cold start had come to, if that
+    was kept (see `warm`) and is not to be `cold`. Raises CheckFailed that names the check and the
+    node, with the node's last lines.
     """
     limits = limits or Limits()
     with cluster.changing():
-        started = cluster.boot(artifacts, cache, settings, listener)
-        for node in started:
-            faults.reapply(cluster, node)
-        # all nodes: one that runs may have been started a moment ago, by an `up` that was killed
-        nodes = list(cluster.lab.nodes)
-        cluster.each(nodes, lambda node: wait_for_boot(cluster, node, limits, listener))
+        fresh = not cluster.state.folder.exists()
+        missing = cluster.ready(artifacts, cache, settings, listener)
+        kept = warm.place(cluster, cache) if fresh else None
+        if not (kept and not cold and _warm(cluster, kept, listener)):
+            cluster.each(missing, cluster.launch)
+            _cables(cluster, missing)
+            # all: one that runs may have been started a moment ago, by an `up` that was killed
+            nodes = list(cluster.lab.nodes)
+            cluster.each(nodes, lambda node: wait_for_boot(cluster, node, limits, listener))
         _wait_for_checklist(cluster, limits, listener)
-    return started
+        if kept and not kept.exists():
+            warm.keep(cluster, kept, listener)
+    return missing
+
+
+def _cables(cluster: Cluster, nodes: list[str]) -> None:
+    for node in nodes:
+        faults.reapply(cluster, node)
+
+
+def _warm(cluster: Cluster, kept: Path, listener: Listener) -> bool:
+    """Whether the lab goes on from what was kept; what QEMU does not take is thrown away."""
+    if not kept.is_dir():
+        return False
+    start = time.monotonic()
+    listener(StageStarted(_WARM))
+    try:
+        when = warm.restore(cluster, kept)
+        _cables(cluster, list(cluster.lab.nodes))
+    except StageError as error:
+        listener(StageFailed(_WARM, time.monotonic() - start, error.message))
+        for node in cluster.lab.nodes:
+            cluster.kill(node)
+            cluster.renew(node)
+        remove(kept)
+        return False
+    listener(StageDone(_WARM, time.monotonic() - start))
+    listener(Note(f"the nodes go on from a checkpoint of {when}; lab up --cold boots them"))
+    return True
 
 
 def wait_for_boot(cluster: Cluster, node: str, limits: Limits, listener: Listener) -> None:

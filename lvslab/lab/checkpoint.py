@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from lvslab.core.errors import InputError
@@ -20,12 +21,13 @@ def names(cluster: Cluster) -> dict[str, str]:
     return found
 
 
-def save(cluster: Cluster, name: str) -> None:
+def save(cluster: Cluster, name: str, saved: Callable[[str], None] = lambda node: None) -> None:
     """Save the running cluster as `name`; an older checkpoint of that name is replaced.
 
     All nodes are paused before the first is written, so no node has heard what another
-    has not yet said. Until the last is written there is no checkpoint of that name. Raises
-    InputError for a bad name, or while a fault is in place.
+    has not yet said. Until the last is written there is no checkpoint of that name. `saved` is
+    called with each node that is saved and still paused. Raises InputError for a bad name, or
+    while a fault is in place.
     """
     if not _NAME.fullmatch(name):
         raise InputError(
@@ -42,6 +44,7 @@ def save(cluster: Cluster, name: str) -> None:
     cluster.each(nodes, cluster.pause)
     try:
         cluster.each(nodes, lambda node: _snapshot(cluster, node, name))
+        cluster.each(nodes, saved)
     finally:
         cluster.each(nodes, cluster.resume)
     now = datetime.now(UTC).isoformat(timespec="seconds")

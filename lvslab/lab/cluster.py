@@ -85,10 +85,10 @@ class Cluster:
 
     # --- start and end of the whole lab
 
-    def boot(
+    def ready(
         self, artifact_folder: Path, cache: Path, settings: Settings, listener: Listener = silent
     ) -> list[str]:
-        """Make what is missing and start what does not run; the names of the nodes started.
+        """Make what is missing; the names of the nodes that do not run, ready to be launched.
 
         A node that runs is left alone, one that is off keeps its disk unless its image or seed
         is another one now. Raises InputError if the lab runs with another lab.yaml or other
@@ -109,6 +109,13 @@ class Cluster:
         missing = [node for node in self.lab.nodes if self.node_state(node) == "off"]
         for node in missing:
             self._prepare(node, disks[node], seeds[node])
+        return missing
+
+    def boot(
+        self, artifact_folder: Path, cache: Path, settings: Settings, listener: Listener = silent
+    ) -> list[str]:
+        """`ready`, and start what does not run; the names of the nodes started."""
+        missing = self.ready(artifact_folder, cache, settings, listener)
         self.each(missing, self.launch)
         return missing
 
@@ -149,12 +156,18 @@ class Cluster:
         if same and filecmp.cmp(own_seed, seed, shallow=False):
             return
         files.disk.unlink(missing_ok=True)  # made last: while it is there, the rest is, too
-        self.state.save("checkpoints", {})
         shutil.copyfile(seed, own_seed)
         self.state.save(f"{node}/base", str(base))
+        self.renew(node)
+
+    def renew(self, node: str) -> None:
+        """Give a node that is off a disk as it is in its image, and UEFI's first variables."""
+        files = self.state.node(node)
+        files.disk.unlink(missing_ok=True)
+        self.state.save("checkpoints", {})
         if self.machine(node).firmware == "uefi":
             _overlay(files.firmware_vars, hardware.ovmf()[1])
-        _overlay(files.disk, base)
+        _overlay(files.disk, self.base(node))
 
     # --- one node
 
@@ -168,10 +181,16 @@ class Cluster:
 
     def machine(self, node: str) -> hardware.Machine:
         """The hardware of a node."""
-        seed = self.files(node).folder / "seed.iso"
         source = source_of(self.lab, Path(self.state.load("artifacts")), self.settings)
-        disk = Path(self.state.load(f"{node}/base"))
-        return source.machine(node, disk, seed, self.ssh_port(node))
+        return source.machine(node, self.base(node), self.seed(node), self.ssh_port(node))
+
+    def base(self, node: str) -> Path:
+        """The raw disk in the cache that a node's overlay is put over."""
+        return Path(self.state.load(f"{node}/base"))
+
+    def seed(self, node: str) -> Path:
+        """The node's own copy of its seed."""
+        return self.files(node).folder / "seed.iso"
 
     def launch(self, node: str, load: str | None = None) -> None:
         """Start a node's QEMU; with `load` it is paused in that checkpoint.
@@ -182,7 +201,7 @@ class Cluster:
             self.machine(node),
             self.files(node),
             self.settings.accelerator,
-            self._credentials(),
+            self.credentials(),
             load,
         )
         self.files(node).pid.unlink(missing_ok=True)
@@ -202,7 +221,7 @@ class Cluster:
             hint = taken if "host forwarding rule" in said else ""
             raise StageError("QEMU did not start:" + last_lines(said), where=node, hint=hint)
 
-    def _credentials(self) -> dict[str, bytes]:
+    def credentials(self) -> dict[str, bytes]:
         """What the guest's systemd is given: the agent, the lab's SSH key, and leave to use it."""
         return {
             "ssh.authorized_keys.root": self.state.key.with_suffix(".pub").read_bytes(),

@@ -524,6 +524,25 @@ def test_failover_shows_a_table_and_draws_a_picture(cluster: Cluster, tmp_path: 
     assert picture.read_text().startswith("<svg")
 
 
+def test_the_next_start_goes_on_from_the_checkpoint_of_the_first(
+    booted: Cluster, built: Path
+) -> None:
+    """After `down`, and with the clock of today."""
+    boot = ["cat", "/proc/sys/kernel/random/boot_id"]
+    checkpoint.restore(booted, START)
+    before = booted.each(list(booted.lab.nodes), lambda node: booted.run(node, boot))
+    name = ["--name", booted.lab.name]
+    assert build_py("lab", "down", *name).returncode == 0
+    done = build_py("lab", "up", *name, "--artifacts", str(built))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "the nodes go on from a checkpoint of" in done.stderr
+    for node in booted.lab.nodes:
+        assert booted.run(node, boot) == before[node]
+        assert abs(float(booted.run(node, ["date", "+%s"])) - time.time()) < 60
+    done = build_py("lab", "restore", "up", *name)  # a checkpoint like any other
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 # --- power: what a killed `lab up` leaves, and what `lab down` does not leave
 
 

@@ -20,6 +20,7 @@ from lvslab.core.places import PROGRAM, WORK
     """
     lab up
     lab up --hardware virtio --firmware uefi
+    lab up --cold
     lab up --name second
     lab up --from vmware
     """,
@@ -61,6 +62,9 @@ from lvslab.core.places import PROGRAM, WORK
     show_default=True,
     help="auto: KVM only if a guest has booted under it.",
 )
+@click.option(
+    "--cold", is_flag=True, help="Boot, also if a checkpoint of an earlier start is in the cache."
+)
 @as_json
 @click.pass_context
 def up(
@@ -72,10 +76,13 @@ def up(
     hardware: Literal["vmware", "vmware-sata", "virtio"],
     firmware: Literal["bios", "uefi"],
     accelerator: Literal["auto", "kvm", "tcg"],
+    cold: bool,
 ) -> None:
     """Boot all nodes at the same time; done when the checklist passes.
 
-    If the lab is up, this starts the nodes that are off and does nothing else.
+    The next time the nodes go on from a checkpoint that was made then, in seconds, as long as
+    images, seeds and lab.yaml stay the same. If the lab is up, this starts the nodes that are off
+    and does nothing else.
     """
     from lvslab.lab import bringup
     from lvslab.lab.cluster import Cluster
@@ -88,7 +95,7 @@ def up(
         if accelerator == "auto":
             accelerator = _accelerator(this.cache)
         settings = Settings(hardware, firmware, accelerator, origin)
-        started = bringup.up(Cluster(lab), artifacts, this.cache, settings, listener)
+        started = bringup.up(Cluster(lab), artifacts, this.cache, settings, listener, cold=cold)
     this.emit("up", lab=lab.name, started=started)
     this.out(f"the lab {lab.name} is up: the checklist passes")
     this.out(f"{PROGRAM} lab status shows it, {PROGRAM} lab down ends it")
