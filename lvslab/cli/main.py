@@ -34,6 +34,7 @@ VERBS = {
     "diff": "lvslab.cli.diff:diff",
     "lab": "lvslab.cli.lab:lab",
     "vmware": "lvslab.cli.vmware:vmware",
+    "docs": "lvslab.cli.docs:docs",
     "release": "lvslab.cli.release:release",
     "setup": "lvslab.cli.setup:setup",
     "clean": "lvslab.cli.clean:clean",
