@@ -27,7 +27,11 @@ _NO_TESTS = 5
     test --fast -- -k model -x
     """,
 )
-@click.option("--fast", is_flag=True, help="Run only the tests that need no virtual machine.")
+@click.option(
+    "--fast",
+    is_flag=True,
+    help="Run only the quick tests: no virtual machine, no tree of packages.",
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def test(context: click.Context, fast: bool, arguments: tuple[str, ...]) -> None:
@@ -38,7 +42,8 @@ def test(context: click.Context, fast: bool, arguments: tuple[str, ...]) -> None
     if not IN_CHECKOUT:
         raise InputError("the tests are not a part of the package", hint="run them in a checkout")
     session().ensure("test")
-    ended = [_pytest("-m", "not vm", "--numprocesses=auto", *arguments)]
+    first = "not vm and not slow" if fast else "not vm"
+    ended = [_pytest("-m", first, "--numprocesses=auto", *arguments)]
     if not fast and ended[0] in _GOES_ON:
         ended.append(_pytest("-m", "vm", *arguments))
     worst = max((status for status in ended if status != _NO_TESTS), default=_NO_TESTS)

@@ -18,7 +18,7 @@ from lvslab.core.procs import program
 from lvslab.model.lab import Lab
 from tests.conftest import ROLES
 from tests.programs import build_py
-from tests.unit.test_ovf import SCHEMA
+from tests.unit.render.test_ovf import SCHEMA
 
 pytestmark = pytest.mark.vm
 ZIP_SHARE = 1.1

@@ -1,0 +1,1 @@
+"""What faults cost, without machines."""

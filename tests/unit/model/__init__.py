@@ -1,0 +1,1 @@
+"""lab.yaml and role.yaml."""

@@ -1,0 +1,1 @@
+"""The whole code base, its documents and its package."""
