@@ -38,7 +38,8 @@ def main() -> int:
     from lvslab.core.stages import default_cache
 
     verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    name = "requirements-test.lock" if verb == "test" else "requirements.lock"
+    more = verb in ("docs", "release", "test")  # what those need who change the project
+    name = "requirements-test.lock" if more else "requirements.lock"
     lock = Path(__file__).resolve().with_name(name)
     try:
         cache = default_cache().absolute()

@@ -536,13 +536,13 @@ def test_a_node_keeps_its_disk_while_image_and_seed_are_the_same(
     seed.write_bytes(b"one")
     cluster._prepare("lvs1", base, seed)
     disk = cluster.files("lvs1").disk
-    first = disk.stat().st_ino
+    first = disk.stat().st_ctime_ns
     cluster.state.save("checkpoints", {"x": "now"})
     cluster._prepare("lvs1", base, seed)
-    assert (disk.stat().st_ino, checkpoint.names(cluster)) == (first, {"x": "now"})
+    assert (disk.stat().st_ctime_ns, checkpoint.names(cluster)) == (first, {"x": "now"})
     seed.write_bytes(b"two")
     cluster._prepare("lvs1", base, seed)
-    assert (disk.stat().st_ino != first, checkpoint.names(cluster)) == (True, {})
+    assert (disk.stat().st_ctime_ns != first, checkpoint.names(cluster)) == (True, {})
 
 
 def test_a_checkpoint_that_was_not_written_whole_is_not_listed(

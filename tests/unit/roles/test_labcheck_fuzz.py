@@ -54,7 +54,7 @@ def told(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
     assert said.out == ""
     [line] = said.err.splitlines()
     assert line.startswith(f"labcheck: {path}")
-    assert line.endswith(LABCHECK.MEND)
+    assert line.endswith(LABCHECK.REPAIR)
     return line
 
 
@@ -152,7 +152,7 @@ def test_a_list_with_other_types_is_reported(
                 refused += 1
                 line = capsys.readouterr().err
                 assert re.fullmatch(r"labcheck: .+\n", line)
-                assert line.rstrip().endswith((LABCHECK.MEND, "has it its seed?"))
+                assert line.rstrip().endswith((LABCHECK.REPAIR, "has it its seed?"))
             else:
                 capsys.readouterr()
     assert refused > 500
@@ -299,7 +299,7 @@ def test_a_list_that_is_a_folder_or_none(place: Path) -> None:
     done = started(place)
     assert done.returncode == 2
     assert "cannot be read: [Errno 21] Is a directory" in done.stderr
-    assert done.stderr.endswith(f"{LABCHECK.MEND}\n")
+    assert done.stderr.endswith(f"{LABCHECK.REPAIR}\n")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])

@@ -384,7 +384,7 @@ def test_the_verb_s_own_folder_is_that_of_the_artifacts(
 ) -> None:
     for key, value in host.environment().items():
         monkeypatch.setenv(key, value)
-    monkeypatch.setattr("lvslab.cli.vmware.ROOT", host.folder)
+    monkeypatch.setattr("lvslab.cli.vmware.WORK", host.folder)
     words = ["vmware", "networks", "--file", str(host.file), "--lab", str(ROOT / "lab.yaml")]
     assert main.main(words) == 0  # there are no artifacts: nothing to write
     (host.folder / "artifacts").mkdir()

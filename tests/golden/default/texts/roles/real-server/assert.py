@@ -60,7 +60,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/cloud/cloud.cfg.d/90-lvslab.cfg": [
-   "466d49fa49660525ff26a09d04a4639fe661cfddacdf3d7f39c175b0f8e39594",
+   "1d780ea2edf231dd5668d282ba1298948ddbfac732fb44bdd865ca65f861969b",
    420
   ],
   "/etc/iproute2/rt_tables.d/lvslab.conf": [
@@ -68,7 +68,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/issue": [
-   "213930ec973ae9537c3d71c52e849de6807ae0b37da488aad2ae23353ba7c924",
+   "d9c6e2d7e3079426927e557a27cd00ff5fef19415b5c513e2bc121ae26a00a22",
    420
   ],
   "/etc/lvslab/checklist.json": [
@@ -132,7 +132,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/systemd/system/systemd-networkd-wait-online.service.d/10-lvslab.conf": [
-   "afc208aa37cbea3e6819a23e2173a067ce9b44ff15837d135de95e51ea466317",
+   "127b96fb3da77126f0716ef20249f7eb1fb30887ec34f1813ed2fe781fa3dac2",
    420
   ],
   "/etc/systemd/system/systemd-networkd.service.d/10-lvslab.conf": [
@@ -140,7 +140,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/systemd/system/systemd-udev-trigger.service.d/10-lvslab.conf": [
-   "978eece9b6e7ac55cffa111ed1d50ed8dc983cc41d0dba911654bcce2dc261a7",
+   "f42a55d4ba53406644b8f854fbf83258a16e48cce4090df463e6e7a2f999d387",
    420
   ],
   "/etc/vmware-tools/tools.conf": [
@@ -148,15 +148,15 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "38cb132491f6662e22253824a75e3484206d8e8f60c478ffa8d8ba1a0e596a2a",
+   "0994c6fe21b2f3a280dbc76c2a87686b126e91d546c50fae48bf34ac6b50bf3f",
    493
   ],
   "/usr/local/lib/lvslab/first-boot": [
-   "b4b132b63585f3c4c67306abd42bbdbe2a0b25414b4ca922e820c960d1494568",
+   "fe9e95096cac2370b956e756fabcf9fccb57d44d1d68d46b687003db26a3d714",
    493
   ],
   "/usr/local/lib/lvslab/leave-up": [
-   "783320b162e802107a14d664daccab067a4264561ca3868803af7197d1be701d",
+   "b7959a756ff47cb17851f019c2f76189097a7090111ce9545efc2b2b31ec7d4a",
    493
   ],
   "/var/www/lvslab/index.php": [
