@@ -140,6 +140,13 @@ def test_the_unit_tests_have_the_rooms_of_the_package() -> None:
     assert list((ROOT / "tests/unit").glob("test_*.py")) == []
 
 
+def test_no_folder_of_the_package_has_more_than_3000_lines() -> None:
+    lines: Counter[str] = Counter()
+    for path in (ROOT / "lvslab").rglob("*.py"):
+        lines[str(path.parent)] += len(path.read_text().splitlines())
+    assert {folder: count for folder, count in lines.items() if count > 3000} == {}
+
+
 def test_no_two_modules_or_classes_of_the_package_have_one_name() -> None:
     modules = [path.stem for path in (ROOT / "lvslab").rglob("*.py") if path.stem[0] != "_"]
     classes = [
