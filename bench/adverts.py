@@ -18,10 +18,7 @@ from statistics import median
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lvslab.core.errors import LabError  # noqa: E402
-from lvslab.lab import (
-    checklist,
-    checkpoint,  # noqa: E402
-)
+from lvslab.lab import checklist, checkpoint  # noqa: E402
 from lvslab.lab.cluster import Cluster  # noqa: E402
 from lvslab.measure import experiments, failover  # noqa: E402
 from lvslab.model.lab import Lab  # noqa: E402

@@ -10,7 +10,7 @@ import click
 
 from lvslab.cli.common import session, verb
 from lvslab.core.errors import InputError
-from lvslab.core.files import only_one, remove
+from lvslab.core.files import by_age, only_one, remove
 from lvslab.core.stages import leftovers, record_of
 
 # What lvslab puts into its cache; nothing else there is ever touched.
@@ -96,15 +96,12 @@ def stale_parts(cache: Path) -> Iterator[Path]:
     What a process that lives is making is not stale.
     """
     yield from leftovers(cache / "tmp")
-    checkpoints = [path for path in (cache / "checkpoints").glob("*") if path.is_dir()]
-    yield from sorted(checkpoints, key=lambda path: path.stat().st_mtime)[:-1]
+    yield from by_age(cache / "checkpoints")[:-1]
     for stage in (cache / "stages").glob("*"):
-        folders = [path for path in stage.iterdir() if path.is_dir()]
-        *stale, newest = sorted(folders, key=lambda path: path.stat().st_mtime) or [stage]
+        *stale, newest = by_age(stage) or [stage]
         yield from stale
         yield from set(stage.glob("*.sums")) - {record_of(newest)}
-    environments = [path for path in (cache / "venv").glob("*") if path.is_dir()]
-    yield from sorted(environments, key=lambda path: path.stat().st_mtime)[:-2]
+    yield from by_age(cache / "venv")[:-2]
 
 
 def _megabytes(count: int) -> str:

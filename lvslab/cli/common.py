@@ -20,7 +20,7 @@ from click.shell_completion import CompletionItem
 from lvslab.core import programs
 from lvslab.core.errors import InputError, LabError
 from lvslab.core.events import Event, Listener, Note
-from lvslab.core.places import COMMON, LAB, PROGRAM, ROLE_FOLDERS, WORK
+from lvslab.core.places import COMMON, IN_CHECKOUT, LAB, PROGRAM, ROLE_FOLDERS, WORK
 from lvslab.core.stages import default_cache
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Session:
             click.echo(json.dumps({"event": kind, **values}, default=str))
 
     def ensure(self, group: str) -> None:
-        """The host's programs for `build`, `lab` or `test`; see `host.ensure`."""
+        """The host's programs for `build`, `lab` or `test`; see `programs.ensure`."""
         programs.ensure(group, self.tell, self.cache / "log" / "apt.log")
 
     @contextlib.contextmanager
@@ -162,18 +162,33 @@ lab_file = click.option(
 )
 
 
-class RoleType(click.ParamType[str]):
-    """The name of a role: completed from the folders of roles/, checked by `only` and `known`."""
+class Named(click.ParamType[str]):
+    """A word out of those that `names` returns: completed from them, checked by the verb."""
 
-    name = "role"
+    def __init__(self, name: str, names: Callable[[], Iterable[str]]) -> None:
+        self.name = name
+        self._names = names
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """The project's roles."""
-        files = (path for folder in ROLE_FOLDERS for path in folder.glob("*/role.yaml"))
-        names = sorted({path.parent.name for path in files} - {COMMON})
-        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+        """The names that begin so."""
+        return [CompletionItem(name) for name in self._names() if name.startswith(incomplete)]
+
+
+def _role_names() -> list[str]:
+    files = (path for folder in ROLE_FOLDERS for path in folder.glob("*/role.yaml"))
+    return sorted({path.parent.name for path in files} - {COMMON})
+
+
+ROLE = Named("role", _role_names)
+"""The name of a role: see `only` and `known`."""
+
+
+def demand_checkout(what: str) -> None:
+    """Raise InputError, which says `what`, if this does not run from a checkout."""
+    if not IN_CHECKOUT:
+        raise InputError(what, hint="do it in a checkout: clone the project")
 
 
 def known(name: str, roles: Iterable[str]) -> str:

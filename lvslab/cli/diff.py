@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lvslab.cli.common import RoleType, as_json, known, lab_file, session, verb
+from lvslab.cli.common import ROLE, as_json, known, lab_file, session, verb
 from lvslab.core.places import WORK
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     diff director --json
     """,
 )
-@click.argument("role", type=RoleType())
+@click.argument("role", type=ROLE)
 @click.option("--shipped", is_flag=True, help="Show only what ships, not what is dropped.")
 @lab_file
 @as_json

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import click
 
-from lvslab.cli.common import session, verb
-from lvslab.core.errors import InputError, MissingError, StageError
+from lvslab.cli.common import demand_checkout, session, verb
+from lvslab.core.errors import MissingError, StageError
 from lvslab.core.files import remove
-from lvslab.core.places import DATA, IN_CHECKOUT, WORK
+from lvslab.core.places import DATA, PROGRAM, WORK
 
 _PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "bench/RESULTS.md")
 _ORDER = (
@@ -53,8 +53,7 @@ def docs(out: Path) -> None:
 
     A link that leads nowhere is an error.
     """
-    if not IN_CHECKOUT:
-        raise InputError("the documentation is made in a checkout", hint="clone the project")
+    demand_checkout("the pages of the documentation are not a part of the package")
     with tempfile.TemporaryDirectory() as name:
         source, made = Path(name) / "source", Path(name) / "site"
         _gather(source)
@@ -91,7 +90,7 @@ def _helps(path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
     from lvslab.cli.main import app
 
     command: click.Command = app
-    context = click.Context(app, info_name="python3 build.py")
+    context = click.Context(app, info_name=PROGRAM)
     for word in path:
         assert isinstance(command, click.Group)
         found = command.get_command(context, word)

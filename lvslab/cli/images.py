@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from lvslab.cli.clean import size, stale_parts
-from lvslab.cli.common import RoleType, Session, as_json, lab_file, only, out_folder, session, verb
+from lvslab.cli.common import ROLE, Session, as_json, lab_file, only, out_folder, session, verb
 from lvslab.core.events import Event, Listener, Note
 from lvslab.core.places import PROGRAM
 
@@ -34,7 +34,7 @@ _MUCH = 5 * 10**9  # bytes of earlier builds in the cache that are worth a line
     images --lab my-lab.yaml --out /srv/lab
     """,
 )
-@click.option("--role", "names", multiple=True, type=RoleType(), help="Only this role.")
+@click.option("--role", "names", multiple=True, type=ROLE, help="Only this role.")
 @click.option(
     "--jobs",
     type=click.IntRange(1),

@@ -6,24 +6,11 @@ import shlex
 from pathlib import Path
 
 import click
-from click.shell_completion import CompletionItem
 
-from lvslab.cli.common import session, verb
+from lvslab.cli.common import Named, session, verb
 from lvslab.core.errors import InputError
 from lvslab.core.files import write_atomic
 from lvslab.core.places import DATA, EXAMPLES, IN_CHECKOUT, LAB, PROGRAM
-
-
-class Example(click.ParamType[str]):
-    """The name of an example, which is completed."""
-
-    name = "name"
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """The examples that begin so."""
-        return [CompletionItem(name) for name in examples() if name.startswith(incomplete)]
 
 
 def examples() -> dict[str, Path]:
@@ -40,7 +27,7 @@ def examples() -> dict[str, Path]:
 )
 @click.option(
     "--example",
-    type=Example(),
+    type=Named("name", examples),
     metavar="NAME",
     help="Begin with an example instead of the default lab.",
 )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
 from lvslab import __version__
-from lvslab.cli.common import session, verb
+from lvslab.cli.common import demand_checkout, session, verb
 from lvslab.core.errors import CheckFailed, InputError
 from lvslab.core.files import only_one, remove, sha256_file, write_atomic
-from lvslab.core.places import DATA, IN_CHECKOUT, WORK
+from lvslab.core.places import DATA, WORK
 from lvslab.formats import sign, sums
 
 _NOTES = "CHANGES.md"
@@ -45,8 +47,7 @@ def release(artifacts: Path, out: Path, key: str | None) -> None:
     The images are those of `images`, which are compared with their sums first.
     """
     this = session()
-    if not IN_CHECKOUT:
-        raise InputError("a release is made in a checkout", hint="clone the project")
+    demand_checkout("what a release is made of is not a part of the package")
     notes = changes(__version__, (DATA / "CHANGELOG.md").read_text())
     listed = sums.read(artifacts)
     for name, digest in listed.items():
@@ -59,9 +60,10 @@ def release(artifacts: Path, out: Path, key: str | None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with only_one(out / ".lock", "release"):
         _forget_earlier(out)
-        files = [*_packages(out), *_handed_out(artifacts, listed, out), out / _NOTES]
         write_atomic(out / _NOTES, notes)
-        made = {path.name: sha256_file(path) for path in files}
+        own = [wheel(DATA, out), sdist(DATA, out), out / _NOTES]
+        made = {path.name: sha256_file(path) for path in own}
+        made |= _handed_out(artifacts, listed, out)
         write_atomic(out / sums.NAME, sums.text(made))
         sign.sign(out, key)
     this.out(f"{out}: the release {__version__}, its changes in {_NOTES}, its sums in {sums.NAME}")
@@ -90,18 +92,26 @@ def _forget_earlier(out: Path) -> None:
             remove(out / name)
 
 
-def _packages(out: Path) -> list[Path]:
-    from hatchling.builders.sdist import SdistBuilder
+def wheel(root: Path, folder: Path) -> Path:
+    """Build the wheel of the project at `root` into `folder`."""
     from hatchling.builders.wheel import WheelBuilder
 
-    return [
-        Path(made)
-        for builder in (WheelBuilder, SdistBuilder)
-        for made in builder(str(DATA)).build(directory=str(out))
-    ]
+    return _built(WheelBuilder(str(root)), folder)
 
 
-def _handed_out(artifacts: Path, listed: dict[str, str], out: Path) -> list[Path]:
-    """The artifacts that are single files, under their own names; the zip has the folders."""
-    wanted = [name for name in listed if not name.startswith("vmware/")]
-    return [Path(shutil.copy2(artifacts / name, out)) for name in sorted(wanted)]
+def sdist(root: Path, folder: Path) -> Path:
+    """Build the sdist of the project at `root` into `folder`."""
+    from hatchling.builders.sdist import SdistBuilder
+
+    return _built(SdistBuilder(str(root)), folder)
+
+
+def _built(builder: Any, folder: Path) -> Path:
+    (made,) = builder.build(directory=str(folder))
+    return Path(made)
+
+
+def _handed_out(artifacts: Path, listed: Mapping[str, str], out: Path) -> dict[str, str]:
+    """Copy the artifacts that are single files (the zip has the folders); their names and sums."""
+    single = {name: digest for name, digest in listed.items() if not name.startswith("vmware/")}
+    return {Path(shutil.copy2(artifacts / name, out)).name: single[name] for name in sorted(single)}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lvslab.cli.common import RoleType, as_json, lab_file, only, session, verb
+from lvslab.cli.common import ROLE, as_json, lab_file, only, session, verb
 from lvslab.core.errors import CheckFailed
 from lvslab.core.places import WORK
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     help="Build what this build.json says, with its lab and lock, and compare with its sums.",
 )
 @click.option(
-    "--role", "names", multiple=True, type=RoleType(),
+    "--role", "names", multiple=True, type=ROLE,
     help="Only this role.",
 )  # fmt: skip
 @click.option(

@@ -7,9 +7,8 @@ import sys
 
 import click
 
-from lvslab.cli.common import session, verb
-from lvslab.core.errors import InputError
-from lvslab.core.places import DATA, IN_CHECKOUT
+from lvslab.cli.common import demand_checkout, session, verb
+from lvslab.core.places import DATA
 
 # pytest's exit status (its documentation, "Exit codes") to ours: 1 is a failed test, 2 one that
 # cannot be imported, 4 bad usage, 5 that no test was chosen. Ctrl-C reaches us too, and is not
@@ -39,8 +38,7 @@ def test(context: click.Context, fast: bool, arguments: tuple[str, ...]) -> None
 
     First the tests without a virtual machine, on all processors; then the others, one by one.
     """
-    if not IN_CHECKOUT:
-        raise InputError("the tests are not a part of the package", hint="run them in a checkout")
+    demand_checkout("the tests are not a part of the package")
     session().ensure("test")
     first = "not vm and not slow" if fast else "not vm"
     ended = [_pytest("-m", first, "--numprocesses=auto", *arguments)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lvslab.cli.common import RoleType, as_json, epilog, known, lab_file, session, verb
+from lvslab.cli.common import ROLE, as_json, epilog, known, lab_file, session, verb
 from lvslab.core.errors import CheckFailed
 from lvslab.core.places import WORK
 
@@ -79,7 +79,7 @@ def networks(check: bool, file: Path | None, folder: Path | None, lab_path: Path
 )
 @click.option(
     "--role",
-    type=RoleType(),
+    type=ROLE,
     help="The role of the machine. [default: by its number of cards]",
 )
 @click.option(

@@ -46,10 +46,15 @@ _IMPORT = re.compile(
 
 
 @cache
+def _text(path: Path) -> str:
+    return path.read_text()
+
+
+@cache
 def imported(path: Path) -> tuple[str, ...]:
     """What a file imports, by full names, as `lvslab.core.files.atomic`."""
     found = []
-    for match in _IMPORT.finditer(path.read_text()):
+    for match in _IMPORT.finditer(_text(path)):
         names = match["whole"] or match["many"] or match["few"]
         start = f"{match['base']}." if match["base"] else ""
         found += [f"{start}{name.split()[0]}" for name in names.split(",") if name.strip()]
@@ -115,5 +120,5 @@ def source_digest(modules: Iterable[str]) -> str:
     for module in modules:
         path = file_of(module)
         assert path is not None, module
-        total.update(path.read_bytes())
+        total.update(_text(path).encode())
     return total.hexdigest()

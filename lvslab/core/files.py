@@ -188,3 +188,9 @@ def only_one(path: Path, doing: str) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
+
+
+def by_age(folder: Path) -> list[Path]:
+    """The folders in `folder`, the one that was changed last at the end."""
+    there = (path for path in folder.glob("*") if path.is_dir())
+    return sorted(there, key=lambda path: path.stat().st_mtime)

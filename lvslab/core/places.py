@@ -23,7 +23,7 @@ LAB = "lab.yaml"
 ROLES = DATA / "roles"
 """The folder of the project's roles."""
 
-ROLE_FOLDERS = (*(() if IN_CHECKOUT else (WORK / "roles",)), ROLES, DATA / "examples" / "roles")
+ROLE_FOLDERS = tuple(dict.fromkeys((WORK / "roles", ROLES, DATA / "examples" / "roles")))
 """Where a role's folder is looked for, in this order."""
 
 COMMON = "common"

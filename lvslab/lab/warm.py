@@ -10,14 +10,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 import time
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from lvslab.core.errors import StageError
 from lvslab.core.events import Listener, Note
-from lvslab.core.files import remove, sha256_file
+from lvslab.core.files import by_age, remove, sha256_file
 from lvslab.core.procs import run
 from lvslab.core.stages import digest
 from lvslab.lab import checkpoint
@@ -62,19 +61,18 @@ def keep(cluster: Cluster, folder: Path, listener: Listener) -> None:
     if shutil.disk_usage(folder.parent).free < _ROOM:
         listener(Note(f"too little room in {folder.parent} to keep this lab", "warning"))
         return
-    with tempfile.TemporaryDirectory(prefix=".", dir=folder.parent) as name:
-        work = Path(name) / "kept"
-        work.mkdir(mode=0o700)
-        try:
-            checkpoint.save(cluster, CHECKPOINT, saved=lambda node: _copy_out(cluster, node, work))
-            for key in _keys(cluster.state.key):
-                shutil.copy2(key, work)
-            work.rename(folder)
-        except OSError as error:
-            listener(Note(f"this lab is not kept ({error.strerror})", "warning"))
-            return
-    kept = sorted(_all(folder.parent), key=lambda path: path.stat().st_mtime)
-    for old in kept[:-_KEPT]:
+    work = folder.parents[1] / "tmp" / f"checkpoint-{os.getpid()}"  # swept if this is killed
+    try:
+        work.mkdir(mode=0o700, parents=True)
+        checkpoint.save(cluster, CHECKPOINT, saved=lambda node: _copy_out(cluster, node, work))
+        for key in _keys(cluster.state.key):
+            shutil.copy2(key, work)
+        work.rename(folder)
+    except (OSError, StageError) as error:
+        listener(Note(f"this lab is not kept: {error}", "warning"))
+    finally:
+        remove(work)
+    for old in by_age(folder.parent)[:-_KEPT]:
         remove(old)
 
 
@@ -94,10 +92,6 @@ def restore(cluster: Cluster, folder: Path) -> str:
     cluster.each(nodes, lambda node: _set_clock(cluster, node))
     os.utime(folder)  # the newest is the one last used
     return when
-
-
-def _all(folder: Path) -> Iterable[Path]:
-    return (path for path in folder.glob("[!.]*") if path.is_dir())
 
 
 def _keys(key: Path) -> tuple[Path, Path]:

@@ -175,6 +175,11 @@ class Pipeline(Trees):
             return []
         return [name for name, node in self.lab.nodes.items() if node.role in self.roles]
 
+    @property
+    def whole(self) -> bool:
+        """Whether these are all roles of the lab: then there are VMware's folders, too."""
+        return {node.role for node in self.lab.nodes.values()} <= set(self.roles)
+
     def targets(self) -> Iterator[Target]:
         """All that is handed out, in the order in which it is begun."""
         yield self._seeds_out
@@ -182,7 +187,7 @@ class Pipeline(Trees):
             yield partial(_one, f"ova/{role}.ova", self.ova, role)
         for role in self.roles:
             yield partial(_one, f"ova/{role}.cdx.json", self.sbom, role)  # beside what it is about
-        if {node.role for node in self.lab.nodes.values()} <= set(self.roles):
+        if self.whole:
             yield from self.handed_out()
         for node in self.own_ovas():
             yield partial(_one, f"ova/{node}.ova", self.node_ova, node)

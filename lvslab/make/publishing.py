@@ -42,7 +42,7 @@ def images(
     key: str | None = None,
     examine: Callable[[list[Artifact]], object] = lambda artifacts: None,
 ) -> Built:
-    """Make all artifacts of `roles` below `options.out`; `key` signs their sums (export.sign).
+    """Make all artifacts of `roles` below `options.out`; `key` signs their sums (formats.sign).
 
     `examine` looks at the artifacts before they are signed; it raises what makes them unfit.
     Two builds never work in one cache or one folder at once. Raises LabError; whatever
@@ -70,7 +70,7 @@ def images(
         write_atomic(written, text(report(pipeline, placed, time.monotonic() - start)))
         listed = {str(a.path.relative_to(options.out)): a.sha256 for a in placed}
         listed[REPORT] = sha256_file(written)
-        if _whole(lab, roles):
+        if pipeline.whole:
             _forget(options.out, listed)
         else:
             listed |= _kept(options.out, listed)
@@ -119,11 +119,6 @@ def plan(
             missing[stage.message] = False
     yield from ((record.name, True) for record in pipeline.stages.records)
     yield from missing.items()
-
-
-def _whole(lab: Lab, roles: Mapping[str, RoleSpec]) -> bool:
-    """Whether these are all roles of the lab: then there are VMware's folders, too."""
-    return {node.role for node in lab.nodes.values()} <= set(roles)
 
 
 def _forget(out: Path, listed: Mapping[str, str]) -> None:

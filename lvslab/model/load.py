@@ -278,9 +278,10 @@ def _role_findings(role: RoleSpec, folder: str) -> Iterator[Violation]:
         what = f"the role's name is {role.name}, but its folder is {folder}"
         yield Violation(("name",), what, f"write {folder}, or rename the folder")
     for key in ("packages", "enable", "mask", "modules"):
-        yield from _repeated(key, getattr(role, key))
+        entries = enumerate(getattr(role, key))
+        yield from _repeated(key, (((key, index), entry) for index, entry in entries))
     for key in ("exclude", "include", "keep", "handle"):
-        yield from _repeated_paths(key, getattr(role, key))
+        yield from _repeated(key, _paths(key, getattr(role, key)))
     for key in ("exclude", "include"):
         if folder != COMMON and getattr(role, key):
             what = f"{key} is about the tree that all roles share, not about {folder}'s own"
@@ -307,15 +308,8 @@ def _pattern_findings(place: Place, entry: Handled) -> Iterator[Violation]:
         yield Violation((*place, "pattern"), what, "write a regular expression of Python")
 
 
-def _repeated(key: str, entries: Iterable[str]) -> Iterator[Violation]:
-    yield from _twice(key, (((key, index), entry) for index, entry in enumerate(entries)))
-
-
-def _repeated_paths(key: str, entries: Iterable[Declared | Handled]) -> Iterator[Violation]:
-    yield from _twice(key, _paths(key, entries))
-
-
-def _twice(key: str, placed: Iterable[tuple[Place, str]]) -> Iterator[Violation]:
+def _repeated(key: str, placed: Iterable[tuple[Place, str]]) -> Iterator[Violation]:
+    """Entries that stand twice under `key`, with their places."""
     seen: set[str] = set()
     for place, entry in placed:
         if entry in seen:

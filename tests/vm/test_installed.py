@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from lvslab.cli import release
 from lvslab.core.places import DATA
-from tests import packages
 
 pytestmark = pytest.mark.vm
 
@@ -18,7 +18,7 @@ def test_the_wheel_in_a_fresh_environment_makes_the_same_artifacts(
     built: Path, tmp_path: Path
 ) -> None:
     """The stages of the checkout's build are used again, so they have the same ids."""
-    wheel = packages.wheel(DATA, tmp_path / "wheel")
+    wheel = release.wheel(DATA, tmp_path / "wheel")
     place = tmp_path / "environment"
     subprocess.run([sys.executable, "-m", "venv", place], check=True)
     subprocess.run([place / "bin/pip", "install", "--quiet", wheel], check=True)

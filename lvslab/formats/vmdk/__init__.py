@@ -1,8 +1,4 @@
-"""VMDK files: a deterministic writer (`write_*`) and a strict reader (`Reader`).
-
-A stage that writes a VMDK names `lvslab.formats.vmdk.layout` and
-`lvslab.formats.vmdk.writer` as its code.
-"""
+"""VMDK files: a deterministic writer (`write_*`) and a strict reader (`Reader`)."""
 
 from lvslab.formats.vmdk.layout import VmdkError
 from lvslab.formats.vmdk.reader import Reader

@@ -146,6 +146,22 @@ def test_a_full_disk_is_a_warning_and_leaves_nothing(
     assert list(folder.parent.iterdir()) == []
 
 
+def test_a_copy_that_fails_is_a_warning_and_leaves_nothing(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*argv: object, **kept: object) -> str:
+        raise StageError("No space left on device")
+
+    folder = warm.place(cluster, tmp_path / "cache")
+    monkeypatch.setattr(checkpoint, "save", saving)
+    monkeypatch.setattr(warm, "run", full)
+    said: list[Event] = []
+    warm.keep(cluster, folder, said.append)
+    assert [event.level for event in said if isinstance(event, Note)] == ["warning"]
+    assert [path for path in (tmp_path / "cache").rglob("*") if path.is_file()] == []
+    assert list(folder.parent.iterdir()) == []
+
+
 def test_only_the_last_few_are_kept(
     cluster: Cluster, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from lvslab import __version__
+from lvslab.cli import release
 from lvslab.core.places import DATA, ROLES
 from lvslab.make import provenance
-from tests import packages
+from tests.packages import unpacked
 from tests.sources import our_files
 
 FOLDERS = ("roles", "cloud-init", "packer", "examples")
@@ -21,7 +22,7 @@ FOLDERS = ("roles", "cloud-init", "packer", "examples")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return packages.wheel(DATA, tmp_path_factory.mktemp("wheel"))
+    return release.wheel(DATA, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +58,8 @@ def test_every_file_of_the_project_that_a_build_needs_is_in_the_wheel(wheel: Pat
 
 
 def test_the_sdist_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
-    project = packages.unpacked(packages.sdist(DATA, tmp_path / "sdist"), tmp_path / "project")
-    again = packages.wheel(project, tmp_path / "wheel")
+    project = unpacked(release.sdist(DATA, tmp_path / "sdist"), tmp_path / "project")
+    again = release.wheel(project, tmp_path / "wheel")
     assert again.name == wheel.name == f"lvslab-{__version__}-py3-none-any.whl"
     with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(again) as other:
         assert {n: one.read(n) for n in one.namelist()} == {
@@ -118,4 +119,4 @@ def test_a_role_of_one_s_own_beside_the_lab(installed: Path, tmp_path: Path) -> 
 
 def test_what_belongs_to_a_checkout_says_so(installed: Path, tmp_path: Path) -> None:
     done = lvslab(installed, tmp_path, "test")
-    assert (done.returncode, "run them in a checkout" in done.stderr) == (2, True)
+    assert (done.returncode, "do it in a checkout" in done.stderr) == (2, True)
