@@ -10,13 +10,13 @@ import os
 import platform
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import Literal
 
 from lvslab.core.events import Listener, LogLine, Note, silent
 from lvslab.core.procs import die_with_parent, kill_group, program
 from lvslab.core.stages import Stages
+from lvslab.core.waiting import until
 
 Accelerator = Literal["kvm", "tcg"]
 _KVM = "/dev/kvm"
@@ -52,6 +52,10 @@ def _boots(kernel: Path, listener: Listener = silent) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         serial = Path(folder) / "serial"
         serial.touch()
+
+        def spoke() -> bool:
+            return _FIRST_LINE in serial.read_bytes()
+
         with subprocess.Popen(
             [
                 program(QEMU), "-accel", "kvm", "-cpu", "host", "-m", "256", "-nodefaults",
@@ -62,12 +66,9 @@ def _boots(kernel: Path, listener: Listener = silent) -> bool:
             start_new_session=True, preexec_fn=die_with_parent,
         ) as process:  # fmt: skip
             try:
-                deadline = time.monotonic() + _LIMIT_SECONDS
-                while time.monotonic() < deadline and process.poll() is None:
-                    if _FIRST_LINE in serial.read_bytes():
-                        return True
-                    time.sleep(0.1)
-                listener(LogLine("acceleration", f"KVM guest silent; QEMU: {process.poll()}"))
-                return _FIRST_LINE in serial.read_bytes()
+                until(lambda: spoke() or process.poll() is not None, _LIMIT_SECONDS, pause=0.1)
+                if not spoke():
+                    listener(LogLine("acceleration", f"KVM guest silent; QEMU: {process.poll()}"))
+                return spoke()
             finally:
                 kill_group(process)

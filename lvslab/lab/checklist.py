@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lvslab.core.errors import StageError
 from lvslab.core.files import write_atomic
 from lvslab.core.places import ROLES
+from lvslab.core.waiting import until
 from lvslab.lab.cluster import Cluster
 from lvslab.render import node_facts
 
@@ -46,12 +46,7 @@ def check(cluster: Cluster) -> list[CheckResult]:
 
 def wait(cluster: Cluster, seconds: float) -> list[CheckResult]:
     """The findings as soon as all is well, or those of the last try after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while True:
-        findings = check(cluster)
-        if well(findings) or time.monotonic() > deadline:
-            return findings
-        time.sleep(_PAUSE)
+    return until(lambda: check(cluster), seconds, good=well, pause=_PAUSE)
 
 
 def well(findings: list[CheckResult]) -> bool:

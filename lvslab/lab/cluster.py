@@ -7,7 +7,6 @@ import filecmp
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from lvslab.core.files import atomic, only_one, remove
 from lvslab.core.places import PROGRAM
 from lvslab.core.procs import last_lines, program, run
 from lvslab.core.together import Result, each
+from lvslab.core.waiting import until
 from lvslab.lab import agent, guest_agent, hardware, network
 from lvslab.lab.namespace import Namespace
 from lvslab.lab.qmp import monitor
@@ -332,18 +332,18 @@ class Cluster:
 
     def wait_for_agents(self, nodes: Sequence[str], seconds: float) -> None:
         """Wait until each node's agent answers. Raises StageError with the console's last lines."""
-        deadline = time.monotonic() + seconds
+
+        def known(node: str) -> bool:
+            return self.answers(node) or self.process(node) is None
 
         def wait(node: str) -> None:
-            while not self.answers(node):
-                if time.monotonic() > deadline or self.process(node) is None:
-                    raise StageError(
-                        f"the node did not boot within {seconds:.0f} s; its console ends with:"
-                        + self.console_tail(node),
-                        where=node,
-                        log=self.files(node).console_log,
-                    )
-                time.sleep(0.5)
+            if not until(lambda: known(node), seconds) or self.process(node) is None:
+                raise StageError(
+                    f"the node did not boot within {seconds:.0f} s; its console ends with:"
+                    + self.console_tail(node),
+                    where=node,
+                    log=self.files(node).console_log,
+                )
 
         self.each(nodes, wait)
 

@@ -10,6 +10,7 @@ from statistics import median
 
 from lvslab.core.errors import StageError
 from lvslab.core.events import Listener, StageDone, StageFailed, StageStarted, silent
+from lvslab.core.waiting import until
 from lvslab.lab import checklist, checkpoint, wire
 from lvslab.lab.cluster import Cluster
 from lvslab.measure.busy import HostWatch
@@ -27,6 +28,7 @@ _STOPPED_SECONDS = 0.5  # without an advert: more than two intervals of the defa
 _NEVER = float("inf")
 _LAST = 1.0  # the owners at the end are those heard in the last second
 _SETTLE_SECONDS = 60.0
+_AFTER_SECONDS = 3.0  # calm after what took long
 _STILL_SECONDS = 0.1  # less than any limit allows over what the protocols need
 _TRIES = 5
 # A TCP check sees the port of a web server that starts, and the first page may be late: its
@@ -219,9 +221,8 @@ def once(
         Prober(lab, cluster.namespace) as probe,
         HostWatch(pids) as host,
     ):
-        _wait_for_calm(probe, experiment)
-        for watcher in watchers:
-            watcher.before()
+        ready = max((watcher.before() for watcher in watchers), default=0.0)
+        _wait_for_calm(probe, experiment, ready)
         time.sleep(phase)
         if prepare and experiment.lasts:
             prepare(cluster)
@@ -232,7 +233,7 @@ def once(
             zero = time.monotonic()
         for watcher in watchers:
             watcher.struck(zero)
-        time.sleep(experiment.seconds)
+        _watch(lab, experiment, tap)
         end = time.monotonic()
     moved = _last_move(wire.timeline(lab, tap.adverts()), zero)
     seen = [problem for watcher in watchers for problem in watcher.after(moved)]
@@ -249,11 +250,28 @@ def _watchers(cluster: Cluster, experiment: Experiment) -> list[Watcher]:
     return watchers
 
 
-def _wait_for_calm(probe: Prober, experiment: Experiment) -> None:
-    """Until no request of the last second was lost or slow. Raises StageError if it never is."""
-    deadline = time.monotonic() + _CALM_LIMIT
-    time.sleep(_BEFORE)
-    while True:
+def _watch(lab: Lab, experiment: Experiment, tap: wire.Tap) -> None:
+    """For the experiment's seconds, or until its owners have come home and a little longer."""
+    wanted = {instance: [owner] for instance, owner in experiment.owners.items()}
+
+    def home() -> bool:
+        return wire.owners(lab, tap.adverts(), time.monotonic() - _LAST) == wanted
+
+    seconds = experiment.seconds
+    if experiment.slow:
+        until(home, seconds)
+        seconds = _AFTER_SECONDS
+    time.sleep(seconds)
+
+
+def _wait_for_calm(probe: Prober, experiment: Experiment, ready: float) -> None:
+    """Until the moment `ready`, and until no request of the last second was lost or slow.
+
+    Raises StageError if that does not come.
+    """
+    time.sleep(max(_BEFORE, ready - time.monotonic()))
+
+    def calm() -> bool:
         now = time.monotonic()
         recent = [
             request
@@ -261,15 +279,14 @@ def _wait_for_calm(probe: Prober, experiment: Experiment) -> None:
             for request in requests
             if now - _BEFORE <= request.started <= now - 0.3
         ]
-        if recent and all(request.answered for request in recent):
-            return
-        if now > deadline:
-            raise StageError(
-                f"the cluster did not become calm within {_CALM_LIMIT:.0f} s",
-                where=experiment.name,
-                hint="is this host too busy? lab check shows what is wrong",
-            )
-        time.sleep(0.1)
+        return bool(recent) and all(request.answered for request in recent)
+
+    if not until(calm, _CALM_LIMIT, pause=0.1):
+        raise StageError(
+            f"the cluster did not become calm within {_CALM_LIMIT:.0f} s",
+            where=experiment.name,
+            hint="is this host too busy? lab check shows what is wrong",
+        )
 
 
 def _timed(

@@ -52,7 +52,7 @@ def _legend(lab: Lab) -> list[str]:
 def _panel(lab: Lab, verdict: Verdict, top: int) -> tuple[list[str], int]:
     experiment = verdict.experiment
     run = max(verdict.runs, key=lambda one: one.measured(experiment))
-    scale = _Scale(experiment.seconds)
+    scale = _Scale(run.watched)
     mark = "✗" if verdict.problems else "✓"
     parts = [_text(10, top, f"{mark} {experiment.name}: {experiment.summary}", 14, bold=True)]
     y = top + 8

@@ -23,8 +23,12 @@ class Watcher:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
 
-    def before(self) -> None:
-        """The cluster is calm, and nothing is broken yet."""
+    def before(self) -> float:
+        """The checkpoint is restored, and nothing is broken yet.
+
+        Returns from when on the fault may come (monotonic seconds); 0: it does not matter.
+        """
+        return 0.0
 
     def struck(self, zero: float) -> None:
         """The fault has been made; `zero` is time 0 of the experiment (monotonic seconds)."""
@@ -137,12 +141,13 @@ while True:
 class Tables(Watcher):
     """No director's IPVS table is ever without a real server, looked at every 20 ms."""
 
-    def before(self) -> None:
+    def before(self) -> float:
         """Start a program that looks at the table on each director."""
         words = ["systemd-run", f"--unit={_TABLES}", "python3", "-c", _LOOK_AT_TABLES]
         expected = str(len(self.cluster.lab.virtual_servers))
         self._directors = list(self.cluster.lab.nodes_of(Kind.DIRECTOR))
         self.cluster.each(self._directors, lambda n: self.cluster.run(n, [*words, expected]))
+        return 0.0
 
     def after(self, moved: float) -> list[str]:
         """What the programs have seen."""
@@ -181,10 +186,10 @@ class Established(Watcher):
         super().__init__(cluster)
         self._breaks = breaks
 
-    def before(self) -> None:
+    def before(self) -> float:
         """Open them."""
         self._open = HalfRequests(self.cluster.lab, self.cluster.namespace, _ESTABLISHED)
-        time.sleep(_SYNC_SECONDS)
+        return time.monotonic() + _SYNC_SECONDS
 
     def after(self, moved: float) -> list[str]:
         """Whether each got its answer, except those of real servers that were broken."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import pytest
 from lvslab.core.errors import StageError
 from lvslab.core.events import silent
 from lvslab.core.stages import default_cache
+from lvslab.core.waiting import until
 from lvslab.lab import bringup, checkpoint
 from lvslab.lab.cluster import Cluster
 from lvslab.lab.sources import Settings
@@ -45,7 +45,7 @@ def pair(lab: Lab, built: Path) -> Iterator[Cluster]:
             cluster.boot(built, default_cache(), settings)
         for node in nodes:
             there = functools.partial(written, cluster, node, NETWORK_FILE)
-            assert until(there, BOOT_SECONDS), cluster.console_tail(node)
+            assert becomes(there, BOOT_SECONDS), cluster.console_tail(node)
         for _ in ("in the first boot", "as soon as it has booted"):
             power_cycle(cluster)
         yield cluster
@@ -74,15 +74,15 @@ def booted(cluster: Cluster) -> None:
     )
 
 
-def until(true: Callable[[], bool], seconds: float = 120) -> bool:
+def becomes(true: Callable[[], bool], seconds: float = 120) -> bool:
     """Whether a condition becomes true in time; a node that does not answer yet makes it false."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+
+    def asked() -> bool:
         with contextlib.suppress(StageError):
-            if true():
-                return True
-        time.sleep(1)
-    return False
+            return true()
+        return False
+
+    return until(asked, seconds, pause=1)
 
 
 def addresses(cluster: Cluster, node: str) -> dict[str, list[str]]:
@@ -130,11 +130,11 @@ def test_a_director_has_no_address_but_keepalived_s(pair: Cluster) -> None:
         found = addresses(pair, "lvs1")
         return all(set(found[interface]) == those for interface, those in wanted.items())
 
-    assert until(held), addresses(pair, "lvs1")
+    assert becomes(held), addresses(pair, "lvs1")
     pair.run("lvs1", ["systemctl", "stop", "keepalived"], timeout=60)
     assert {i: a for i, a in addresses(pair, "lvs1").items() if i != "eth0" and a} == {}
     pair.run("lvs1", ["systemctl", "start", "keepalived"], timeout=60)
-    assert until(held), addresses(pair, "lvs1")
+    assert becomes(held), addresses(pair, "lvs1")
 
 
 def table(cluster: Cluster, name: str) -> str:
@@ -154,7 +154,7 @@ def demand_policy_routing(cluster: Cluster) -> None:
             and "default via 192.168.200.1 dev eth2" in tables[1]
         )
 
-    assert until(right), cluster.run("rs1", ["ip", "route", "show", "table", "all"])
+    assert becomes(right), cluster.run("rs1", ["ip", "route", "show", "table", "all"])
 
 
 def demand_page(cluster: Cluster) -> None:
@@ -167,7 +167,7 @@ def demand_page(cluster: Cluster) -> None:
         answer = asked()
         return "200 OK" in answer and "x-real-server: rs1" in answer.lower()
 
-    assert until(right), asked()
+    assert becomes(right), asked()
 
 
 def test_a_real_server_answers_and_names_itself(pair: Cluster) -> None:
@@ -204,7 +204,7 @@ def rebooted(pair: Cluster) -> Cluster:
     pair.each(nodes, lambda node: pair.ask(node, ["systemctl", "reboot"]))
     for node in nodes:
         again = functools.partial(other_boot, pair, node, before[node])
-        assert until(again, BOOT_SECONDS), pair.console_tail(node)
+        assert becomes(again, BOOT_SECONDS), pair.console_tail(node)
     booted(pair)
     return pair
 
@@ -220,7 +220,7 @@ def test_policy_routing_survives_a_reboot(rebooted: Cluster) -> None:
 
 def test_what_a_cut_first_boot_left_empty_is_written_again(rebooted: Cluster) -> None:
     """And only then: what is empty after a whole first boot stays empty."""
-    assert until(functools.partial(has, rebooted, "lvs1", "eth1", "192.168.50.251/24"))
+    assert becomes(functools.partial(has, rebooted, "lvs1", "eth1", "192.168.50.251/24"))
     assert not written(rebooted, "rs1", "/etc/issue")
 
 
@@ -255,7 +255,7 @@ def test_without_a_seed_a_machine_joins_nothing_and_says_so_on_its_console(
     try:
         cluster.wait_for_agents(list(nodes), BOOT_SECONDS)
         for node in nodes:
-            assert until(functools.partial(says_that_it_has_no_seed, cluster, node), 120)
+            assert becomes(functools.partial(says_that_it_has_no_seed, cluster, node), 120)
             assert not any(addresses(cluster, node).values())
         assert cluster.ask("lvs2", ["systemctl", "is-active", "keepalived"]).out == "inactive\n"
     finally:

@@ -9,6 +9,7 @@ things take is measured in bench/.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import subprocess
@@ -21,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from lvslab.core.stages import default_cache
+from lvslab.core.waiting import until
 from lvslab.lab import bringup, checklist, checkpoint, faults, status, wire
 from lvslab.lab.cluster import Cluster
 from lvslab.lab.sources import Settings
@@ -82,15 +84,15 @@ def test_labcheck_answers_on_a_node_as_a_student_types_it(cluster: Cluster) -> N
 
 def test_status_tells_owners_from_nodes_and_from_the_wire(cluster: Cluster) -> None:
     checklist.wait(cluster, 60)
-    deadline = time.monotonic() + 60
-    found = status.look(cluster)
-    while not all(instance.ok for instance in found.instances):
-        assert time.monotonic() < deadline, found
-        found = status.look(cluster)
+    found = until(lambda: status.look(cluster), 60, good=owned_as_expected)
     assert [node.state for node in found.nodes] == ["running"] * 4
     assert all(instance.held_by == [instance.expected] for instance in found.instances)
     assert all(instance.adverts > 1 for instance in found.instances)
     assert found.broken == []
+
+
+def owned_as_expected(found: status.Status) -> bool:
+    return all(instance.ok for instance in found.instances)
 
 
 def test_ssh_by_the_labs_key(cluster: Cluster) -> None:
@@ -171,9 +173,7 @@ def test_established_connections_outlive_their_directors_return(cluster: Cluster
         time.sleep(2)
         assert connections.alive(60) == 200
         cluster.launch("lvs1")
-        deadline = time.monotonic() + 600
-        while advertisers(cluster, "VI_1") != ["lvs1"]:
-            assert time.monotonic() < deadline, "lvs1 does not take its address back"
+        assert until(lambda: advertisers(cluster, "VI_1") == ["lvs1"], 600), "lvs1 does not return"
         assert connections.alive(60) == 200
 
 
@@ -213,9 +213,11 @@ def test_a_server_without_php_is_taken_out_and_comes_back(cluster: Cluster) -> N
     """The directors look at its port alone, and Apache without PHP would answer with errors."""
     faults.stop_service(cluster, "rs1", "php8.4-fpm")
     assert cluster.ask("rs1", ["systemctl", "is-active", "apache2"], timeout=60).status != 0
-    time.sleep(6)  # the directors' checks
     for director in cluster.lab.nodes_of(Kind.DIRECTOR):
-        assert "192.168.100.10:80" not in cluster.run(director, ["ipvsadm", "-Ln"])
+        tables = functools.partial(cluster.run, director, ["ipvsadm", "-Ln"])
+        assert "192.168.100.10:80" not in until(
+            tables, 30, good=lambda found: "192.168.100.10:80" not in found
+        )
     faults.heal(cluster)
     findings = checklist.wait(cluster, 60)
     assert checklist.well(findings), [finding for finding in findings if not finding.ok]
@@ -272,12 +274,11 @@ def test_the_articles_letter_passes_the_checklist(
 def fails(cluster: Cluster, *items: int, settle: float = 0) -> bool:
     """Whether these items of the checklist fail; after a restart, not before all has settled."""
     time.sleep(settle)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        if set(items) <= {found.item for found in checklist.check(cluster) if not found.ok}:
-            return True
-        time.sleep(0.5)
-    return False
+
+    def red() -> bool:
+        return set(items) <= {found.item for found in checklist.check(cluster) if not found.ok}
+
+    return until(red, 30)
 
 
 def reconfigure(cluster: Cluster, change: Callable[[str], str]) -> None:
@@ -490,10 +491,7 @@ def test_the_verbs_do_what_they_say(cluster: Cluster, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "lvslab.cli", "lab", "capture", "--name", cluster.lab.name]
     tcpdump = subprocess.Popen([*words, "VMnet1", "-o", str(packets)], cwd=ROOT)
     try:
-        deadline = time.monotonic() + 60
-        while not packets.exists() or packets.stat().st_size < 1000:
-            assert time.monotonic() < deadline and tcpdump.poll() is None
-            time.sleep(0.2)
+        assert until(lambda: packets.exists() and packets.stat().st_size >= 1000, 60)
     finally:
         tcpdump.terminate()
         tcpdump.wait()
@@ -552,12 +550,13 @@ def test_down_leaves_nothing_behind_even_after_a_killed_up(built: Path, tmp_path
     name = ["--name", "kill-test"]
     up = subprocess.Popen([*words, "up", *name, "--artifacts", str(built)], cwd=ROOT)
     try:
-        known = None
-        deadline = time.monotonic() + 300
-        while known is None or not all(known.process(node) for node in known.lab.nodes):
-            assert time.monotonic() < deadline and up.poll() is None
-            time.sleep(0.2)
+
+        def all_run() -> Cluster | None:
             known = Cluster.known("kill-test")
+            return known if known and all(map(known.process, known.lab.nodes)) else None
+
+        known = until(all_run, 300)
+        assert known, up.poll()
         up.kill()
         up.wait()
         machines = {node: known.process(node) for node in known.lab.nodes}
@@ -568,7 +567,5 @@ def test_down_leaves_nothing_behind_even_after_a_killed_up(built: Path, tmp_path
         subprocess.run([*words, "down", *name], cwd=ROOT, check=True, timeout=120)
     assert not known.namespace.exists()
     assert not known.state.folder.exists() and not known.state.lock.exists()
-    deadline = time.monotonic() + 10  # init reaps them
-    while any(Path(f"/proc/{pid}").exists() for pid in machines.values()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    gone = until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in machines.values()), 10)
+    assert gone  # init reaps them

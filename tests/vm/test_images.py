@@ -18,6 +18,7 @@ from lvslab.build.bake import Bake
 from lvslab.core.errors import StageError
 from lvslab.core.events import silent
 from lvslab.core.stages import default_cache
+from lvslab.core.waiting import until
 from lvslab.formats import seed_iso
 from lvslab.make import Options, Pipeline
 from lvslab.model.lab import Lab
@@ -110,10 +111,8 @@ def programs_at_work_in(folder: Path) -> list[str]:
 
 def demand_no_program_in(folder: Path) -> None:
     """Within the moment that the kernel takes to end a machine and free its memory."""
-    deadline = time.monotonic() + 20
-    while programs_at_work_in(folder) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert programs_at_work_in(folder) == []
+    left = until(lambda: programs_at_work_in(folder), 20, good=lambda found: not found)
+    assert left == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
@@ -122,11 +121,12 @@ def test_an_ended_build_leaves_no_machine_behind(
 ) -> None:
     cache = sharing(default_cache(), tmp_path / "cache", without="bake")
     with images(cache, tmp_path / "out", "--role", "director") as process:
-        deadline = time.monotonic() + 120
-        while not any("qemu-system" in line for line in programs_at_work_in(cache)):
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline, "no machine was started"
-            time.sleep(0.2)
+
+        def bakes() -> bool:
+            return any("qemu-system" in line for line in programs_at_work_in(cache))
+
+        assert until(lambda: bakes() or process.poll() is not None, 120), "no machine was started"
+        assert process.poll() is None, process.communicate()
         process.send_signal(number)
         process.communicate()
     assert process.returncode == (-9 if number == signal.SIGKILL else 130)

@@ -56,7 +56,7 @@ def _power(lab: Lab) -> list[Experiment]:
         Experiment(
             "comeback", f"{node} boots again and takes its addresses back",
             heal(node), hits, 0.2, 0.0, home(lab), "settled",
-            prepare=lambda c: c.kill(node), seconds=120, breaks=None,
+            prepare=lambda c: c.kill(node), seconds=240, slow=True, breaks=None, long=True,
         ),
     ]  # fmt: skip
 

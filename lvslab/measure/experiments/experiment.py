@@ -43,7 +43,8 @@ class Experiment:
     that time do not count. Time 0 is when `fault` begins, or (`zero`) when
     it has ended. `owners` says who owns each instance at the end, `moves` how often one may
     change hands; `median` bounds the median of many runs; `seconds` is how long the cluster is
-    watched once the fault has been made. `breaks` are the real servers whose established
+    watched once the fault has been made; a `slow` one (a node boots) is watched until the owners
+    are as they must be, or so long at most. `breaks` are the real servers whose established
     connections may die, all others must live; None: the fault leaves none. `watchers` look at
     more. A `long` experiment takes minutes and is done only by name.
     """
@@ -61,7 +62,8 @@ class Experiment:
     zero: Literal["begin", "end"] = "begin"
     moves: int = 1
     median: float | None = None
-    seconds: float = 5
+    seconds: float = 3.5
+    slow: bool = False
     server: str = ""
     breaks: frozenset[str] | None = frozenset()
     watchers: tuple[Callable[[Cluster], Watcher], ...] = ()

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from lvslab.build import packer
 from lvslab.build.bake import Bake, Circumstances, _clean, _plain, _Tail
 from lvslab.core.errors import StageError
 from lvslab.core.events import silent
+from lvslab.core.waiting import until
 from lvslab.make import Pipeline
 from lvslab.render.packer_template import BakeTemplate, bake_template
 from lvslab.render.texts import Seed
@@ -136,10 +136,7 @@ def test_what_is_on_a_leash_ends_with_its_starter(tmp_path: Path, number: signal
         pid = int(starter.stdout.readline())
         assert alive(pid)
         starter.send_signal(number)
-    deadline = time.monotonic() + 10
-    while alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not alive(pid)
+    assert until(lambda: not alive(pid), 10)
 
 
 def test_a_leash_hands_on_the_status(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from lvslab.core.errors import StageError
 from lvslab.core.events import silent
 from lvslab.core.files import mounts_below
 from lvslab.core.stages import Stages
+from lvslab.core.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts on the host")
@@ -84,19 +84,14 @@ def test_a_stopped_tree_leaves_no_mount_and_empties_nothing(
     play(tmp_path, MOUNTS)
     cache = tmp_path / "cache"
     with subprocess.Popen([sys.executable, "-c", MAKER, cache], cwd=ROOT) as process:
-        while not (shared / "mounted").exists():
-            assert process.poll() is None
-            time.sleep(0.05)
+        assert until((shared / "mounted").exists, 60), process.poll()
         process.send_signal(number)
     assert process.returncode == status
     assert mounts_below(tmp_path) == []
     Stages(cache).sweep()
     assert list((cache / "tmp").iterdir()) == []
     assert (shared / "mine").exists()
-    deadline = time.monotonic() + 10
-    while at_work_in(cache):
-        assert time.monotonic() < deadline, "a program of the tree is still at work"
-        time.sleep(0.05)
+    assert until(lambda: not at_work_in(cache), 10), "a program of the tree is still at work"
 
 
 def at_work_in(folder: Path) -> bool:

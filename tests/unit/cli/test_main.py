@@ -29,6 +29,7 @@ from lvslab.core.events import (
     StageProgress,
     StageStarted,
 )
+from lvslab.core.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
 VERBS = list(main.VERBS)
@@ -217,8 +218,7 @@ def test_an_interrupt_ends_the_programs_of_all_threads(number: int, status: int)
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "asleep\n"
-        while len(sleepers := children(process.pid)) < 2:
-            time.sleep(0.05)
+        sleepers = until(lambda: children(process.pid), 30, good=lambda found: len(found) == 2)
         process.send_signal(number)
         _, err = process.communicate(timeout=90)
     assert process.returncode == status

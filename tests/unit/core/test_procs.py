@@ -6,12 +6,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from lvslab.core import procs
+from lvslab.core.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -25,16 +25,15 @@ def started(program: str) -> subprocess.Popen[str]:
 
 def ends(pid: int, seconds: float = 10) -> bool:
     """Whether a process is gone, or dead and not yet fetched, within some seconds."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+
+    def ended() -> bool:
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()
         except (FileNotFoundError, ProcessLookupError):
             return True
-        if stat.rpartition(")")[2].split()[0] == "Z":
-            return True
-        time.sleep(0.05)
-    return False
+        return stat.rpartition(")")[2].split()[0] == "Z"
+
+    return until(ended, seconds)
 
 
 def test_a_killed_run_leaves_no_program_running(tmp_path: Path) -> None:
@@ -43,9 +42,7 @@ def test_a_killed_run_leaves_no_program_running(tmp_path: Path) -> None:
     with started(
         f"from lvslab.core.procs import run\nrun(['sh', '-c', {script!r}], what='sleeping')"
     ) as parent:
-        while not number.exists():
-            assert parent.poll() is None
-            time.sleep(0.05)
+        assert until(number.exists, 60), parent.poll()
         parent.send_signal(signal.SIGKILL)
     assert ends(int(number.read_text()))
 

@@ -19,6 +19,7 @@ import pytest
 from lvslab.cli import main
 from lvslab.core import programs
 from lvslab.core.errors import InputError, MissingError, StageError
+from lvslab.core.waiting import until
 from lvslab.lab import (
     agent,
     base_disks,
@@ -381,11 +382,7 @@ def test_a_node_that_a_full_disk_stops_is_reported(
     rules.write_text('[inject-error]\nevent = "write_aio"\nerrno = "28"\nonce = "on"\n')
     drive = f"file=blkdebug:{rules}:{disk},format=raw,if=ide"
     cluster = bare_machine(lab, namespace, "-drive", drive)
-    deadline = time.monotonic() + 30
-    while cluster.node_state("lvs1") == "running":
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    assert cluster.node_state("lvs1") == "disk full"
+    assert until(lambda: cluster.node_state("lvs1") == "disk full", 30)
     cluster.resume("lvs1")
     assert cluster.node_state("lvs1") == "running"
     cluster.kill("lvs1")
@@ -656,10 +653,7 @@ def test_the_probe_sees_a_service_come_and_go(lab: Lab, namespace: Namespace) ->
         for vip in ("192.168.50.1", "192.168.50.2"):
             subprocess.run(["ip", "addr", "add", f"{vip}/24", "dev", "vmnet1"], check=True)
         server = subprocess.Popen([sys.executable, "-c", page], stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
-        while not listens("192.168.50.1", 80):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        assert until(lambda: listens("192.168.50.1", 80), 20)
     try:
         with Prober(lab, namespace) as probe:
             time.sleep(1)

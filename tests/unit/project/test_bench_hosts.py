@@ -8,13 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from lvslab.core.files import mounts_below
+from lvslab.core.waiting import until
 from lvslab.formats import vmdk
 from lvslab.model.lab import Lab
 from lvslab.render.ovf import OvfDisk, ovf
@@ -147,17 +147,11 @@ def test_a_bench_that_is_killed_leaves_neither_mounts_nor_processes(
         [sys.executable, "-c", SLEEPER, str(root)], env={**os.environ, "PYTHONPATH": str(bench)}
     )
     with started:
-        deadline = time.monotonic() + 60
-        while not (log.is_file() and "entered" in log.read_text()):
-            assert started.poll() is None and time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
+        assert until(lambda: log.is_file() and "entered" in log.read_text(), 60), started.poll()
         inside = members(root)
         assert inside
         started.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while any(Path("/proc", number).exists() for number in inside):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    assert until(lambda: not any(Path("/proc", number).exists() for number in inside), 10)
     assert mounts_below(root) == []
 
 
