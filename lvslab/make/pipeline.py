@@ -14,11 +14,14 @@ from functools import partial
 from pathlib import Path
 
 from lvslab import __version__
+from lvslab.core.places import ROLE_FOLDERS
 from lvslab.core.stages import once
 from lvslab.export import bundle, folders
 from lvslab.formats import ova, seed_iso, vmdk
 from lvslab.make.trees import Trees, sums
-from lvslab.render import node_seed
+from lvslab.model.lab import Lab
+from lvslab.model.load import load_role
+from lvslab.render import lab_texts, node_seed
 from lvslab.render.handout import handout
 from lvslab.render.ovf import OvfDisk, ovf
 
@@ -46,7 +49,7 @@ class Pipeline(Trees):
         """The OVA of a role."""
         image = self.vmdk(role)
         disk = OvfDisk(image.name, image.stat().st_size, **_sizes(image))
-        text = ovf(self.lab, role, [disk], version=__version__)
+        text = ovf(self._described_by(role), role, [disk], version=__version__)
 
         def make(folder: Path, progress: Callable[..., None]) -> None:
             ova.write(folder / f"{role}.ova", f"{role}.ovf", text, [image], self.lock.epoch)
@@ -54,6 +57,10 @@ class Pipeline(Trees):
         inputs = {"vmdk": image.parent.name, "ovf": text, "epoch": self.lock.epoch}
         folder = self.stages.run(f"ova {role}", inputs, make, code=["lvslab.formats.ova"])
         return folder / f"{role}.ova"
+
+    def _described_by(self, role: str) -> Lab:
+        """The lab whose nodes show what hardware a role's machine has."""
+        return self.reference if role in self.reference.roles else self.lab
 
     def node_ova(self, node: str) -> Path:
         """The OVA of a node: its seed is a second disk, for importers that drop CD-ROMs."""
@@ -103,7 +110,11 @@ class Pipeline(Trees):
     @once
     def seeds(self) -> list[Path]:
         """The seed ISO of every node."""
-        texts = {node: node_seed(self.lab, node) for node in self.lab.nodes}
+        changed = {role: self._changed_texts(role) for role in self.lab.roles}
+        texts = {
+            node: node_seed(self.lab, node, changed[this.role])
+            for node, this in self.lab.nodes.items()
+        }
 
         def make(folder: Path, progress: Callable[..., None]) -> None:
             for node, text in texts.items():
@@ -115,6 +126,11 @@ class Pipeline(Trees):
         }
         folder = self.stages.run("seeds", inputs, make, code=["lvslab.formats.seed_iso"])
         return [folder / f"{node}.iso" for node in texts]
+
+    def _changed_texts(self, role: str) -> str:
+        """What the lab changes in the image of a role, also of one whose image is not made now."""
+        spec = self.roles.get(role) or load_role(ROLE_FOLDERS, role)
+        return lab_texts(self.reference, self.lab, spec)
 
     @once
     def base_vmdk(self, role: str) -> Path:

@@ -75,6 +75,10 @@ WANTED = json.loads(r"""
    "3ed78a0d6d39d7394820adb3fca53b759cd9daa3a2cad5bb83de90ade54a322d",
    420
   ],
+  "/etc/lvslab/role": [
+   "4c8ae7768da0a49c6fff8980384d1a8b8db082120e6f1ae841fa9d1fcc6c4924",
+   420
+  ],
   "/etc/modules-load.d/lvslab.conf": [
    "c29ce4d9eb3ee02814723d6c1fa3cd5270ffd4992f5a9901433f7cffd1ac90f5",
    420
@@ -127,6 +131,10 @@ WANTED = json.loads(r"""
    "dfa7d183dbb299b93f9fc05d7ed8423bf1b83c9e34e71ede5cbb4196d6d8a5a1",
    420
   ],
+  "/etc/systemd/system/cloud-init-network.service.d/10-lvslab.conf": [
+   "afd48e06a953ec49e486f4a76601ecb57b071c2667b1f168bb089d19346ecc88",
+   420
+  ],
   "/etc/systemd/system/php8.4-fpm.service.d/10-lvslab.conf": [
    "05ac5d3266973db419305c42d8a5d0f1b7657e70a83478af6a2bc5dcadb5470e",
    420
@@ -151,6 +159,10 @@ WANTED = json.loads(r"""
    "0994c6fe21b2f3a280dbc76c2a87686b126e91d546c50fae48bf34ac6b50bf3f",
    493
   ],
+  "/usr/local/lib/lvslab/apply-texts": [
+   "df6e8c07708e08bdf9f89b5e7d80f088ae30477cf27d88f9c21333a1555bc31c",
+   493
+  ],
   "/usr/local/lib/lvslab/first-boot": [
    "fe9e95096cac2370b956e756fabcf9fccb57d44d1d68d46b687003db26a3d714",
    493
@@ -158,6 +170,14 @@ WANTED = json.loads(r"""
   "/usr/local/lib/lvslab/leave-up": [
    "b7959a756ff47cb17851f019c2f76189097a7090111ce9545efc2b2b31ec7d4a",
    493
+  ],
+  "/usr/local/lib/lvslab/settle": [
+   "15850e5bc9ab4f97456b4f09ebf422317da6d1e5474d9ad7f1d10a01337d2573",
+   493
+  ],
+  "/usr/local/lib/lvslab/texts.json": [
+   "a749a269af13abcbcd73faef6539212cbb3dc6e99f4b4b4b632626f43d761598",
+   420
   ],
   "/var/www/lvslab/index.php": [
    "e8842b743fffb40c3553c14c274144cad71f96b82b72f2694a2bc9991c55121c",
