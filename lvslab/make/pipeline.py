@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 
 from lvslab import __version__
+from lvslab.build import image_root
+from lvslab.core.errors import StageError
 from lvslab.core.places import ROLE_FOLDERS
 from lvslab.core.stages import once
 from lvslab.export import bundle, folders
@@ -21,8 +23,10 @@ from lvslab.formats import ova, seed_iso, vmdk
 from lvslab.make.trees import Trees, sums
 from lvslab.model.lab import Lab
 from lvslab.model.load import load_role
-from lvslab.render import lab_texts, node_seed
+from lvslab.model.role import RoleSpec
+from lvslab.render import RenderedFile, assert_script, lab_texts, node_seed, role_files
 from lvslab.render.handout import handout
+from lvslab.render.machine_files import cluster_interfaces
 from lvslab.render.ovf import OvfDisk, ovf
 
 Target = Callable[[], dict[str, Path]]
@@ -128,9 +132,57 @@ class Pipeline(Trees):
         return [folder / f"{node}.iso" for node in texts]
 
     def _changed_texts(self, role: str) -> str:
-        """What the lab changes in the image of a role, also of one whose image is not made now."""
+        """What the lab changes in the image of a role, also of one whose image is not made now.
+
+        The image's own programs read it first. Raises StageError with what they refuse.
+        """
         spec = self.roles.get(role) or load_role(ROLE_FOLDERS, role)
-        return lab_texts(self.reference, self.lab, spec)
+        texts = lab_texts(self.reference, self.lab, spec)
+        if texts and role in self.roles:
+            self._demand_readable(spec)
+        return texts
+
+    @once
+    def _image_root(self, role: str) -> Path:
+        """The programs of a role's image, unpacked."""
+        tar = self.final_tree(role)
+
+        def make(folder: Path, progress: Callable[..., None]) -> None:
+            image_root.unpack(tar, folder / "root")
+
+        code = ["lvslab.build.image_root"]
+        inputs = {"tree": tar.parent.name}
+        return self.stages.run(f"programs {role}", inputs, make, code=code) / "root"
+
+    def _demand_readable(self, spec: RoleSpec) -> None:
+        root = self._image_root(spec.name)
+        script = assert_script(self.lab, spec)
+        files = role_files(self.lab, spec)
+        interfaces = list(cluster_interfaces(self.lab, spec.name))
+
+        def make(folder: Path, progress: Callable[..., None]) -> None:
+            ended = image_root.ImageRoot(root).run(
+                ["python3", "/run/assert.py", "readers"],
+                files | {"/run/assert.py": RenderedFile(script)},
+                interfaces,
+            )
+            (folder / "said").write_text(ended.text + "\n")
+            if ended.status:
+                refused = [line for line in ended.text.splitlines() if line.startswith("FAIL")]
+                raise StageError(
+                    "the image's own programs refuse what this lab changes: "
+                    + ("\n".join(refused) or ended.text),
+                    where=spec.name,
+                )
+
+        inputs = {
+            "programs": root.parent.name,
+            "script": script,
+            "files": {path: asdict(file) for path, file in files.items()},
+            "interfaces": interfaces,
+        }
+        code = ["lvslab.build.image_root"]
+        self.stages.run(f"texts {spec.name}", inputs, make, code=code)
 
     @once
     def base_vmdk(self, role: str) -> Path:
@@ -198,9 +250,9 @@ class Pipeline(Trees):
 
     def targets(self) -> Iterator[Target]:
         """All that is handed out, in the order in which it is begun."""
-        yield self._seeds_out
         for role in self.roles:
             yield partial(_one, f"ova/{role}.ova", self.ova, role)
+        yield self._seeds_out
         for role in self.roles:
             yield partial(_one, f"ova/{role}.cdx.json", self.sbom, role)  # beside what it is about
         if self.whole:
