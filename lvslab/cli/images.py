@@ -80,7 +80,7 @@ _MUCH = 5 * 10**9  # bytes of earlier builds in the cache that are worth a line
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Show which stages would run, and how long they took before; make nothing.",
+    help="Show which stages would run, and about how long that takes; make nothing.",
 )
 @lab_file
 @out_folder("artifacts")
