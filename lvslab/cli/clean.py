@@ -21,7 +21,7 @@ PARTS = {
     "checkpoints": "labs as they were when they were up",
     "tmp": "left over from runs that were killed",
     "digests.json": "sums of large files",
-    "notes": "what was probed on this host",
+    "notes": "what was probed and measured on this host",
     "log": "logs",
 }
 

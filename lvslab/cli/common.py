@@ -61,6 +61,11 @@ class Session:
         if self.json:
             click.echo(json.dumps({"event": kind, **values}, default=str))
 
+    def emit_event(self, event: Event) -> None:
+        """An event of the engine as such an object."""
+        values = event_object(event)
+        self.emit(values.pop("event"), **values)
+
     def ensure(self, group: str) -> None:
         """The host's programs for `build`, `lab` or `test`; see `programs.ensure`."""
         programs.ensure(group, self.tell, self.cache / "log" / "apt.log")

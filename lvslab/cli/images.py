@@ -11,12 +11,12 @@ import click
 
 from lvslab.cli.clean import size, stale_parts
 from lvslab.cli.common import ROLE, Session, as_json, lab_file, only, out_folder, session, verb
-from lvslab.core.events import Event, Listener, Note
+from lvslab.core.events import Event, Forecast, Listener, Note
 from lvslab.core.places import PROGRAM
 
 if TYPE_CHECKING:
     from lvslab.build.accel import Accelerator
-    from lvslab.make import Built
+    from lvslab.make import Built, Profile
 
 _MUCH = 5 * 10**9  # bytes of earlier builds in the cache that are worth a line
 
@@ -31,6 +31,7 @@ _MUCH = 5 * 10**9  # bytes of earlier builds in the cache that are worth a line
     images --dry-run
     images --per-node
     images --check-cache
+    images --profile
     images --lab my-lab.yaml --out /srv/lab
     """,
 )
@@ -71,7 +72,16 @@ _MUCH = 5 * 10**9  # bytes of earlier builds in the cache that are worth a line
     is_flag=True,
     help="Read all files of the cache and the artifacts; make damaged ones again.",
 )
-@click.option("--dry-run", is_flag=True, help="Show which stages would run; make nothing.")
+@click.option(
+    "--profile",
+    is_flag=True,
+    help="Show where the time went: a table, and a chart beside build.json.",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Show which stages would run, and about how long that takes; make nothing.",
+)
 @lab_file
 @out_folder("artifacts")
 @as_json
@@ -85,6 +95,7 @@ def images(
     key: str | None,
     per_node: bool,
     check_cache: bool,
+    profile: bool,
     dry_run: bool,
     lab_path: Path,
     out: Path,
@@ -110,11 +121,16 @@ def images(
         packer=packer,
         per_node=per_node,
         check_cache=check_cache,
+        profile=profile,
     )
     if dry_run:
-        _show_plan(make.plan(lab, roles, options, _warnings(this)), this)
+        planned = list(make.plan(lab, roles, options, _warnings(this)))
+        _show_plan(planned, make.forecast(lab, roles, options, planned), this)
         return
-    with this.reporting("images", out.absolute() / "log") as listener:
+    with (
+        this.reporting("images", out.absolute() / "log") as shown,
+        make.watched(lab, roles, options, shown) as listener,
+    ):
         this.ensure("build")
         built = make.images(
             lab, roles, options, listener, key,
@@ -123,6 +139,8 @@ def images(
             ),
         )  # fmt: skip
     _show(built, this)
+    if built.chart:
+        _show_profile(built.profile, built.chart, this)
 
 
 def _warnings(this: Session) -> Listener:
@@ -135,11 +153,14 @@ def _warnings(this: Session) -> Listener:
     return listener
 
 
-def _show_plan(stages: Iterable[tuple[str, bool]], this: Session) -> None:
+def _show_plan(stages: Iterable[tuple[str, bool]], forecast: Forecast, this: Session) -> None:
     for stage, cached in stages:
         this.emit("plan", stage=stage, cached=cached)
         after = "" if cached else ", and what is made from it"
         this.out(f"{'unchanged' if cached else 'would run'}  {stage}{after}")
+    if forecast.stages:
+        this.emit_event(forecast)
+        this.out(forecast.text)
 
 
 def _show(built: Built, this: Session) -> None:
@@ -154,6 +175,26 @@ def _show(built: Built, this: Session) -> None:
     old = sum(map(size, stale_parts(this.cache)))
     if old > _MUCH:
         this.out(f"earlier builds use {old / 1e9:.0f} GB of the cache: {PROGRAM} clean --stale")
+
+
+def _show_profile(profile: Profile, chart: Path, this: Session) -> None:
+    """Where the time went: the stages in the order in which they began, on stdout."""
+    width = max((len(row.name) for row in profile.rows), default=0)
+    this.out(f"\n  {'stage':{width}}  {'start':>9}  {'seconds':>9}          share of the time")
+    for row in profile.rows:
+        mark, share = "*" if row.name in profile.critical else " ", profile.share(row)
+        made = "cached" if row.cached else "made"
+        this.emit(
+            "profile", stage=row.name, start=row.start, seconds=row.seconds, cached=row.cached,
+            share=share, critical=row.name in profile.critical,
+        )  # fmt: skip
+        this.out(
+            f"{mark} {row.name:{width}}  {row.start:7.1f} s  {row.seconds:7.1f} s"
+            f"  {made:6}  {share:5.0%}"
+        )
+    this.out(f"  {'all':{width}}  {'':9}  {profile.seconds:7.1f} s")
+    this.out("*: the end of the build waited for it; stages run side by side")
+    this.out(f"the same as a picture: {_short(chart)}")
 
 
 def _short(path: Path) -> str:

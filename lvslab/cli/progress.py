@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import threading
 import time
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from lvslab.cli.common import Session, event_object
+from lvslab.cli.common import Session
 from lvslab.core.events import (
     Event,
+    Forecast,
     Listener,
     LogLine,
     Note,
@@ -22,9 +24,14 @@ from lvslab.core.events import (
     StageProgress,
     StageStarted,
 )
+from lvslab.core.forecast import Left
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.console import RenderableType
+    from rich.progress import TaskID
+
+# What the guest of a bake prints when cloud-init goes on to the next part of its work.
+_GUEST = re.compile(r"Cloud-init v\. \S+ running '([\w:-]+)'")
 
 
 @contextlib.contextmanager
@@ -76,7 +83,7 @@ def line(event: Event) -> str:
             return f"✗ {event.stage} {event.seconds:.1f} s: {event.message.splitlines()[0]}"
         case Note(level="warning"):
             return f"warning: {event.text}"
-        case Note():
+        case Note() | Forecast():
             return event.text
         case _:
             return ""
@@ -84,8 +91,7 @@ def line(event: Event) -> str:
 
 def _json(this: Session, event: Event) -> None:
     if this.verbose or not isinstance(event, LogLine):
-        values = event_object(event)
-        this.emit(values.pop("event"), **values)
+        this.emit_event(event)
 
 
 def _plain(this: Session, event: Event) -> None:
@@ -97,39 +103,53 @@ def _plain(this: Session, event: Event) -> None:
 
 
 class Live:
-    """A terminal: finished stages scroll up, running ones stay below with a bar and the time."""
+    """A terminal: finished stages scroll up, running ones stay below with a bar and the time.
+
+    The last line says how long the build still takes, if that was foreseen.
+    """
 
     def __init__(self, this: Session) -> None:
         """Imports rich here, so that a pipe and --help do not pay for it."""
+        from rich import live
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         self._verbose = this.verbose
-        self._progress: Progress = Progress(
+        self._left = Left()
+        self._console = Console(stderr=True, no_color=not this.color, highlight=False)
+        self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[note]}", markup=False),
+            TextColumn("{task.fields[note]}  {task.fields[guest]}", markup=False),
             TimeElapsedColumn(),
-            console=Console(stderr=True, no_color=not this.color, highlight=False),
+            console=self._console,
+        )
+        self._live = live.Live(
+            get_renderable=self._drawn,
+            console=self._console,
+            refresh_per_second=10,
             transient=True,
         )
         self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Live:
         """Start drawing."""
-        self._progress.start()
+        self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop drawing and give the terminal back."""
-        self._progress.stop()
+        self._live.stop()
 
     def show(self, event: Event) -> None:
         """Draw one event."""
+        self._left.see(event, time.monotonic())
         match event:
             case StageStarted():
-                self._tasks[event.stage] = self._progress.add_task(event.stage, total=None, note="")
+                self._tasks[event.stage] = self._progress.add_task(
+                    event.stage, total=None, note="", guest=""
+                )
             case StageProgress():
                 if event.stage in self._tasks:
                     self._move(event)
@@ -140,6 +160,7 @@ class Live:
             case Note():
                 self._print(line(event), "yellow" if event.level == "warning" else "")
             case LogLine():
+                self._follow(event)
                 if self._verbose:
                     self._print(f"  {event.source}: {event.text}", "dim")
 
@@ -151,8 +172,23 @@ class Live:
             note="  ".join(filter(None, (counted(event), event.note))),
         )
 
+    def _follow(self, event: LogLine) -> None:
+        """Show where the guest of a bake is, behind Packer's own step."""
+        kind, _, role = event.source.partition(" ")
+        task, found = self._tasks.get(f"bake {role}"), _GUEST.search(event.text)
+        if kind == "guest" and task is not None and found:
+            self._progress.update(task, guest=found[1])
+
+    def _drawn(self) -> RenderableType:
+        from rich.console import Group
+        from rich.text import Text
+
+        left = self._left.text(time.monotonic())
+        line = [Text(left, no_wrap=True, overflow="ellipsis")] if left else []
+        return Group(self._progress, *line)
+
     def _print(self, text: str, style: str) -> None:
-        self._progress.console.print(text, style=style, markup=False, soft_wrap=True)
+        self._console.print(text, style=style, markup=False, soft_wrap=True)
 
 
 def counted(event: StageProgress) -> str:

@@ -6,7 +6,7 @@ a plain line, a JSON object or a line of the log.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 
@@ -62,7 +62,33 @@ class LogLine:
     text: str
 
 
-Event = StageStarted | StageProgress | StageDone | StageFailed | Note | LogLine
+@dataclass(frozen=True)
+class Expected:
+    """A stage that is to be made: what it needs, and what it took when it was made before.
+
+    `seconds` is None if no earlier build on this host made it.
+    """
+
+    needs: tuple[str, ...]
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a build still makes: its stages by name, in the order in which they are begun.
+
+    `text` says it in words; `seconds` is the time to the end as far as it is known (None: not at
+    all), from as many earlier `builds`; `jobs` stages run at the same time.
+    """
+
+    text: str
+    seconds: float | None
+    builds: int
+    jobs: int
+    stages: Mapping[str, Expected]
+
+
+Event = StageStarted | StageProgress | StageDone | StageFailed | Note | LogLine | Forecast
 Listener = Callable[[Event], None]
 
 

@@ -99,10 +99,14 @@ def short(value: object) -> object:
 
 @dataclass
 class StageRecord:
-    """What build.json says of one stage: id, seconds, whether it was cached, inputs (`short`)."""
+    """What build.json says of one stage: id, times, whether it was cached, inputs (`short`).
+
+    `start` counts from the beginning of the build, both times are in seconds.
+    """
 
     name: str
     id: str
+    start: float
     seconds: float
     cached: bool
     inputs: Mapping[str, Any]
@@ -126,6 +130,7 @@ class Stages:
     dry: bool = False
     whole: bool = False
     records: list[StageRecord] = field(default_factory=list)
+    begun: float = field(default_factory=time.monotonic)
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _locks: dict[object, threading.Lock] = field(default_factory=dict)
     _results: dict[object, Any] = field(default_factory=dict)
@@ -163,7 +168,9 @@ class Stages:
             self.listener(StageDone(name, seconds, cached))
             with self._guard:
                 brief = {key: short(value) for key, value in inputs.items()}
-                self.records.append(StageRecord(name, identity, seconds, cached, brief))
+                self.records.append(
+                    StageRecord(name, identity, start - self.begun, seconds, cached, brief)
+                )
         return final
 
     def _sound(self, name: str, final: Path) -> bool:

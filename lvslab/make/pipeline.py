@@ -267,6 +267,35 @@ class Pipeline(Trees):
         yield self._folders_out
         yield self._bundle_out
 
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        """Every stage, about in the order in which they begin, and the stages that it needs.
+
+        Without `kernel`, which a bake makes while it runs. Nothing is made by this: it is known
+        before the first stage has its id.
+        """
+        found: dict[str, tuple[str, ...]] = {"tools": (), "packer": (), "common tree": ()}
+        found["seeds"] = ()
+        for role in self.roles:
+            tree = "common tree"
+            if self.lock.groups[role]:
+                tree = f"tree {role}"
+                found[tree] = ("common tree",)
+            found[f"base disk {role}"] = (tree, "tools")
+            found[f"bake {role}"] = (f"base disk {role}", "packer")
+            found[f"final tree {role}"] = (f"bake {role}",)
+            found[f"disk {role}"] = (f"final tree {role}", "tools")
+            found[f"vmdk {role}"] = (f"disk {role}",)
+            found[f"ova {role}"] = (f"vmdk {role}",)
+        found |= {f"bill {role}": (f"final tree {role}",) for role in self.roles}
+        bases = {f"base {role}": (f"disk {role}",) for role in self.roles}
+        if self.whole:
+            found |= bases
+            found["vmware folders"] = (*bases, "seeds")
+            found["bundle"] = ("vmware folders", *(f"vmdk {role}" for role in self.roles))
+        for node in self.own_ovas():
+            found[f"ova {node}"] = (f"vmdk {self.lab.nodes[node].role}", "seeds")
+        return found
+
     def _seeds_out(self) -> dict[str, Path]:
         return {f"seeds/{path.name}": path for path in self.seeds()}
 

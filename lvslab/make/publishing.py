@@ -18,6 +18,8 @@ from lvslab.core.files import atomic, only_one, sha256_file, usual_umask, write_
 from lvslab.core.places import PROGRAM
 from lvslab.core.stages import NotYetMade
 from lvslab.formats import sign, sums
+from lvslab.make import chart
+from lvslab.make.chart import Profile
 from lvslab.make.pipeline import Pipeline
 from lvslab.make.report import NAME as REPORT
 from lvslab.make.report import Artifact, report, text
@@ -28,10 +30,15 @@ from lvslab.model.role import RoleSpec
 
 @dataclass(frozen=True)
 class Built:
-    """What a build ended with: the artifacts and the report (build.json)."""
+    """What a build ended with: the artifacts, the report (build.json), where the time went.
+
+    `chart` is the file that shows it, None if it was not asked for.
+    """
 
     artifacts: list[Artifact]
     report: Path
+    profile: Profile
+    chart: Path | None
 
 
 def images(
@@ -66,10 +73,13 @@ def images(
             _placed(path, options.out / name, digests, promised.get(name), listener)
             for name, path in sorted(made.items())
         ]
-        written = options.out / REPORT
-        write_atomic(written, text(report(pipeline, placed, time.monotonic() - start)))
+        seconds = time.monotonic() - start
+        write_atomic(options.out / REPORT, text(report(pipeline, placed, seconds)))
+        profile = Profile(pipeline.stages.records, seconds, pipeline.needs())
+        drawn = _drawn(profile, options)
         listed = {str(a.path.relative_to(options.out)): a.sha256 for a in placed}
-        listed[REPORT] = sha256_file(written)
+        for path in filter(None, (options.out / REPORT, drawn)):
+            listed[path.name] = sha256_file(path)
         if pipeline.whole:
             _forget(options.out, listed)
         else:
@@ -79,7 +89,7 @@ def images(
         sign.sign(options.out, None)  # an earlier signature is of other sums
         examine(placed)
         sign.sign(options.out, key)
-    return Built(placed, written)
+    return Built(placed, options.out / REPORT, profile, drawn)
 
 
 def _alone(cache: Path, listener: Listener) -> AbstractContextManager[None]:
@@ -112,13 +122,24 @@ def plan(
     """
     pipeline = Pipeline(lab, roles, replace(options, dry=True), listener)
     missing = {}
-    for make in pipeline.targets():
+    for make in (pipeline.tools, pipeline.packer, *pipeline.targets()):
         try:
             make()
         except NotYetMade as stage:
             missing[stage.message] = False
     yield from ((record.name, True) for record in pipeline.stages.records)
     yield from missing.items()
+
+
+def _drawn(profile: Profile, options: Options) -> Path | None:
+    """Where the chart of a build is, if it is wanted. That of an earlier one has other times."""
+    path = options.out / chart.NAME
+    if options.profile:
+        write_atomic(path, chart.draw(profile))
+        return path
+    if chart.NAME in _earlier(options.out):
+        path.unlink(missing_ok=True)
+    return None
 
 
 def _forget(out: Path, listed: Mapping[str, str]) -> None:

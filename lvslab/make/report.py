@@ -88,7 +88,7 @@ def report(pipeline: Pipeline, artifacts: Sequence[Artifact], seconds: float) ->
             str(a.path.relative_to(out)): {"size": a.size, "sha256": a.sha256} for a in artifacts
         },
         "stages": [
-            asdict(record) | {"seconds": round(record.seconds, 3)}
+            asdict(record) | {"start": round(record.start, 3), "seconds": round(record.seconds, 3)}
             for record in pipeline.stages.records
         ],
         "tools": tools,

@@ -44,7 +44,8 @@ class Options:
 
     `cache` and `out` are folders; `jobs` bounds the stages that run at the same time;
     `circumstances` is what a bake may differ in; `per_node` makes an OVA of each node, too;
-    `check_cache` reads all that the cache holds, not only what is due.
+    `check_cache` reads all that the cache holds, not only what is due; `profile` draws where the
+    time went.
     """
 
     cache: Path
@@ -58,6 +59,7 @@ class Options:
     dry: bool = False
     per_node: bool = False
     check_cache: bool = False
+    profile: bool = False
 
 
 @dataclass

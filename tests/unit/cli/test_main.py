@@ -22,6 +22,8 @@ from lvslab.cli.common import session, verb
 from lvslab.core import procs
 from lvslab.core.errors import CheckFailed, InputError, LabError, MissingError, StageError
 from lvslab.core.events import (
+    Expected,
+    Forecast,
     LogLine,
     Note,
     StageDone,
@@ -55,6 +57,10 @@ def trial(what: str) -> None:
         listener(StageStarted("bake director"))
         listener(StageProgress("bake director", 3, 10, "steps", "packages [now]"))
         listener(LogLine("qemu", "a line of the guest"))
+        listener(
+            LogLine("guest director", "[9.1] cloud-init[4]: Cloud-init v. 25 running 'init' at")
+        )
+        listener(Forecast("a forecast", 98, 3, 2, {"bake director": Expected((), 98)}))
         if sys.stderr.isatty():
             time.sleep(0.5)  # the display is drawn ten times a second
         if what == "defect":
@@ -182,7 +188,8 @@ def test_a_defect_shows_no_traceback_but_logs_it(tmp_path: Path) -> None:
     done = run("trial", "defect")
     (log,) = logs(tmp_path)
     assert done.returncode == 4
-    assert done.stderr.splitlines()[1:] == [
+    assert done.stderr.splitlines() == [
+        *PLAIN[:2],
         "error: unexpected: ZeroDivisionError: a defect",
         "  to fix it: this is a defect of lvslab: please report it with the log",
         f"  full log:  {log}",
@@ -246,6 +253,7 @@ def children(pid: int) -> list[int]:
 
 PLAIN = [
     "… bake director",
+    "a forecast",
     "a note",
     "warning: slow mirror",
     "✗ probe 0.2 s: no /dev/kvm",
@@ -276,6 +284,7 @@ def test_json_is_one_object_a_line() -> None:
     assert [o["event"] for o in objects] == [
         "stage-started",
         "stage-progress",
+        "forecast",
         "note",
         "note",
         "stage-failed",
@@ -290,6 +299,14 @@ def test_json_is_one_object_a_line() -> None:
         "total": 10,
         "unit": "steps",
         "note": "packages [now]",
+    }
+    assert objects[2] == {
+        "event": "forecast",
+        "text": "a forecast",
+        "seconds": 98,
+        "builds": 3,
+        "jobs": 2,
+        "stages": {"bake director": {"needs": [], "seconds": 98}},
     }
     assert objects[-1] == {"event": "end", "status": 0}
     assert done.stderr == ""
@@ -340,7 +357,9 @@ def test_what_is_counted_is_shown_for_people(event: StageProgress, words: str) -
 
 def test_live_display_on_a_terminal() -> None:
     shown = on_terminal("trial", "work")
-    assert "3/10 steps  packages [now]" in shown
+    assert "3/10 steps  packages [now]  init" in shown
+    assert "about 1 min 40 s left (from 3 earlier builds)" in shown
+    assert "a forecast" not in shown, "it would count down no longer"
     assert "✓ bake director 71.2 s" in shown
     assert "✓ base disk (unchanged)" in shown
     assert "\x1b[32m" in shown, "green"

@@ -77,8 +77,8 @@ def test_a_dry_run_looks_at_every_artifact(
     lab: Lab, specs: dict[str, RoleSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After another login the images are the same; seeds, and what has them inside, are not."""
-    for stage in ("ova", "sbom", "base_vmdk", "vmdk"):
-        monkeypatch.setattr(Pipeline, stage, lambda this, role: tmp_path / role)
+    for stage in ("ova", "sbom", "base_vmdk", "vmdk", "tools", "packer"):
+        monkeypatch.setattr(Pipeline, stage, lambda this, role="": tmp_path / role)
     options = Options(tmp_path, tmp_path / "out")
     Pipeline(lab, specs, options).seeds()
     assert list(plan(lab, specs, options)) == [("seeds", True), ("vmware folders", False)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -34,6 +35,7 @@ class Seen:
     inputs: dict[str, Any]
     make: Make
     code: tuple[str, ...]
+    id: str = ""
 
 
 class Recorder(Stages):
@@ -42,8 +44,9 @@ class Recorder(Stages):
     seen: dict[str, Seen]
 
     def run(self, name: str, inputs: Any, make: Make, *, code: Sequence[str] = ()) -> Path:
-        self.seen[name] = Seen(inputs, make, tuple(code))
-        return super().run(name, inputs, self.pretend, code=code)
+        folder = super().run(name, inputs, self.pretend, code=code)
+        self.seen[name] = Seen(inputs, make, tuple(code), folder.name)
+        return folder
 
     def pretend(self, folder: Path, _progress: Callable[..., None]) -> None:
         (folder / "disk.json").write_text('{"capacity": 1, "populated": 1}')
@@ -181,6 +184,66 @@ def test_imports_are_found_as_python_finds_them() -> None:
 
 def test_the_second_disk_of_a_node_s_ova_counts(seen: dict[str, Seen]) -> None:
     assert "lvs1-seed.vmdk" in seen["ova lvs1"].inputs["ovf"]
+
+
+UNSEEN = (("bake {}", "packer"), ("final tree {}", "bake {}"))
+"""What a stage needs and does not have as an input: the sum of a file counts, not the stage."""
+
+
+def all_of(needs: Mapping[str, Iterable[str]], name: str) -> set[str]:
+    """The stages that one needs, and those that these need."""
+    direct = set(needs.get(name, ()))
+    return direct.union(*(all_of(needs, other) for other in direct))
+
+
+def needs_in_inputs(seen: Mapping[str, Seen]) -> dict[str, set[str]]:
+    """What each stage needs, as far as its inputs say so."""
+    texts = {name: json.dumps(stage.inputs, default=str) for name, stage in seen.items()}
+    found = {
+        name: {other for other, stage in seen.items() if stage.id in text}
+        for name, text in texts.items()
+    }
+    for role in ROLES:
+        for one, other in UNSEEN:
+            found[one.format(role)].add(other.format(role))
+    return found
+
+
+def wrong_needs(needs: Mapping[str, Iterable[str]], seen: Mapping[str, Seen]) -> set[str]:
+    """The stages of which `Pipeline.needs` says too little or too much."""
+    asked = needs_in_inputs(seen)
+    return {name for name in {*needs, *asked} if all_of(needs, name) != all_of(asked, name)}
+
+
+@pytest.fixture
+def needs(
+    lab: Lab, specs: dict[str, RoleSpec], seen: dict[str, Seen], tmp_path: Path
+) -> dict[str, tuple[str, ...]]:
+    return Pipeline(lab, specs, Options(tmp_path, tmp_path / "out", per_node=True)).needs()
+
+
+def test_what_a_stage_needs_is_known_before_it_is_made(
+    needs: dict[str, tuple[str, ...]], seen: dict[str, Seen]
+) -> None:
+    assert needs.keys() == seen.keys()
+    assert wrong_needs(needs, seen) == set()
+    for number, name in enumerate(needs):
+        assert set(needs[name]) <= set(list(needs)[:number]), "what is needed comes before"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("final tree director", ("tree director",)),
+        ("bundle", ("vmware folders",)),
+        ("ova lvs1", ("vmdk director",)),
+        ("seeds", ("common tree",)),
+    ],
+)
+def test_wrong_needs_are_found(
+    needs: dict[str, tuple[str, ...]], seen: dict[str, Seen], name: str, said: tuple[str, ...]
+) -> None:
+    assert name in wrong_needs(needs | {name: said}, seen)
 
 
 def test_the_mode_of_a_file_counts(tmp_path: Path) -> None:

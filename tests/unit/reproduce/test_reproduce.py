@@ -26,7 +26,7 @@ from lvslab.core.errors import InputError, StageError
 from lvslab.core.events import Event, StageDone, silent
 from lvslab.core.places import DATA
 from lvslab.formats import ova, seed_iso, vmdk
-from lvslab.make import Built, Options, provenance
+from lvslab.make import Built, Options, Profile, provenance
 from lvslab.make.report import FORM, lock_table
 from lvslab.make.trees import LOCK
 from lvslab.model.lab import Lab
@@ -462,7 +462,7 @@ def test_both_builds_are_timed(
 
     def images(*_: object) -> Built:
         clock[0] += seconds[0]
-        return Built([], twins[0] / "build.json")
+        return Built([], twins[0] / "build.json", Profile([], 0, {}), None)
 
     def rebuild(*_: object) -> Build:
         clock[0] += seconds[1]
