@@ -136,11 +136,15 @@ class Pipeline(Trees):
 
         The image's own programs read it first. Raises StageError with what they refuse.
         """
-        spec = self.roles.get(role) or load_role(ROLE_FOLDERS, role)
-        texts = lab_texts(self.reference, self.lab, spec)
+        texts = self._lab_texts(role)
         if texts and role in self.roles:
-            self._demand_readable(spec)
+            self._demand_readable(self.roles[role])
         return texts
+
+    @once
+    def _lab_texts(self, role: str) -> str:
+        spec = self.roles.get(role) or load_role(ROLE_FOLDERS, role)
+        return lab_texts(self.reference, self.lab, spec)
 
     @once
     def _image_root(self, role: str) -> Path:
@@ -274,7 +278,6 @@ class Pipeline(Trees):
         before the first stage has its id.
         """
         found: dict[str, tuple[str, ...]] = {"tools": (), "packer": (), "common tree": ()}
-        found["seeds"] = ()
         for role in self.roles:
             tree = "common tree"
             if self.lock.groups[role]:
@@ -286,6 +289,11 @@ class Pipeline(Trees):
             found[f"disk {role}"] = (f"final tree {role}", "tools")
             found[f"vmdk {role}"] = (f"disk {role}",)
             found[f"ova {role}"] = (f"vmdk {role}",)
+        changed = [role for role in self.roles if self._lab_texts(role)]
+        for role in changed:
+            found[f"programs {role}"] = (f"final tree {role}",)
+            found[f"texts {role}"] = (f"programs {role}",)
+        found["seeds"] = tuple(f"texts {role}" for role in changed)
         found |= {f"bill {role}": (f"final tree {role}",) for role in self.roles}
         bases = {f"base {role}": (f"disk {role}",) for role in self.roles}
         if self.whole:

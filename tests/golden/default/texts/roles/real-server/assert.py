@@ -391,12 +391,16 @@ def keepalived(*inside: str) -> None:
         )  # fmt: skip
 
 
-def programs() -> None:
-    """sshd and the role's programs read their own files."""
+def sshd() -> None:
+    """sshd reads its file, and takes no password."""
     pathlib.Path("/run/sshd").mkdir(exist_ok=True)
     silent("sshd's configuration", "sshd", "-t")
     _, text = output("sshd", "-T")
     check("SSH takes no password", "" if "passwordauthentication no" in text else "it does")
+
+
+def programs() -> None:
+    """The role's programs read their own files."""
     for reading in WANTED["readings"]:
         status, text = output(*reading["run"])
         wrong = ""
@@ -412,7 +416,7 @@ def main() -> None:
     os.environ["PATH"] = "/usr/sbin:/usr/bin:/sbin:/bin"
     os.environ["LC_ALL"] = "C.UTF-8"
     readers = (files, keepalived, programs)
-    for part in readers if sys.argv[1:] else (packages, files, units, kernel, programs):
+    for part in readers if sys.argv[1:] else (packages, files, units, kernel, sshd, programs):
         part()
     print(f"{len(failed)} checks failed" if failed else "all checks passed")
     sys.exit(1 if failed else 0)
