@@ -345,7 +345,7 @@ def test_the_agent_serves_its_port_line_by_line(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(guest_agent, "PORT", os.ttyname(guest))
 
     def serve() -> None:
-        with contextlib.suppress(OSError):  # the other end is closed
+        with contextlib.suppress(EOFError):
             guest_agent.main()
 
     thread = threading.Thread(target=serve, daemon=True)
@@ -358,10 +358,17 @@ def test_the_agent_serves_its_port_line_by_line(monkeypatch: pytest.MonkeyPatch)
     while not answer.endswith(b"\n"):
         answer += os.read(host, 4096)
     assert json.loads(answer) == {"id": "1", "status": 0, "out": "x" * 5000, "err": ""}
-    os.close(guest)
-    os.close(host)
+
+    class Ended:
+        def read(self, *_: object) -> bytes:
+            raise EOFError
+
+    monkeypatch.setattr(guest_agent, "os", Ended())  # or it would serve for ever
+    os.write(host, b"\n")
     thread.join(10)
     assert not thread.is_alive()
+    os.close(guest)
+    os.close(host)
 
 
 def test_a_program_that_fails_is_an_error_with_its_last_lines(port: Path) -> None:
