@@ -16,6 +16,14 @@ from lvslab.core.places import DATA
 _STATUS = {0: 0, 1: 1, 2: 1, 4: 2}
 _GOES_ON = (0, 1, 5)
 _NO_TESTS = 5
+# With any other argument it may be that not all tests run, and how much they reach says nothing.
+_CHOOSES_NOTHING = "--allowed-skips="
+# Nothing is shown and judged by pytest-cov: coverage itself does both, after the tests.
+_MEASURE = ("--cov", "--cov-report=", "--cov-fail-under=0")
+_BELOW = (
+    "the tests reach less of the package than pyproject.toml asks for (fail_under): write tests "
+    "for what the table shows"
+)
 
 
 @verb(
@@ -36,18 +44,34 @@ _NO_TESTS = 5
 def test(context: click.Context, fast: bool, arguments: tuple[str, ...]) -> None:
     """Run the test suite. What follows `--` goes to pytest.
 
-    First the tests without a virtual machine, on all processors; then the others, one by one.
+    First the tests without a virtual machine, on all processors; then the others, one by one. If
+    the first are all run, they must reach enough of the package's lines and branches.
     """
     demand_checkout("the tests are not a part of the package")
     session().ensure("test")
     first = "not vm and not slow" if fast else "not vm"
-    ended = [_pytest("-m", first, "--numprocesses=auto", *arguments)]
+    whole = not fast and all(word.startswith(_CHOOSES_NOTHING) for word in arguments)
+    measure = _MEASURE if whole else ()
+    ended = [_pytest("-m", first, "--numprocesses=auto", *measure, *arguments)]
+    if whole and ended[0] in _GOES_ON:
+        ended.append(_reached_enough())
     if not fast and ended[0] in _GOES_ON:
         ended.append(_pytest("-m", "vm", *arguments))
     worst = max((status for status in ended if status != _NO_TESTS), default=_NO_TESTS)
     context.exit(_STATUS.get(worst, 4))
 
 
+def _reached_enough() -> int:
+    """Show what the tests did not reach; 1 if that is more than pyproject.toml allows."""
+    if _module("coverage", "report") == 0:
+        return 0
+    session().tell(_BELOW)
+    return 1
+
+
 def _pytest(*words: str) -> int:
-    command = [sys.executable, "-m", "pytest", "--durations=15", *words]
-    return subprocess.run(command, cwd=DATA, check=False).returncode
+    return _module("pytest", "--durations=15", *words)
+
+
+def _module(*words: str) -> int:
+    return subprocess.run([sys.executable, "-m", *words], cwd=DATA, check=False).returncode

@@ -27,7 +27,6 @@ from lvslab.model.lab import Lab
 from lvslab.model.load import every_role
 from lvslab.model.role import RoleSpec
 
-ROOT = Path(__file__).resolve().parents[3]
 DATE = 1_790_000_000
 # What apt says of a signature: up to 2 in gpgv's words, from 3 on in sqv's.
 UNKNOWN_KEY = re.compile("NO_PUBKEY|Missing key [0-9A-F]{40}, which is needed")
@@ -213,8 +212,7 @@ def test_an_expired_release_of_a_stranger_is_refused_all_the_same(
 def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "root"
     root.mkdir()
-    (root / "roles").symlink_to(ROOT / "roles")
-    monkeypatch.setattr(verb, "ROOT", root)
+    monkeypatch.setattr(verb, "WORK", root)
     monkeypatch.setenv("LVSLAB_CACHE", str(tmp_path / "cache"))
     return root / locks.FILE
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -334,6 +337,38 @@ def test_the_agent_says_which_files_are_new(port: Path, tmp_path: Path) -> None:
     assert time.monotonic() - start >= 1  # nothing new: after the wait
     threading.Timer(0.5, Path(second).touch).start()
     assert agent.existing(port, paths, [first], wait=30, timeout=30) == paths
+
+
+def test_the_agent_serves_its_port_line_by_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guest's program itself, on a pseudo terminal in the place of the serial port."""
+    host, guest = pty.openpty()
+    monkeypatch.setattr(guest_agent, "PORT", os.ttyname(guest))
+
+    def serve() -> None:
+        with contextlib.suppress(EOFError):
+            guest_agent.main()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    assert until(lambda: not termios.tcgetattr(guest)[3] & termios.ECHO, 10), "not raw"
+    job = {"id": "1", "argv": ["cat"], "input": "x" * 5000, "timeout": 10}
+    os.write(host, b'"half a line\n')
+    threading.Thread(target=os.write, args=(host, json.dumps(job).encode() + b"\n")).start()
+    answer = b""
+    while not answer.endswith(b"\n"):
+        answer += os.read(host, 4096)
+    assert json.loads(answer) == {"id": "1", "status": 0, "out": "x" * 5000, "err": ""}
+
+    class Ended:
+        def read(self, *_: object) -> bytes:
+            raise EOFError
+
+    monkeypatch.setattr(guest_agent, "os", Ended())  # or it would serve for ever
+    os.write(host, b"\n")
+    thread.join(10)
+    assert not thread.is_alive()
+    os.close(guest)
+    os.close(host)
 
 
 def test_a_program_that_fails_is_an_error_with_its_last_lines(port: Path) -> None:

@@ -13,28 +13,7 @@ from hypothesis import strategies as st
 from lvslab.lab import wire
 from lvslab.lab.wire import Advert, Announcement
 from lvslab.model.lab import Lab
-
-MAC = bytes.fromhex("005056010101")
-GROUP = bytes.fromhex("01005e000012")
-
-
-def ip(protocol: int, source: str, body: bytes) -> bytes:
-    head = struct.pack(
-        "!BBHHHBBH4s4s", 0x45, 0, 20 + len(body), 0, 0, 255, protocol, 0,
-        socket.inet_aton(source), socket.inet_aton("224.0.0.18"),
-    )  # fmt: skip
-    return GROUP + MAC + b"\x08\x00" + head + body
-
-
-def vrrp3(router: int, priority: int, centiseconds: int, *addresses: str) -> bytes:
-    body = struct.pack("!BBBBHH", 0x31, router, priority, len(addresses), centiseconds, 0)
-    return body + b"".join(socket.inet_aton(address) for address in addresses)
-
-
-def arp(operation: int, sender: str, target: str) -> bytes:
-    packet = struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation)
-    packet += MAC + socket.inet_aton(sender) + bytes(6) + socket.inet_aton(target)
-    return b"\xff" * 6 + MAC + b"\x08\x06" + packet
+from tests.frames import GROUP, MAC, arp, ip, vrrp3
 
 
 def test_an_advert_of_version_3() -> None:

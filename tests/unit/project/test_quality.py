@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
 from importlib import metadata
 from pathlib import Path
 
@@ -138,6 +139,21 @@ def test_the_unit_tests_have_the_rooms_of_the_package() -> None:
     rooms = {path.parent.name for path in (ROOT / "tests/unit").glob("*/__init__.py")}
     assert rooms == {*LAYERS, "roles", "project"}
     assert list((ROOT / "tests/unit").glob("test_*.py")) == []
+
+
+def left_out(folders: Iterable[str], patterns: Iterable[str]) -> set[str]:
+    """The folders into which pytest does not look (its setting norecursedirs)."""
+    given = list(patterns)
+    return {name for name in folders if any(fnmatch(name, pattern) for pattern in given)}
+
+
+def test_pytest_looks_into_every_folder_of_tests(pytestconfig: pytest.Config) -> None:
+    tests = ROOT / "tests"
+    files = [path.relative_to(tests) for path in tests.rglob("test_*.py")]
+    folders = {folder for path in files for folder in path.parts[:-1]}
+    assert "build" in folders
+    assert left_out(folders, pytestconfig.getini("norecursedirs")) == set()
+    assert left_out(folders, ["build", "CVS"]) == {"build"}
 
 
 def test_no_folder_of_the_package_has_more_than_3000_lines() -> None:
