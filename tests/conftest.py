@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lvslab.build.image_root import ImageRoot
 from lvslab.core.events import silent
 from lvslab.core.places import ROLE_FOLDERS
 from lvslab.core.procs import run
@@ -22,7 +23,6 @@ from lvslab.model.load import load_lab, load_role
 from lvslab.model.role import RoleSpec
 from lvslab.verify.made import examine
 from tests.appliance import make_disk
-from tests.programs import ProgramTree
 from tests.small import Small
 
 pytest_plugins = ("tests.skips",)
@@ -138,7 +138,7 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def program_tree(
     tmp_path_factory: pytest.TempPathFactory, pipeline: Pipeline
-) -> Iterator[Callable[[str], ProgramTree]]:
+) -> Iterator[Callable[[str], ImageRoot]]:
     """The unpacked base tree of a role's image, to run its own programs in.
 
     `LVSLAB_TEST_TREE` may name an unpacked tree that serves both roles; otherwise the
@@ -148,15 +148,15 @@ def program_tree(
     given = os.environ.get("LVSLAB_TEST_TREE")
 
     @cache
-    def tree(role: str) -> ProgramTree:
+    def tree(role: str) -> ImageRoot:
         if given:
-            return ProgramTree(Path(given))
+            return ImageRoot(Path(given))
         folder = tmp_path_factory.mktemp(role)
         # Device files are root's to make; the programs see the host's /dev.
         with one_at_a_time(pipeline.options.cache / "test-trees.lock"):
             archive = pipeline.base_tree(role)
         argv: list[str | Path] = ["tar", "--exclude=./dev/*", "-C", folder, "-xf", archive]
         run(argv, what=f"unpacking the tree of {role}")
-        return ProgramTree(folder)
+        return ImageRoot(folder)
 
     yield tree

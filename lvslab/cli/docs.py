@@ -13,12 +13,16 @@ import click
 from lvslab.cli.common import demand_checkout, session, verb
 from lvslab.core.errors import MissingError, StageError
 from lvslab.core.files import remove
-from lvslab.core.places import DATA, PROGRAM, WORK
+from lvslab.core.places import DATA, EXAMPLES, PROGRAM, WORK
 
 _PAGES = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "bench/RESULTS.md")
+_EXAMPLES = tuple(
+    sorted(f"examples/{lab.parent.name}/README" for lab in EXAMPLES.glob("*/lab.yaml"))
+)
 _ORDER = (
     ("Begin", ("README", "docs/build", "docs/import", "docs/troubleshooting", "docs/glossary")),
     ("The cluster", ("docs/article", "docs/failover", "docs/security", "docs/roles")),
+    ("Examples", _EXAMPLES),
     ("Reference", ("docs/lab-yaml", "docs/role-yaml", "docs/verbs", "docs/verify")),
     (
         "The project",
@@ -125,7 +129,7 @@ def _build(source: Path, out: Path) -> None:
         "html_theme": "furo",
         "html_title": "lvslab",
         "root_doc": "index",
-        "exclude_patterns": ["examples"],
+        "exclude_patterns": ["examples/roles"],
         "myst_heading_anchors": 4,
         "suppress_warnings": ["misc.highlighting_failure"],
     }

@@ -26,6 +26,9 @@ ROLES = DATA / "roles"
 ROLE_FOLDERS = tuple(dict.fromkeys((WORK / "roles", ROLES, DATA / "examples" / "roles")))
 """Where a role's folder is looked for, in this order."""
 
+REFERENCE = ROLES / "reference.yaml"
+"""The lab that images are baked from, whatever lab a user has."""
+
 COMMON = "common"
 """The folder beside the roles that is merged in front of each; no node has it."""
 

@@ -14,12 +14,19 @@ from functools import partial
 from pathlib import Path
 
 from lvslab import __version__
+from lvslab.build import image_root
+from lvslab.core.errors import StageError
+from lvslab.core.places import ROLE_FOLDERS
 from lvslab.core.stages import once
 from lvslab.export import bundle, folders
 from lvslab.formats import ova, seed_iso, vmdk
 from lvslab.make.trees import Trees, sums
-from lvslab.render import node_seed
+from lvslab.model.lab import Lab
+from lvslab.model.load import load_role
+from lvslab.model.role import RoleSpec
+from lvslab.render import RenderedFile, assert_script, lab_texts, node_seed, role_files
 from lvslab.render.handout import handout
+from lvslab.render.machine_files import cluster_interfaces
 from lvslab.render.ovf import OvfDisk, ovf
 
 Target = Callable[[], dict[str, Path]]
@@ -46,7 +53,7 @@ class Pipeline(Trees):
         """The OVA of a role."""
         image = self.vmdk(role)
         disk = OvfDisk(image.name, image.stat().st_size, **_sizes(image))
-        text = ovf(self.lab, role, [disk], version=__version__)
+        text = ovf(self._described_by(role), role, [disk], version=__version__)
 
         def make(folder: Path, progress: Callable[..., None]) -> None:
             ova.write(folder / f"{role}.ova", f"{role}.ovf", text, [image], self.lock.epoch)
@@ -54,6 +61,10 @@ class Pipeline(Trees):
         inputs = {"vmdk": image.parent.name, "ovf": text, "epoch": self.lock.epoch}
         folder = self.stages.run(f"ova {role}", inputs, make, code=["lvslab.formats.ova"])
         return folder / f"{role}.ova"
+
+    def _described_by(self, role: str) -> Lab:
+        """The lab whose nodes show what hardware a role's machine has."""
+        return self.reference if role in self.reference.roles else self.lab
 
     def node_ova(self, node: str) -> Path:
         """The OVA of a node: its seed is a second disk, for importers that drop CD-ROMs."""
@@ -103,7 +114,11 @@ class Pipeline(Trees):
     @once
     def seeds(self) -> list[Path]:
         """The seed ISO of every node."""
-        texts = {node: node_seed(self.lab, node) for node in self.lab.nodes}
+        changed = {role: self._changed_texts(role) for role in self.lab.roles}
+        texts = {
+            node: node_seed(self.lab, node, changed[this.role])
+            for node, this in self.lab.nodes.items()
+        }
 
         def make(folder: Path, progress: Callable[..., None]) -> None:
             for node, text in texts.items():
@@ -115,6 +130,63 @@ class Pipeline(Trees):
         }
         folder = self.stages.run("seeds", inputs, make, code=["lvslab.formats.seed_iso"])
         return [folder / f"{node}.iso" for node in texts]
+
+    def _changed_texts(self, role: str) -> str:
+        """What the lab changes in the image of a role, also of one whose image is not made now.
+
+        The image's own programs read it first. Raises StageError with what they refuse.
+        """
+        texts = self._lab_texts(role)
+        if texts and role in self.roles:
+            self._demand_readable(self.roles[role])
+        return texts
+
+    @once
+    def _lab_texts(self, role: str) -> str:
+        spec = self.roles.get(role) or load_role(ROLE_FOLDERS, role)
+        return lab_texts(self.reference, self.lab, spec)
+
+    @once
+    def _image_root(self, role: str) -> Path:
+        """The programs of a role's image, unpacked."""
+        tar = self.final_tree(role)
+
+        def make(folder: Path, progress: Callable[..., None]) -> None:
+            image_root.unpack(tar, folder / "root")
+
+        code = ["lvslab.build.image_root"]
+        inputs = {"tree": tar.parent.name}
+        return self.stages.run(f"programs {role}", inputs, make, code=code) / "root"
+
+    def _demand_readable(self, spec: RoleSpec) -> None:
+        root = self._image_root(spec.name)
+        script = assert_script(self.lab, spec)
+        files = role_files(self.lab, spec)
+        interfaces = list(cluster_interfaces(self.lab, spec.name))
+
+        def make(folder: Path, progress: Callable[..., None]) -> None:
+            ended = image_root.ImageRoot(root).run(
+                ["python3", "/run/assert.py", "readers"],
+                files | {"/run/assert.py": RenderedFile(script)},
+                interfaces,
+            )
+            (folder / "said").write_text(ended.text + "\n")
+            if ended.status:
+                refused = [line for line in ended.text.splitlines() if line.startswith("FAIL")]
+                raise StageError(
+                    "the image's own programs refuse what this lab changes: "
+                    + ("\n".join(refused) or ended.text),
+                    where=spec.name,
+                )
+
+        inputs = {
+            "programs": root.parent.name,
+            "script": script,
+            "files": {path: asdict(file) for path, file in files.items()},
+            "interfaces": interfaces,
+        }
+        code = ["lvslab.build.image_root"]
+        self.stages.run(f"texts {spec.name}", inputs, make, code=code)
 
     @once
     def base_vmdk(self, role: str) -> Path:
@@ -182,9 +254,9 @@ class Pipeline(Trees):
 
     def targets(self) -> Iterator[Target]:
         """All that is handed out, in the order in which it is begun."""
-        yield self._seeds_out
         for role in self.roles:
             yield partial(_one, f"ova/{role}.ova", self.ova, role)
+        yield self._seeds_out
         for role in self.roles:
             yield partial(_one, f"ova/{role}.cdx.json", self.sbom, role)  # beside what it is about
         if self.whole:
@@ -206,7 +278,6 @@ class Pipeline(Trees):
         before the first stage has its id.
         """
         found: dict[str, tuple[str, ...]] = {"tools": (), "packer": (), "common tree": ()}
-        found["seeds"] = ()
         for role in self.roles:
             tree = "common tree"
             if self.lock.groups[role]:
@@ -218,6 +289,11 @@ class Pipeline(Trees):
             found[f"disk {role}"] = (f"final tree {role}", "tools")
             found[f"vmdk {role}"] = (f"disk {role}",)
             found[f"ova {role}"] = (f"vmdk {role}",)
+        changed = [role for role in self.roles if self._lab_texts(role)]
+        for role in changed:
+            found[f"programs {role}"] = (f"final tree {role}",)
+            found[f"texts {role}"] = (f"programs {role}",)
+        found["seeds"] = tuple(f"texts {role}" for role in changed)
         found |= {f"bill {role}": (f"final tree {role}",) for role in self.roles}
         bases = {f"base {role}": (f"disk {role}",) for role in self.roles}
         if self.whole:

@@ -30,6 +30,7 @@ from lvslab.core.places import COMMON, DATA, ROLES, WORK
 from lvslab.core.stages import NotYetMade, Stages, once
 from lvslab.formats import seed_iso
 from lvslab.model.lab import Lab
+from lvslab.model.load import load_reference
 from lvslab.model.role import RoleSpec
 from lvslab.render import assert_script, bake_seed, role_files, role_user_data
 
@@ -63,12 +64,16 @@ class Options:
 
 @dataclass
 class Trees:
-    """The stages of one lab up to its final trees; each method is one and returns what it made."""
+    """The stages of one lab up to its final trees; each method is one and returns what it made.
+
+    They know the lab only by its roles: images are baked from the reference lab.
+    """
 
     lab: Lab
     roles: Mapping[str, RoleSpec]
     options: Options
     listener: Listener = silent
+    reference: Lab = field(init=False)
     stages: Stages = field(init=False)
     lock: locks.Lock = field(init=False)
     pool: pool.Pool = field(init=False)
@@ -76,6 +81,7 @@ class Trees:
 
     def __post_init__(self) -> None:
         options = self.options
+        self.reference = load_reference(self.lab)
         self.stages = Stages(options.cache, self.listener, options.dry, options.check_cache)
         self.lock = locks.load(LOCK)
         locks.check(self.lock, self.lab, dict(self.roles), LOCK)
@@ -172,17 +178,17 @@ class Trees:
                 tar,
                 folder / "disk.raw",
                 tools=made_by,
-                size_mib=self.lab.disk.size_mib,
-                seed=f"{self.lab.name}/{name}",
+                size_mib=self.reference.disk.size_mib,
+                seed=f"{self.reference.name}/{name}",
                 progress=progress,
             )
 
         inputs = {
             "tree": tar.parent.name,
             "tools": made_by.folder.name,
-            "size_mib": self.lab.disk.size_mib,
+            "size_mib": self.reference.disk.size_mib,
             "epoch": self.lock.epoch,
-            "seed": self.lab.name,
+            "seed": self.reference.name,
         }
         code = ["lvslab.build.disk"]
         return self.stages.run(name, inputs, make, code=code) / "disk.raw"
@@ -215,7 +221,7 @@ class Trees:
         base = self.base_tree(role)
         base_disk = self.disk(f"base disk {role}", base)
         executable = self.packer()
-        assertions = assert_script(self.lab, spec)
+        assertions = assert_script(self.reference, spec)
         epoch = self.lock.epoch
 
         def make(folder: Path, progress: Callable[..., None]) -> None:
@@ -227,21 +233,21 @@ class Trees:
                     accelerator=self.accelerator(),
                     epoch=epoch,
                     assertions=assertions,
-                    seed=lambda key: bake_seed(self.lab, spec, bake.USER, key),
+                    seed=lambda key: bake_seed(self.reference, spec, bake.USER, key),
                     write_seed=lambda texts, path: seed_iso.write_iso(texts, path, epoch=epoch),
                     logs=self.options.cache / "log",
                     circumstances=self.options.circumstances,
                 ).run(Path(work), self.listener, progress)
                 (folder / "blobs").mkdir()
-                root = disk.layout(self.lab.disk.size_mib)[-1].start * disk.SECTOR
+                root = disk.layout(self.reference.disk.size_mib)[-1].start * disk.SECTOR
                 found = changes.read(baked, root, base, folder / "blobs", progress)
             changes.save(found, folder / "changes.jsonl")
 
         inputs = {
             "disk": base_disk.parent.name,
             "packer": (sha256_file(executable) if self.options.packer else packer.PINNED.sha256),
-            "user-data": role_user_data(self.lab, spec),
-            "bake": asdict(bake_seed(self.lab, spec, bake.USER, "KEY")),
+            "user-data": role_user_data(self.reference, spec),
+            "bake": asdict(bake_seed(self.reference, spec, bake.USER, "KEY")),
             "assertions": assertions,
             "template": (DATA / "packer/bake.json.j2").read_text(),
             "epoch": epoch,
@@ -260,7 +266,7 @@ class Trees:
     def final_tree(self, role: str) -> Path:
         """The tar of the tree that ships: the base tree and the declared changes."""
         spec, base, baked = self.roles[role], self.base_tree(role), self.changes(role)
-        own = role_files(self.lab, spec)
+        own = role_files(self.reference, spec)
 
         def make(folder: Path, progress: Callable[..., None]) -> None:
             verdicts = policy.judge(changes.load(baked / "changes.jsonl"), spec, own)

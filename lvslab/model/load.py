@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lvslab.core.places import COMMON, ROLE_FOLDERS
+from lvslab.core.places import COMMON, REFERENCE, ROLE_FOLDERS
 from lvslab.model import rules
 from lvslab.model.explain import shape_findings
 from lvslab.model.lab import Lab, LabFile
@@ -74,6 +74,14 @@ def load_lab(path: Path, roles_dirs: Folders = ROLE_FOLDERS) -> Lab:
     if findings or source.problems or problems:
         raise BadInput([*source.problems, *_placed(source, findings), *problems])
     return _lab(source.data, known.roles)
+
+
+def load_reference(lab: Lab) -> Lab:
+    """The lab that images are baked from: the reference lab, with the disk and release of `lab`.
+
+    A role has the same image in every lab; what a lab changes in it is in the seeds.
+    """
+    return load_lab(REFERENCE).model_copy(update={"disk": lab.disk, "debian": lab.debian})
 
 
 def _named(data: Any) -> set[str]:

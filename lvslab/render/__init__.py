@@ -3,6 +3,7 @@
 from lvslab.render.asserts import assert_script
 from lvslab.render.everything import everything
 from lvslab.render.keepalived import keepalived_conf
+from lvslab.render.lab_texts import lab_texts
 from lvslab.render.machine_files import role_files
 from lvslab.render.seeds import bake_seed, node_seed, role_user_data
 from lvslab.render.texts import RenderedFile, Seed
@@ -14,6 +15,7 @@ __all__ = [
     "bake_seed",
     "everything",
     "keepalived_conf",
+    "lab_texts",
     "node_seed",
     "role_files",
     "role_user_data",

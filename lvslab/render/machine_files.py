@@ -8,6 +8,7 @@ files of the role's kind in roles/common/kinds; the role's own file of the same 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,15 @@ from lvslab.model.role import RoleSpec
 from lvslab.render import keepalived, node_facts
 from lvslab.render.kinds import KINDS
 from lvslab.render.kinds.shared import wired
-from lvslab.render.texts import RenderedFile, render_text
+from lvslab.render.texts import RenderedFile, files_as_json, render_text
 
 GUARD = "ConditionPathExists=/etc/lvslab/node"
 """The line that keeps a service of the cluster from starting on a machine without a seed."""
 
+IMAGE_TEXTS = "/usr/local/lib/lvslab/texts.json"
+"""Where an image has its own rendered texts a second time, for `apply-texts`."""
+
+_NODES_OWN = frozenset({"/etc/issue"})  # in an image for machines without a seed
 _INTERFACE = "__interface__"
 
 
@@ -70,28 +75,55 @@ def _sources(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def role_files(lab: Lab, spec: RoleSpec) -> dict[str, RenderedFile]:
     """The files that the role puts into its image, by absolute path, sorted."""
+    rendered, copied = _files(lab, spec)
+    return dict(sorted((rendered | copied | {IMAGE_TEXTS: _image_texts(lab, spec)}).items()))
+
+
+def texts_of_lab(lab: Lab, spec: RoleSpec) -> dict[str, RenderedFile]:
+    """Those of a role's files that may be others in another lab, by absolute path, sorted.
+
+    The texts that each seed writes itself are not among them.
+    """
+    rendered, _ = _files(lab, spec)
+    return {path: file for path, file in sorted(rendered.items()) if path not in _NODES_OWN}
+
+
+def _image_texts(lab: Lab, spec: RoleSpec) -> RenderedFile:
+    texts = {
+        "role": spec.name,
+        "enable": KINDS[spec.kind].units(lab, spec),
+        "files": files_as_json(texts_of_lab(lab, spec)),
+    }
+    return RenderedFile(json.dumps(texts, indent=1) + "\n")
+
+
+def _files(lab: Lab, spec: RoleSpec) -> tuple[dict[str, RenderedFile], dict[str, RenderedFile]]:
+    """A role's files that are rendered, and those that are copied as they are."""
     values = _context(lab, spec)
     interfaces = cluster_interfaces(lab, spec.name)
-    found: dict[str, RenderedFile] = {}
+    rendered: dict[str, RenderedFile] = {}
+    copied: dict[str, RenderedFile] = {}
     for folder in (ROLES / COMMON, ROLES / COMMON / "kinds" / spec.kind, spec.folder):
         for target, path in _sources(folder / "files"):
             mode = 0o755 if path.stat().st_mode & 0o100 else 0o644
+            text = path.read_text("utf-8")
             if not target.endswith(".j2"):
-                found[target] = RenderedFile(path.read_text("utf-8"), mode)
+                rendered.pop(target, None)
+                copied[target] = RenderedFile(text, mode)
                 continue
-            template = path.read_text("utf-8")
             target = target.removesuffix(".j2")
+            copied.pop(target, None)
             if _INTERFACE not in target:
-                found[target] = RenderedFile(render_text(template, values), mode)
+                rendered[target] = RenderedFile(render_text(text, values), mode)
                 continue
             for interface, network in interfaces.items():
                 own = values | {"interface": interface, "network": network}
-                found[target.replace(_INTERFACE, interface)] = RenderedFile(
-                    render_text(template, own), mode
+                rendered[target.replace(_INTERFACE, interface)] = RenderedFile(
+                    render_text(text, own), mode
                 )
     for unwanted in KINDS[spec.kind].left_out(lab):
-        found.pop(unwanted, None)
-    return dict(sorted(found.items()))
+        rendered.pop(unwanted, None)
+    return rendered, copied
 
 
 def guarded_units(lab: Lab, spec: RoleSpec) -> list[str]:

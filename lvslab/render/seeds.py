@@ -9,7 +9,7 @@ from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 from lvslab.render.kinds import KINDS, kind_of
 from lvslab.render.machine_files import guarded_units, role_files
-from lvslab.render.texts import Seed, render
+from lvslab.render.texts import Seed, render, sha256
 
 
 def _role_context(lab: Lab, spec: RoleSpec) -> dict[str, Any]:
@@ -42,17 +42,25 @@ def bake_seed(lab: Lab, spec: RoleSpec, user: str, public_key: str) -> Seed:
     )
 
 
-def node_seed(lab: Lab, node: str) -> Seed:
+def node_seed(lab: Lab, node: str, texts: str = "") -> Seed:
     """The seed of a node: host name, addresses by interface name, login.
 
-    The instance id follows the content, so a changed seed is applied at the next boot.
+    `texts` is what the lab changes in the image of the node's role (`lab_texts`). The instance
+    id follows the content, so a changed seed is applied at the next boot.
     """
     this = lab.nodes[node]
     addresses = kind_of(lab, node).addresses(lab, node)
     dhcp = [i for i, network in this.interfaces.items() if lab.networks[network].kind == "nat"]
     user_data = render(
         "cloud-init/node-user-data.j2",
-        {"lab": lab, "node": node, "role": this.role, "hosts": lab.hosts},
+        {
+            "lab": lab,
+            "node": node,
+            "role": this.role,
+            "hosts": lab.hosts,
+            "texts": texts,
+            "texts_sum": sha256(texts),
+        },
     )
     network_config = render("cloud-init/network-config.j2", {"interfaces": addresses, "dhcp": dhcp})
     digest = hashlib.sha256((user_data + network_config).encode()).hexdigest()[:12]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +21,19 @@ class RenderedFile:
 
     content: str
     mode: int = 0o644
+
+
+def files_as_json(files: Mapping[str, RenderedFile]) -> dict[str, dict[str, str]]:
+    """Files as values of JSON: mode, sum (SHA-256) and content by path."""
+    return {
+        path: {"mode": f"{file.mode:04o}", "sha256": sha256(file.content), "content": file.content}
+        for path, file in files.items()
+    }
+
+
+def sha256(text: str) -> str:
+    """The sum of a text in UTF-8, in hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)

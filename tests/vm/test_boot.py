@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,12 +19,17 @@ import pytest
 
 from lvslab.core.errors import StageError
 from lvslab.core.events import silent
+from lvslab.core.places import EXAMPLES
 from lvslab.core.stages import default_cache
 from lvslab.core.waiting import until
+from lvslab.formats import seed_iso
 from lvslab.lab import bringup, checkpoint
 from lvslab.lab.cluster import Cluster
 from lvslab.lab.sources import Settings
 from lvslab.model.lab import Lab
+from lvslab.model.load import load_lab, load_reference
+from lvslab.model.role import RoleSpec
+from lvslab.render import lab_texts, node_seed
 
 pytestmark = pytest.mark.vm
 BOOT_SECONDS = 600
@@ -236,28 +242,96 @@ def test_no_credential_of_the_build_is_on_a_node(pair: Cluster) -> None:
     assert shadow.split(":")[1] in ("*", "!", "!*")
 
 
-def says_that_it_has_no_seed(cluster: Cluster, node: str) -> bool:
-    return "it has no seed" in cluster.run(node, ["fold", "-w", "80", "/dev/vcs1"])
+# --- the seed makes the node: none, another one, another lab's, another role's
 
 
-def test_without_a_seed_a_machine_joins_nothing_and_says_so_on_its_console(
-    lab: Lab, built: Path, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def blank(lab: Lab, built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A director and a real server with virtio's devices and a blank disc in the drive."""
+    folder = tmp_path_factory.mktemp("blank")
     nodes = {name: node for name, node in lab.nodes.items() if name in ("lvs2", "rs2")}
-    (tmp_path / "ova").symlink_to(built / "ova")
-    (tmp_path / "seeds").mkdir()
+    (folder / "ova").symlink_to(built / "ova")
+    (folder / "seeds").mkdir()
     for node in nodes:
-        (tmp_path / f"seeds/{node}.iso").write_bytes(bytes(1 << 16))
+        (folder / f"seeds/{node}.iso").write_bytes(bytes(1 << 16))
     cluster = Cluster(lab.model_copy(update={"name": "blank-test", "nodes": nodes}))
     with cluster.changing():
-        cluster.boot(tmp_path, default_cache(), Settings(hardware="virtio"))
+        cluster.boot(folder, default_cache(), Settings(hardware="virtio"))
     try:
         cluster.wait_for_agents(list(nodes), BOOT_SECONDS)
-        for node in nodes:
-            assert becomes(functools.partial(says_that_it_has_no_seed, cluster, node), 120)
-            assert not any(addresses(cluster, node).values())
-        assert cluster.ask("lvs2", ["systemctl", "is-active", "keepalived"]).out == "inactive\n"
+        yield cluster
     finally:
         with cluster.changing():
             cluster.down()
+
+
+def shows(cluster: Cluster, node: str, words: str) -> bool:
+    """Whether a node's console shows these words within two minutes."""
+    screen = ["fold", "-w", "80", "/dev/vcs1"]
+    return becomes(lambda: words in " ".join(cluster.run(node, screen).split()))
+
+
+def test_without_a_seed_a_machine_joins_nothing_and_says_so_on_its_console(
+    blank: Cluster,
+) -> None:
+    for node in blank.lab.nodes:
+        assert shows(blank, node, "it has no seed")
+        assert not any(addresses(blank, node).values())
+    assert blank.ask("lvs2", ["systemctl", "is-active", "keepalived"]).out == "inactive\n"
+
+
+def swap(cluster: Cluster, **seeds: Path) -> None:
+    """Give machines other seeds, and wait until they have booted with them."""
+    for node, seed in seeds.items():
+        cluster.kill(node)
+        shutil.copyfile(seed, cluster.seed(node))
+    cluster.each(list(seeds), cluster.launch)
+    booted(cluster)
+
+
+@pytest.fixture(scope="module")
+def of_another_lab(lab: Lab, specs: dict[str, RoleSpec], blank: Cluster) -> Cluster:
+    """Both have the seed of lvs2 in the article's letter; only one of them is a director."""
+    letter = load_lab(EXAMPLES / "letter/lab.yaml")
+    seed = blank.state.folder / "letter.iso"
+    texts = lab_texts(load_reference(lab), letter, specs["director"])
+    seed_iso.write_iso(node_seed(letter, "lvs2", texts), seed, epoch=1)
+    swap(blank, lvs2=seed, rs2=seed)
+    return blank
+
+
+def test_a_seed_of_another_lab_brings_what_is_other_there(of_another_lab: Cluster) -> None:
+    lvs2 = functools.partial(of_another_lab.run, "lvs2")
+    assert "LVSLAB_LAB=letter\n" in lvs2(["cat", "/etc/lvslab/node"])
+    assert "vrrp_version 2\n" in lvs2(["cat", "/etc/keepalived/keepalived.conf"])
+    assert lvs2(["systemctl", "is-active", "keepalived"]) == "active\n"
+    for unit in ("lvslab-sync", "lvslab-track"):
+        assert "not-found" in lvs2(["systemctl", "show", "-P", "LoadState", unit])
+
+
+def test_a_seed_of_another_role_is_refused(of_another_lab: Cluster) -> None:
+    assert shows(of_another_lab, "rs2", "this machine is a real-server, and its seed is of lvs2")
+    found = addresses(of_another_lab, "rs2")
+    assert not any(found.values()), found
+    assert of_another_lab.ask("rs2", ["systemctl", "is-active", "apache2"]).out == "inactive\n"
+
+
+@pytest.fixture(scope="module")
+def back_again(of_another_lab: Cluster, built: Path) -> Cluster:
+    """Each has the seed of its own, at last; the director starts once more by itself."""
+    boot = of_another_lab.run("lvs2", BOOT_ID)
+    swap(of_another_lab, lvs2=built / "seeds/lvs2.iso", rs2=built / "seeds/rs2.iso")
+    first = of_another_lab.run("lvs2", BOOT_ID)
+    assert first != boot
+    applied = ["cat", "/var/lib/lvslab/applied"]
+    assert becomes(lambda: of_another_lab.run("lvs2", applied) == "\n", BOOT_SECONDS)
+    return of_another_lab
+
+
+def test_with_the_seed_of_its_own_a_machine_is_what_it_was_made_for(back_again: Cluster) -> None:
+    assert becomes(functools.partial(has, back_again, "lvs2", "eth1", "192.168.50.252/24"))
+    lvs2 = functools.partial(back_again.run, "lvs2")
+    assert "vrrp_version 3\n" in lvs2(["cat", "/etc/keepalived/keepalived.conf"])
+    assert becomes(lambda: lvs2(["systemctl", "is-active", "lvslab-sync"]) == "active\n")
+    assert addresses(back_again, "rs2")["eth1"] == ["192.168.100.20/24"]
+    assert becomes(lambda: back_again.run("rs2", ["systemctl", "is-active", "apache2"]) != "")

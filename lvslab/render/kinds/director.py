@@ -12,11 +12,8 @@ from lvslab.render.kinds.shared import Facts, instances, interface_facts, wired
 _KERNEL = {"net.ipv4.ip_forward": "1", "net.ipv4.conf.all.rp_filter": "0"}
 _SYNC = "lvslab-sync.service"
 _TRACK = "lvslab-track.service"
-_PROGRAMS = {
-    _SYNC: "/usr/local/lib/lvslab/connection-sync",
-    _TRACK: "/usr/local/lib/lvslab/arp-watch",
-}
-"""The directors' own units, which lab.yaml may switch off, and the program of each."""
+_OWN = (_SYNC, _TRACK)
+"""The directors' own units, which lab.yaml may switch off."""
 
 
 def addresses(lab: Lab, node: str) -> dict[str, IPv4Interface | None]:
@@ -27,7 +24,7 @@ def addresses(lab: Lab, node: str) -> dict[str, IPv4Interface | None]:
 def units(lab: Lab, spec: RoleSpec) -> list[str]:
     """The role's, and those of the directors' own that this lab has."""
     unwanted = _unwanted(lab)
-    return [*spec.enable, *(unit for unit in _PROGRAMS if unit not in unwanted)]
+    return [*spec.enable, *(unit for unit in _OWN if unit not in unwanted)]
 
 
 def _unwanted(lab: Lab) -> list[str]:
@@ -37,9 +34,7 @@ def _unwanted(lab: Lab) -> list[str]:
 
 def left_out(lab: Lab) -> list[str]:
     """The files of units that this lab does without."""
-    return [
-        path for unit in _unwanted(lab) for path in (f"/etc/systemd/system/{unit}", _PROGRAMS[unit])
-    ]
+    return [f"/etc/systemd/system/{unit}" for unit in _unwanted(lab)]
 
 
 def modules(lab: Lab, spec: RoleSpec) -> list[str]:

@@ -24,7 +24,7 @@ class MachineKind(Protocol):
         ...
 
     def left_out(self, lab: Lab) -> list[str]:
-        """The files below the role's folder that this lab does without, as paths of the image."""
+        """The rendered files that this lab does without, as paths of the image."""
         ...
 
     def modules(self, lab: Lab, spec: RoleSpec) -> list[str]:

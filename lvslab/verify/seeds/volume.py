@@ -20,7 +20,7 @@ from lvslab.formats.seed_iso import LABEL
 from lvslab.model.lab import Lab
 from lvslab.verify.disks import fat
 from lvslab.verify.rules import Absent, Refused, RuleSet, Unreadable, demand, reading
-from lvslab.verify.seeds import cloud, netconfig, userdata
+from lvslab.verify.seeds import cloud, labtexts, netconfig, userdata
 
 SEED: RuleSet[SeedIso] = RuleSet()
 
@@ -281,6 +281,20 @@ def _addresses(seed: SeedIso) -> str:
                 wanted = seed.lab.address_of(node, wires.get(name, ""))
                 demand(address == wanted, f"{name} has {address}, the lab says {wanted}")
     return ", ".join(str(address) for address, _ in found) or "no static address"
+
+
+@SEED.rule(
+    "seed-lab-texts",
+    "what the lab changes in the image is whole: each text has the sum that goes with it",
+    "apply-texts in the image refuses it: the machine joins nothing",
+)
+def _lab_texts(seed: SeedIso) -> str:
+    try:
+        texts = [part.text for part in seed.parts if part.kind == userdata.CONFIG]
+        values = [_mapping(text.encode(), "user-data") for text in texts]
+    except (Refused, Unreadable) as error:
+        raise Absent(str(error)) from None  # the rule about user-data refuses it
+    return "; ".join(map(labtexts.look, values)) or "the image's own texts"
 
 
 @SEED.advice(

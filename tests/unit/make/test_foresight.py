@@ -72,12 +72,12 @@ def test_the_second_build_knows_what_the_first_took(images: Verb, tmp_path: Path
     plan, _ = images("--dry-run")
     assert plan.splitlines()[-1] == NEW
     (event,) = (e for e in images.events("--dry-run") if e["event"] == "forecast")
-    assert list(event["stages"]) == ["seeds", "vmdk director", "ova director", "verify"]
+    assert list(event["stages"]) == ["vmdk director", "ova director", "seeds", "verify"]
     assert event["seconds"] is None
 
     _, said = images()
     assert said.count(NEW) == 1
-    assert said.splitlines()[:2] == ["… seeds", NEW]
+    assert said.splitlines()[:2] == ["… vmdk director", NEW]
     known = durations.load(Stages(images.cache))
     assert {"seeds", "vmdk director", "ova director", "verify"} == known.keys()
     took = {stage["name"]: stage["seconds"] for stage in images.report()["stages"]}
@@ -104,7 +104,7 @@ def test_a_profile_is_shown_and_drawn_and_has_a_sum(images: Verb) -> None:
     table = shown.splitlines()[-7:]
     assert table[0].split() == ["stage", "start", "seconds", "share", "of", "the", "time"]
     assert [line[2:16].strip() for line in table[1:4]] == [
-        "seeds", "vmdk director", "ova director"
+        "vmdk director", "ova director", "seeds"
     ]  # fmt: skip
     assert [line[0] for line in table[1:4]] == ["*", "*", "*"]
     assert all(line.split()[-2] == "made" and line.endswith("%") for line in table[1:4])

@@ -11,15 +11,15 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from lvslab import render
+from lvslab.build.image_root import ImageRoot
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 from lvslab.render import RenderedFile
 from tests.conftest import ROOT
-from tests.programs import ProgramTree
 
 pytestmark = pytest.mark.slow
 
-Tree = Callable[[str], ProgramTree]
+Tree = Callable[[str], ImageRoot]
 Specs = dict[str, RoleSpec]
 COUNT = 200
 SITE = "/etc/apache2/sites-available/000-default.conf"
@@ -38,7 +38,7 @@ kill $(cat /run/php/php8.4-fpm.pid)
 
 
 def beside(
-    tree: ProgramTree, files: Mapping[str, RenderedFile], kind: str, *then: str
+    tree: ImageRoot, files: Mapping[str, RenderedFile], kind: str, *then: str
 ) -> tuple[float, ...]:
     """Quiet median and longest answer in seconds, and how many slow clients are left.
 

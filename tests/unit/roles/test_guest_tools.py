@@ -8,14 +8,14 @@ from configparser import ConfigParser
 import pytest
 
 from lvslab import render
+from lvslab.build.image_root import ImageRoot
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 from tests.conftest import ROLES
-from tests.programs import ProgramTree
 
 pytestmark = pytest.mark.slow
 
-Tree = Callable[[str], ProgramTree]
+Tree = Callable[[str], ImageRoot]
 UNIT = "/usr/lib/systemd/system/open-vm-tools.service"
 TOKENS = ("/usr/bin/VGAuthService", "/usr/lib/systemd/system/vgauth.service")
 

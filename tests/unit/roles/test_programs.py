@@ -14,18 +14,18 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 
 from lvslab import render
+from lvslab.build.image_root import Ended, ImageRoot
 from lvslab.model.lab import Lab
 from lvslab.model.role import Kind, RoleSpec
 from lvslab.model.rules.login import RESERVED_USERS
 from lvslab.render import RenderedFile
 from lvslab.render.machine_files import cluster_interfaces
 from tests.conftest import ROLES
-from tests.programs import Ended, ProgramTree
 from tests.strategies import labs
 
 pytestmark = pytest.mark.slow
 
-Tree = Callable[[str], ProgramTree]
+Tree = Callable[[str], ImageRoot]
 Specs = dict[str, RoleSpec]
 CONF = "/etc/keepalived/keepalived.conf"
 TEXT = "/tmp/text"
@@ -40,7 +40,7 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL packer"
 # cloud-init
 
 
-def _schema(tree: ProgramTree, text: str, kind: str) -> Ended:
+def _schema(tree: ImageRoot, text: str, kind: str) -> Ended:
     argv = ["cloud-init", "schema", "-c", TEXT, "--schema-type", kind]
     return tree.run(argv, {TEXT: RenderedFile(text)})
 
@@ -106,7 +106,7 @@ def test_cloud_init_writes_the_networkd_files_that_the_roles_add_to(
 # keepalived
 
 
-def _keepalived(tree: ProgramTree, lab: Lab, director: str, conf: str) -> Ended:
+def _keepalived(tree: ImageRoot, lab: Lab, director: str, conf: str) -> Ended:
     """`keepalived -t` as this director, its interfaces present. Any output is an error."""
     files = {CONF: RenderedFile(conf), "/run/lvslab/made-by-tmpfiles": RenderedFile("")}
     argv = ["keepalived", "-t", "-i", director, "-f", CONF]
@@ -124,7 +124,7 @@ def test_keepalived_takes_the_file_on_every_director(
             assert (ended.status, ended.text) == (0, "")
 
 
-def _keepalived_takes(tree: ProgramTree, lab: Lab, conf: str) -> None:
+def _keepalived_takes(tree: ImageRoot, lab: Lab, conf: str) -> None:
     """As the first, a middle and the last director of the lab."""
     directors = list(lab.nodes_of(Kind.DIRECTOR))
     for director in {directors[0], directors[len(directors) // 2], directors[-1]}:

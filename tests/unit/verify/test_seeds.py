@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import hashlib
 import io
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ import pytest
 from lvslab.formats import seed_iso as export
 from lvslab.formats import vmdk
 from lvslab.model.lab import Lab
-from lvslab.render import Seed, node_seed
+from lvslab.model.role import RoleSpec
+from lvslab.render import Seed, lab_texts, node_seed
 from lvslab.verify import RULES, Outcome, verify
+from lvslab.verify.rules import Refused
+from lvslab.verify.seeds import labtexts
 from tests.appliance import MIB, run
 
 EPOCH = 1_700_000_000
@@ -139,6 +143,40 @@ def test_a_broken_seed_is_refused(
     assert old in text
     broken = dataclasses.replace(seed, **{part: text.replace(old, new)})
     assert failing(written(broken, tmp_path / "rs1.iso"), lab) == expected
+
+
+TEXTS_CASES = {
+    "a changed text": ("virtual_router_id 61", "virtual_router_id 62"),
+    "no texts": ("path: /etc/lvslab/texts.json", "path: /etc/lvslab/text.json"),
+    "a name without texts": ("LVSLAB_TEXTS=", "LVSLAB_TEXTS=0"),
+    "cut off": ('"disable": []', '"disabled": []'),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), TEXTS_CASES.values(), ids=TEXTS_CASES)
+def test_texts_of_a_lab_that_are_not_whole_are_refused(
+    lab: Lab, specs: dict[str, RoleSpec], tmp_path: Path, old: str, new: str
+) -> None:
+    instances = dict(lab.vrrp_instances)
+    instances["VI_1"] = instances["VI_1"].model_copy(update={"router_id": 61})
+    other = lab.model_copy(update={"vrrp_instances": instances})
+    seed = node_seed(other, "lvs1", lab_texts(lab, other, specs["director"]))
+    assert failing(written(seed, tmp_path / "lvs1.iso"), other) == set()
+    assert old in seed.user_data
+    broken = dataclasses.replace(seed, user_data=seed.user_data.replace(old, new))
+    assert failing(written(broken, tmp_path / "lvs1.iso"), other) == {"seed-lab-texts"}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"lab": "a", "files": {}}', "null"])
+def test_texts_that_are_no_texts_are_refused(text: str) -> None:
+    """Also with the right sum."""
+    name = hashlib.sha256(text.encode()).hexdigest()
+    files = [
+        {"path": "/etc/lvslab/node", "content": f"LVSLAB_TEXTS={name}\n"},
+        {"path": "/etc/lvslab/texts.json", "content": text},
+    ]
+    with pytest.raises(Refused, match="is not whole"):
+        labtexts.look({"write_files": files})
 
 
 def test_a_seed_under_another_name_is_warned_of(lab: Lab, tmp_path: Path) -> None:
@@ -370,6 +408,10 @@ def test_what_cloud_init_does_not_take_is_refused(
     assert failing(others(tmp_path / "kurs.iso", **values), None) == expected
 
 
+OTHERS = {"seed-label", "seed-files", "seed-names", "seed-lab-texts"}
+"""Rules that tests of their own break."""
+
+
 def test_every_rule_of_a_seed_is_broken_by_a_case() -> None:
-    broken = set().union(*(case[4] for case in CASES)) | {"seed-label", "seed-files", "seed-names"}
+    broken = set().union(*(case[4] for case in CASES)) | OTHERS
     assert {rule for rule in RULES if rule.startswith("seed-")} == broken

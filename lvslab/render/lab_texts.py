@@ -1,0 +1,38 @@
+"""What a lab changes in an image: the texts that differ from those of the reference lab.
+
+An image is baked from the reference lab. Its rendered texts are in it a second time, as one JSON
+text (`IMAGE_TEXTS`): so a node can put back what an earlier seed has changed. The seed of a node
+of another lab brings the texts that differ; `apply-texts` of the image puts them in their places.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lvslab.model.lab import Lab
+from lvslab.model.role import RoleSpec
+from lvslab.render.kinds import KINDS
+from lvslab.render.machine_files import IMAGE_TEXTS, role_files, texts_of_lab
+from lvslab.render.texts import files_as_json, sha256
+
+
+def lab_texts(reference: Lab, lab: Lab, spec: RoleSpec) -> str:
+    """The JSON text that makes an image of the reference lab one of `lab`; empty if it is one.
+
+    `image` is the sum of the image's own texts that this is a difference to; `files` has the
+    texts that are new or others, `remove` the paths that `lab` does without, `enable` and
+    `disable` the units.
+    """
+    own, wanted = texts_of_lab(reference, spec), texts_of_lab(lab, spec)
+    units, wanted_units = (KINDS[spec.kind].units(this, spec) for this in (reference, lab))
+    changes: dict[str, Any] = {
+        "files": files_as_json({path: f for path, f in wanted.items() if own.get(path) != f}),
+        "remove": sorted(own.keys() - wanted.keys()),
+        "enable": [unit for unit in wanted_units if unit not in units],
+        "disable": [unit for unit in units if unit not in wanted_units],
+    }
+    if not any(changes.values()):
+        return ""
+    image = role_files(reference, spec)[IMAGE_TEXTS].content
+    return json.dumps({"lab": lab.name, "image": sha256(image), **changes}, indent=1) + "\n"
