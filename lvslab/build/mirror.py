@@ -16,12 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from lvslab.core.archives import PUBLIC
 from lvslab.core.errors import InputError
 
-# Where Debian documents each archive (debian.org/mirror/list, debian.org/security): below its own
-# name is a host for each.
-_HOSTS = {"debian": "ftp", "debian-security": "security"}
-PUBLIC = {archive: f"http://{host}.debian.org/{archive}" for archive, host in _HOSTS.items()}
 ARCHIVES = tuple(PUBLIC)
 SNAPSHOT = "http://snapshot.debian.org/archive"
 

@@ -193,8 +193,6 @@ def _start(under: Path | None, files: Path) -> list[str]:
         "--variant=custom",
         "--skip=check/empty",
         f"--setup-hook={_unpack(under)}",
-        # The image's own sources must not be asked while the pool is.
-        '--setup-hook=rm "$1"/etc/apt/sources.list.d/debian.sources',
         f"--customize-hook={lay}",
     ]
 

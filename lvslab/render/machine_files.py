@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lvslab.core.archives import PUBLIC
 from lvslab.core.places import COMMON, ROLES
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
@@ -63,6 +64,7 @@ def _context(lab: Lab, spec: RoleSpec) -> dict[str, Any]:
         "checklist": node_facts.text(lab),
         "served": lab.served(spec.name) if spec.name in lab.roles else {},
         "sync_interface": keepalived.sync_interface(lab),
+        "archives": PUBLIC,
     }
     return keepalived.context(lab) | values
 

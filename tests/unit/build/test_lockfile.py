@@ -11,9 +11,11 @@ import pytest
 from lvslab.build import lockfile as locks
 from lvslab.build import mirror
 from lvslab.build.lockfile import Lock, LockChange, Package
+from lvslab.core.archives import PUBLIC
 from lvslab.core.errors import InputError
 from lvslab.model.lab import Debian, Lab
 from lvslab.model.role import RoleSpec
+from lvslab.render import role_files
 
 ROOT = Path(__file__).resolve().parents[3]
 LOCK = ROOT / locks.FILE
@@ -201,11 +203,13 @@ def test_a_host_whose_sources_are_a_list_of_mirrors(tmp_path: Path) -> None:
     assert found.lacking == ("debian-security",)
 
 
-def test_the_image_asks_both_archives_at_a_public_host() -> None:
-    text = (ROOT / "roles/common/base/etc/apt/sources.list.d/debian.sources").read_text()
-    uris = [line.split()[1] for line in text.splitlines() if line.startswith("URIs:")]
-    assert [uri.rpartition("/")[2] for uri in uris] == list(mirror.PUBLIC)
-    assert {uri.rpartition("/")[0] for uri in uris} == {DEBIAN.rpartition("/")[0]}
+def test_the_image_asks_each_archive_where_debian_documents_it(
+    lab: Lab, specs: dict[str, RoleSpec]
+) -> None:
+    for spec in specs.values():
+        text = role_files(lab, spec)["/etc/apt/sources.list.d/debian.sources"].content
+        uris = [line.split()[1] for line in text.splitlines() if line.startswith("URIs:")]
+        assert uris == list(PUBLIC.values())
 
 
 def test_the_option_goes_first_then_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

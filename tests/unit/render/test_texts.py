@@ -13,6 +13,7 @@ import yaml
 from jinja2 import UndefinedError
 
 from lvslab import render
+from lvslab.core.archives import PUBLIC
 from lvslab.model.lab import Lab
 from lvslab.model.load import load_lab
 from lvslab.model.role import Kind, RoleSpec
@@ -33,7 +34,16 @@ def rendered(lab: Lab, specs: Specs) -> dict[str, str]:
     }
     every = render.everything(lab, specs.values())
     assert copies <= every.keys()
-    return {name: text for name, text in every.items() if name not in copies}
+    return {name: named(text) for name, text in every.items() if name not in copies}
+
+
+def named(text: str) -> str:
+    """A text with the names of Debian's archives in the place of their addresses."""
+    for archive, address in PUBLIC.items():
+        text = text.replace(address + "\n", f"<{archive}>\n").replace(
+            address + "\\n", f"<{archive}>\\n"
+        )
+    return text
 
 
 @pytest.fixture

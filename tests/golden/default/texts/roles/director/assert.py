@@ -45,6 +45,10 @@ WANTED = json.loads(r"""
   "screen"
  ],
  "files": {
+  "/etc/apt/sources.list.d/debian.sources": [
+   "ef934436d7adbeb65358b09500df43c471dc01c8a64d259e28263646c245a99a",
+   420
+  ],
   "/etc/cloud/cloud.cfg.d/90-lvslab.cfg": [
    "1d780ea2edf231dd5668d282ba1298948ddbfac732fb44bdd865ca65f861969b",
    420
@@ -186,7 +190,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/texts.json": [
-   "11308469e2b77a55d83ad4ed505e176fbb4eb7fbe6bede2a6b1cd3b890e44947",
+   "422bdd2e5c50c3730418e4656fd1c341c55e47b56830c090b93e87790e1b356f",
    420
   ]
  },

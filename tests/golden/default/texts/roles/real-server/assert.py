@@ -59,6 +59,10 @@ WANTED = json.loads(r"""
    "353851558fddc3382a117434b0054820e2471ae669b9d7a5fd21dd91a8e9a9c0",
    420
   ],
+  "/etc/apt/sources.list.d/debian.sources": [
+   "ef934436d7adbeb65358b09500df43c471dc01c8a64d259e28263646c245a99a",
+   420
+  ],
   "/etc/cloud/cloud.cfg.d/90-lvslab.cfg": [
    "1d780ea2edf231dd5668d282ba1298948ddbfac732fb44bdd865ca65f861969b",
    420
@@ -176,7 +180,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/texts.json": [
-   "a749a269af13abcbcd73faef6539212cbb3dc6e99f4b4b4b632626f43d761598",
+   "79a6bd288574381c07f2bc82a726af3ba71093bcb82904442a2ae7f4eb5acf9e",
    420
   ],
   "/var/www/lvslab/index.php": [

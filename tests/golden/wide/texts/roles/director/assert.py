@@ -45,6 +45,10 @@ WANTED = json.loads(r"""
   "screen"
  ],
  "files": {
+  "/etc/apt/sources.list.d/debian.sources": [
+   "ef934436d7adbeb65358b09500df43c471dc01c8a64d259e28263646c245a99a",
+   420
+  ],
   "/etc/cloud/cloud.cfg.d/90-lvslab.cfg": [
    "1d780ea2edf231dd5668d282ba1298948ddbfac732fb44bdd865ca65f861969b",
    420
@@ -174,7 +178,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/texts.json": [
-   "96f41e86b5ae06f10eec022e27b519ec02c5ff31f857058978ea03e14c3bcdfe",
+   "92ad41d0f96212dcb99ce9b5919b2e41a5da546bb95db949120b5f31f72f1e70",
    420
   ]
  },

@@ -59,6 +59,10 @@ WANTED = json.loads(r"""
    "aeb30207f9cabe7767cc9e6d33db5ba51752f22d6675d211a8e65abcefb13d9b",
    420
   ],
+  "/etc/apt/sources.list.d/debian.sources": [
+   "ef934436d7adbeb65358b09500df43c471dc01c8a64d259e28263646c245a99a",
+   420
+  ],
   "/etc/cloud/cloud.cfg.d/90-lvslab.cfg": [
    "1d780ea2edf231dd5668d282ba1298948ddbfac732fb44bdd865ca65f861969b",
    420
@@ -172,7 +176,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/texts.json": [
-   "e0048d1655595131303cbc4f473c2997d4e3910a46f4190890c2eea104b28246",
+   "a5f51e585c24fe0b00eae24c5e65071fe610d4a8d1e5663500bba47bd51a7291",
    420
   ],
   "/var/www/lvslab/index.php": [
