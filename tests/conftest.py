@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from lvslab.core.events import silent
 from lvslab.core.places import ROLE_FOLDERS
@@ -26,6 +27,9 @@ from tests.programs import ProgramTree
 from tests.small import Small
 
 pytest_plugins = ("tests.skips",)
+
+# `test` takes Hypothesis's own profile, `test --fast` this one.
+settings.register_profile("quick", max_examples=10)
 
 ROOT = Path(__file__).resolve().parents[1]
 ROLES = ("director", "real-server")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from lvslab.model.lab import Lab
@@ -23,6 +25,20 @@ ROLES = {
     "director": {"kind": "director"},
     "real-server": {"kind": "server", "services": {"http": HTTP}},
 }
+
+
+WHOLE = 100
+"""Examples of a test that gives no number, in the whole run: Hypothesis's own default."""
+
+
+def examples(number: int) -> settings:
+    """`number` examples in the whole run, and the same share of them as of others in `quick`."""
+    share = settings().max_examples / WHOLE
+    return settings(
+        max_examples=math.ceil(number * share),
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 @st.composite

@@ -41,7 +41,8 @@ def test(context: click.Context, fast: bool, arguments: tuple[str, ...]) -> None
     demand_checkout("the tests are not a part of the package")
     session().ensure("test")
     first = "not vm and not slow" if fast else "not vm"
-    ended = [_pytest("-m", first, "--numprocesses=auto", *arguments)]
+    fewer = ["--hypothesis-profile=quick"] if fast else []
+    ended = [_pytest("-m", first, "--numprocesses=auto", *fewer, *arguments)]
     if not fast and ended[0] in _GOES_ON:
         ended.append(_pytest("-m", "vm", *arguments))
     worst = max((status for status in ended if status != _NO_TESTS), default=_NO_TESTS)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from pydantic import ValidationError
 
 from lvslab.model import load, rules
@@ -20,11 +20,11 @@ from lvslab.model.names import name_findings
 from lvslab.model.role import Kind
 from lvslab.model.rules.nodes import reserved_on_windows
 from lvslab.render.handout import handout
-from tests.strategies import labs
+from tests.strategies import examples, labs
 
 ROOT = Path(__file__).parents[3]
 ROLES = load.heads([ROOT / "tests" / "bad" / "roles"]).roles
-SLOWLY = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+SLOWLY = examples(40)
 
 
 def said(lab: Lab) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
 import os
@@ -11,23 +12,24 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lvslab.model.lab import Lab
 from lvslab.render import node_facts
-from tests.strategies import labs
+from tests.strategies import examples, labs
 from tests.unit.roles.test_labcheck import LABCHECK, PROGRAM
 
 MACHINES = ["lvs1", "rs1", "client"]
 ODD: list[Any] = [None, True, 0, -1, 65536, 1.5, 1e999, 10**400, "", "x", "1.2.3.4/99", "a\nb"]
 ODD += ["\ud800", "\0", "/", "http://x/", "http://1.2.3.4:99999/", "256.1.1.1", [], {}, [[]], [{}]]
 ODD += [{"": 1}, "x" * 5000]
-MANY = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = examples(300)
 
 
 @pytest.fixture(autouse=True)
@@ -40,9 +42,23 @@ def still_world(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LABCHECK, "arp_answers", lambda *_, **__: [])
 
 
+READ_WORDS = LABCHECK.arguments
+
+
+@cache
+def parsed(*words: str) -> argparse.Namespace:
+    """What labcheck makes of its words: thousands of lists are tried with the same ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["labcheck", *words])
+        options = READ_WORDS()
+    assert isinstance(options, argparse.Namespace)
+    return options
+
+
 def typed(path: Path, machine: str, monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     """The exit status of labcheck; whatever it raises is raised here."""
-    monkeypatch.setattr(sys, "argv", ["labcheck", "--node", machine, "--expect", str(path), *words])
+    options = parsed("--node", machine, "--expect", str(path), *words)
+    monkeypatch.setattr(LABCHECK, "arguments", lambda: options)
     status = LABCHECK.main()
     assert status in (0, 1, 2)
     return int(status)
@@ -68,10 +84,10 @@ def everywhere(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ..
 
 
 def changed(everything: Any, path: tuple[Any, ...], change: Any) -> Any:
-    """A copy with one value changed, or gone if `change` is Ellipsis."""
-    new = copy.deepcopy(everything)
-    here = new
+    """One value changed, or gone if `change` is Ellipsis; only what is above it is copied."""
+    new = here = copy.copy(everything)
     for key in path[:-1]:
+        here[key] = copy.copy(here[key])
         here = here[key]
     if change is ...:
         del here[path[-1]]
@@ -223,7 +239,7 @@ def test_any_json(data: Any) -> None:
                 assert str(error)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(15)
 @given(labs(max_real_servers=12))
 def test_every_lab_s_list_is_whole(lab: Lab) -> None:
     """The control: what is refused above is not what the images have."""
