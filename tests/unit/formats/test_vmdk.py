@@ -308,6 +308,7 @@ def test_killed_it_leaves_the_old_file_and_the_next_run_is_right(tmp_path: Path)
     qemu_img("compare", "-f", "raw", "-F", "vmdk", raw, target)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded(tmp_path: Path) -> None:
     """200 MiB that do not compress pass through without being held."""
     raw = tmp_path / "raw"
