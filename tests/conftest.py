@@ -92,13 +92,18 @@ def built(lab: Lab, specs: dict[str, RoleSpec], artifacts: Path) -> Path:
     return artifacts
 
 
+@pytest.fixture(scope="session")
+def good_disk(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return make_disk(tmp_path_factory.mktemp("disk"))
+
+
 @pytest.fixture
-def small(lab: Lab, specs: dict[str, RoleSpec], tmp_path: Path) -> Small:
+def small(lab: Lab, specs: dict[str, RoleSpec], good_disk: bytes, tmp_path: Path) -> Small:
     """The pipeline on a small disk in the place of the image's, with a cache of its own."""
     pipeline = Small(lab, specs, Options(tmp_path / "cache", tmp_path / "out", per_node=True))
     pipeline.raw = tmp_path / "disk" / "disk.raw"
     pipeline.raw.parent.mkdir()
-    pipeline.raw.write_bytes(make_disk(tmp_path / "made"))
+    pipeline.raw.write_bytes(good_disk)
     return pipeline
 
 
