@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from lvslab.model.lab import Lab
 from lvslab.render import node_facts
-from tests.strategies import examples, labs
+from tests.strategies import examples, labs, share, sparse, variants
 from tests.unit.roles.test_labcheck import LABCHECK, PROGRAM
 
 MACHINES = ["lvs1", "rs1", "client"]
@@ -106,7 +106,7 @@ def test_a_list_cut_off_anywhere_is_reported(
 ) -> None:
     text = node_facts.text(lab)
     path = tmp_path / "list.json"
-    for end in range(len(text)):
+    for end in sparse(range(len(text))):
         path.write_text(text[:end])
         assert typed(path, MACHINES[end % 3], monkeypatch) == 2
         line = told(path, capsys)
@@ -126,7 +126,7 @@ def test_a_list_that_lacks_something_is_reported(
 ) -> None:
     everything = node_facts.expectations(lab)
     path = tmp_path / "list.json"
-    for place in everywhere(everything):
+    for place in sparse(everywhere(everything)):
         path.write_text(json.dumps(changed(everything, place, ...)))
         status = typed(path, machine, monkeypatch)
         named = of_machine(place, machine) and isinstance(place[-1], str)
@@ -147,7 +147,7 @@ _FREE = ("kernel", "interfaces", "tables")
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-@pytest.mark.parametrize("words", [[], ["--json"]])
+@pytest.mark.parametrize("words", variants([], ["--json"]))
 def test_a_list_with_other_types_is_reported(
     lab: Lab,
     tmp_path: Path,
@@ -159,9 +159,8 @@ def test_a_list_with_other_types_is_reported(
     everything = node_facts.expectations(lab)
     path = tmp_path / "list.json"
     refused = 0
-    for place in everywhere(everything):
-        if not of_machine(place, machine) and len(place) > 2:
-            continue
+    places = [p for p in everywhere(everything) if of_machine(p, machine) or len(p) <= 2]
+    for place in sparse(places):
         for odd in ODD:
             path.write_text(json.dumps(changed(everything, place, odd)))
             if typed(path, machine, monkeypatch, *words) == 2:
@@ -171,7 +170,7 @@ def test_a_list_with_other_types_is_reported(
                 assert line.rstrip().endswith((LABCHECK.REPAIR, "has it its seed?"))
             else:
                 capsys.readouterr()
-    assert refused > 500
+    assert refused > share(500)
 
 
 def test_the_list_s_test_is_what_finds_it(

@@ -27,6 +27,7 @@ from lvslab.verify.rules import Level, settled
 from tests.appliance import BREAKS_SCHEMA, SECTOR, Appliance, appliance, make_disk
 from tests.conftest import ROOT
 from tests.foreign import STREAM
+from tests.strategies import share
 
 LAB = load_lab(ROOT / "lab.yaml")
 Break = Callable[[Appliance], Appliance]
@@ -696,7 +697,7 @@ def test_qemu_imgs_own_disk_is_refused_for_its_end(good: Appliance, tmp_path: Pa
 def test_random_damage_never_ends_in_a_traceback(good: Appliance, tmp_path: Path) -> None:
     whole = good.write(tmp_path / "director.ova").read_bytes()
     chance = random.Random(20)
-    for round_ in range(60):
+    for round_ in range(share(60)):
         data = bytearray(whole)
         limit = len(data) if round_ % 2 else 20000
         for _ in range(chance.choice((1, 8, 64))):
