@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from lvslab.build.image_root import ImageRoot
 from lvslab.core.events import silent
@@ -26,6 +27,9 @@ from tests.appliance import make_disk
 from tests.small import Small
 
 pytest_plugins = ("tests.skips",)
+
+# `test` takes Hypothesis's own profile, `test --fast` this one.
+settings.register_profile("quick", max_examples=10)
 
 ROOT = Path(__file__).resolve().parents[1]
 ROLES = ("director", "real-server")
@@ -88,13 +92,18 @@ def built(lab: Lab, specs: dict[str, RoleSpec], artifacts: Path) -> Path:
     return artifacts
 
 
+@pytest.fixture(scope="session")
+def good_disk(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return make_disk(tmp_path_factory.mktemp("disk"))
+
+
 @pytest.fixture
-def small(lab: Lab, specs: dict[str, RoleSpec], tmp_path: Path) -> Small:
+def small(lab: Lab, specs: dict[str, RoleSpec], good_disk: bytes, tmp_path: Path) -> Small:
     """The pipeline on a small disk in the place of the image's, with a cache of its own."""
     pipeline = Small(lab, specs, Options(tmp_path / "cache", tmp_path / "out", per_node=True))
     pipeline.raw = tmp_path / "disk" / "disk.raw"
     pipeline.raw.parent.mkdir()
-    pipeline.raw.write_bytes(make_disk(tmp_path / "made"))
+    pipeline.raw.write_bytes(good_disk)
     return pipeline
 
 

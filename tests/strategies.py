@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any
+from typing import Any, TypeVar
 
+import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from lvslab.model.lab import Lab
@@ -23,6 +27,39 @@ ROLES = {
     "director": {"kind": "director"},
     "real-server": {"kind": "server", "services": {"http": HTTP}},
 }
+
+
+T = TypeVar("T")
+WHOLE = 100
+"""Examples of a test that gives no number, in the whole run: Hypothesis's own default."""
+
+
+def share(number: int) -> int:
+    """`number` in the whole run; of it in `quick` the same share as of Hypothesis's examples."""
+    return math.ceil(number * settings().max_examples / WHOLE)
+
+
+def sparse(things: Iterable[T]) -> list[T]:
+    """All in the whole run, in `quick` as many of them as of other examples, evenly spread."""
+    return list(things)[:: max(1, WHOLE // settings().max_examples)]
+
+
+def variants(*values: object, fast: int = 1) -> list[object]:
+    """Parameters of a test that costs seconds with all of them; --fast takes the first ones."""
+    rows = [value if isinstance(value, tuple) else (value,) for value in values]
+    return [
+        *(pytest.param(*row) for row in rows[:fast]),
+        *(pytest.param(*row, marks=pytest.mark.slow) for row in rows[fast:]),
+    ]
+
+
+def examples(number: int) -> settings:
+    """`number` examples, or `quick`'s share of them, of a test that may take its time."""
+    return settings(
+        max_examples=share(number),
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 @st.composite

@@ -12,7 +12,8 @@ import platform
 import resource
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, dataclass, fields
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ def lock_table(lock: Lock) -> dict[str, Any]:
         "asked": {name: list(asked) for name, asked in lock.asked.items()},
         "groups": {name: [number[p.path] for p in group] for name, group in lock.groups.items()},
         "columns": list(_COLUMNS),
-        "packages": [list(astuple(package)) for package in lock.packages],
+        "packages": [[getattr(package, name) for name in _COLUMNS] for package in lock.packages],
     }
 
 
@@ -164,6 +165,7 @@ def lock_of(table: Mapping[str, Any], where: str) -> Lock:
         ) from None
 
 
+@cache
 def _libraries() -> dict[str, str]:
     return {name: metadata.version(name) for name in _LIBRARIES}
 

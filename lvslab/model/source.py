@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def read_source(path: Path) -> YamlText:
     file = shown(path)
     text = _text(path, file)
     try:
-        node = yaml.compose(text, Loader=yaml.BaseLoader)
+        node = _composed(text)
     except yaml.MarkedYAMLError as error:
         raise BadInput([_syntax_problem(file, error)]) from None
     except yaml.reader.ReaderError as error:
@@ -103,6 +104,12 @@ def read_source(path: Path) -> YamlText:
     return YamlText(
         file, data, reader.values, reader.keys, tuple(reader.problems), tuple(reader.lost)
     )
+
+
+@lru_cache(maxsize=32)
+def _composed(text: str) -> yaml.Node | None:
+    """The nodes of a text. A run reads each role several times, and this is most of the work."""
+    return yaml.compose(text, Loader=yaml.BaseLoader)
 
 
 def shown(path: Path) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from lvslab.core.places import DATA, TEMPLATES
 from lvslab.core.words import decimal
@@ -84,7 +84,13 @@ def _environment() -> Environment:
 
 def render_text(template: str, values: Mapping[str, Any]) -> str:
     """The text of a template that is given as text. Raises as `render` does."""
-    return _environment().from_string(template).render(values)
+    return _compiled(template).render(values)
+
+
+@lru_cache(maxsize=256)
+def _compiled(template: str) -> Template:
+    """A template that is given as text. A run renders each file of a role many times."""
+    return _environment().from_string(template)
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:

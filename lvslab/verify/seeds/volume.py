@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, lru_cache
 from ipaddress import IPv4Interface
 from typing import Any, BinaryIO
 
@@ -96,13 +96,13 @@ class SeedIso:
             return userdata.parts(self.data("user-data"))
 
     @cached_property
-    def meta(self) -> dict[str, Any]:
+    def meta(self) -> Mapping[str, Any]:
         """The meta-data; raises Unreadable."""
         with _owned("meta-data"):
             return _mapping(self.data("meta-data"), "meta-data")
 
     @cached_property
-    def network(self) -> dict[str, Any]:
+    def network(self) -> Mapping[str, Any]:
         """The network-config; raises Absent without it, Refused if it is not a mapping."""
         if self.files and _NETWORK not in self.files:
             raise Absent(f"there is no {_NETWORK}: every interface asks DHCP")
@@ -135,7 +135,9 @@ def _owned(name: str) -> Iterator[None]:
         raise Unreadable(f"{name}: {refusal}") from None
 
 
-def _mapping(data: bytes, name: str) -> dict[str, Any]:
+@lru_cache(maxsize=16)
+def _mapping(data: bytes, name: str) -> Mapping[str, Any]:
+    """The mapping that a file is. Several rules ask for the same one."""
     try:
         value = cloud.load(data.decode())
     except UnicodeDecodeError:
@@ -315,7 +317,7 @@ def _no_plain_password(seed: SeedIso) -> str:
     return "no secret in plain text"
 
 
-def _demand_no_secret(data: dict[str, Any]) -> None:
+def _demand_no_secret(data: Mapping[str, Any]) -> None:
     demand("password" not in data, "a password is in plain text")
     demand(data.get("ssh_pwauth") in (None, False), "SSH takes passwords")
     demand("ssh_keys" not in data, "host keys are in the seed")

@@ -25,6 +25,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_every_page_is_in_the_table_of_contents(site: Path) -> None:
     index = (site / "index.html").read_text()
     pages = [path for path in site.rglob("*.html") if path.name not in ("genindex.html",)]
@@ -34,6 +35,7 @@ def test_every_page_is_in_the_table_of_contents(site: Path) -> None:
         assert name in ("index.html", "search.html") or f'href="{name}"' in index, name
 
 
+@pytest.mark.slow
 def test_no_page_needs_the_network(site: Path) -> None:
     """What a browser fetches by itself is in the site; links to follow may lead elsewhere."""
     fetched = re.compile(r'<(?:script|img|iframe)[^>]* src="([^"]+)"|<link[^>]* href="([^"]+)"')
@@ -46,10 +48,12 @@ def test_no_page_needs_the_network(site: Path) -> None:
     assert [url for url in found if "//" in url and not url.startswith("data:")] == []
 
 
+@pytest.mark.slow
 def test_the_site_can_be_searched(site: Path) -> None:
     assert "gratuit" in (site / "searchindex.js").read_text()
 
 
+@pytest.mark.slow
 def test_every_verb_is_there_with_its_help(site: Path) -> None:
     verbs = (site / "docs/verbs.html").read_text()
     for name in (*main.VERBS, "lab failover", "vmware patch"):
@@ -66,6 +70,7 @@ def test_every_key_of_a_file_is_in_its_reference(name: str, schema: dict[str, ob
     assert [key for key in sorted(keys) if f"| `{key}` |" not in page] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["[x](nowhere.md)", "[x](glossary.md#no-such-term)"])
 def test_a_link_that_leads_nowhere_is_an_error(tmp_path: Path, text: str) -> None:
     source = tmp_path / "source"

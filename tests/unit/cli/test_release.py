@@ -59,6 +59,7 @@ def made(artifacts: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     return main.main(["release", "--artifacts", str(artifacts), "--out", str(out)])
 
 
+@pytest.mark.slow
 def test_a_release_has_packages_images_changes_and_sums(
     artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

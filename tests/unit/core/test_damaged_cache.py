@@ -26,6 +26,7 @@ from lvslab.core.files import sha256_file
 from lvslab.core.stages import Stages, finished, record_of
 from lvslab.lab import base_disks
 from tests.small import Small
+from tests.strategies import variants
 from tests.unit.build.test_pool import Mirror, mirror, package, pool
 from tests.unit.core.test_contents import swap
 from tests.unit.core.test_stages import writes
@@ -107,7 +108,11 @@ STAGES = {
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [*((name, "a byte") for name in STAGES), ("ova-director", "cut short"), ("seeds", "gone")],
+    variants(
+        ("ova-director", "cut short"),
+        *((name, "a byte") for name in STAGES),
+        ("seeds", "gone"),
+    ),
 )
 def test_a_damaged_file_is_reported_and_made_again(build: Build, name: str, kind: str) -> None:
     damage, said = DAMAGE[kind]
@@ -164,7 +169,7 @@ RECORD: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("kind", RECORD)
+@pytest.mark.parametrize("kind", variants(*RECORD))
 def test_a_damaged_record_makes_its_stage_again(build: Build, kind: str) -> None:
     RECORD[kind](record_of(build.stage("ova-director")))
     build.demand_fixed(
@@ -174,7 +179,7 @@ def test_a_damaged_record_makes_its_stage_again(build: Build, kind: str) -> None
     )
 
 
-@pytest.mark.parametrize("kind", RECORD)
+@pytest.mark.parametrize("kind", variants(*RECORD))
 def test_a_damaged_memory_of_sums_costs_time_only(build: Build, kind: str) -> None:
     RECORD[kind](build.cache / "digests.json")
     build.demand_fixed(build())
@@ -227,7 +232,7 @@ def test_what_another_made_meanwhile_is_taken_with_its_own_record(tmp_path: Path
 # --- what is placed
 
 
-@pytest.mark.parametrize("kind", DAMAGE)
+@pytest.mark.parametrize("kind", variants(*DAMAGE))
 def test_a_damaged_artifact_is_reported_and_placed_again(build: Build, kind: str) -> None:
     file = build.out / "ova/director.ova"
     DAMAGE[kind][0](file)

@@ -94,6 +94,7 @@ def test_7zip_reads_the_ova_and_the_disk(made: Path, tmp_path: Path) -> None:
     assert "Everything is Ok" in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", ["512", "nonsense"])
 def test_virt_v2v_reads_the_ova(parts: tuple[str, list[Path]], tmp_path: Path, memory: str) -> None:
     """libguestfs's own reader of OVF; the second case shows that it can refuse."""

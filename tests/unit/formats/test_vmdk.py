@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from dissect.hypervisor.disk.vmdk import VMDK
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lvslab.core.errors import StageError
@@ -28,6 +28,7 @@ from lvslab.formats import vmdk
 from lvslab.formats.vmdk import writer
 from lvslab.formats.vmdk.layout import GRAIN, SECTOR, VmdkError
 from lvslab.formats.vmdk.reader import Descriptor
+from tests.strategies import examples
 
 Write = Callable[[Path, Path], vmdk.Written]
 WRITERS: dict[str, Write] = {
@@ -307,6 +308,7 @@ def test_killed_it_leaves_the_old_file_and_the_next_run_is_right(tmp_path: Path)
     qemu_img("compare", "-f", "raw", "-F", "vmdk", raw, target)
 
 
+@pytest.mark.slow
 def test_memory_is_bounded(tmp_path: Path) -> None:
     """200 MiB that do not compress pass through without being held."""
     raw = tmp_path / "raw"
@@ -335,9 +337,7 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
 # --- the reader ---------------------------------------------------------------------------
 
 
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@examples(25)
 @given(
     sectors=st.integers(1, 3000),
     pieces=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 200_000), st.integers()), max_size=4),

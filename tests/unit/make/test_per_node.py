@@ -94,6 +94,7 @@ def test_same_seed_same_disk(made: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["again.vmdk"]
 
 
+@pytest.mark.slow
 def test_virt_v2v_sees_both_disks(made: Path) -> None:
     done = subprocess.run(
         [program("virt-v2v"), "-i", "ova", "--print-source", made],

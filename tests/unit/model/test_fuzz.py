@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lvslab.model import load
+from tests.strategies import examples
 
 ROOT = Path(__file__).parents[3]
 GOOD = yaml.safe_load((ROOT / "tests" / "bad" / "lab.yaml").read_text())
@@ -24,7 +25,7 @@ LEAVES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text
 VALUES = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3)
 )
-MANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = examples(150)
 
 
 def judged(path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from pydantic import ValidationError
 
 from lvslab.model import load, rules
@@ -20,11 +20,11 @@ from lvslab.model.names import name_findings
 from lvslab.model.role import Kind
 from lvslab.model.rules.nodes import reserved_on_windows
 from lvslab.render.handout import handout
-from tests.strategies import labs
+from tests.strategies import examples, labs, variants
 
 ROOT = Path(__file__).parents[3]
 ROLES = load.heads([ROOT / "tests" / "bad" / "roles"]).roles
-SLOWLY = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+SLOWLY = examples(40)
 
 
 def said(lab: Lab) -> list[str]:
@@ -156,10 +156,10 @@ def test_two_hundred_real_servers_are_read_quickly(tmp_path: Path) -> None:
     assert time.monotonic() - start < 20
 
 
-@pytest.mark.parametrize("kind", [("ed25519",), ("rsa", "-b", "3072"), ("ecdsa", "-b", "521")])
-def test_a_key_that_ssh_keygen_made_is_taken(
-    lab: Lab, tmp_path: Path, kind: tuple[str, ...]
-) -> None:
+@pytest.mark.parametrize(
+    "kind", variants(["ed25519"], ["ecdsa", "-b", "521"], ["rsa", "-b", "3072"], fast=2)
+)
+def test_a_key_that_ssh_keygen_made_is_taken(lab: Lab, tmp_path: Path, kind: list[str]) -> None:
     key = tmp_path / "key"
     words = ["-q", "-N", "", "-C", "J\u00f6rg's key", "-f", str(key), "-t", *kind]
     subprocess.run(["ssh-keygen", *words], check=True)

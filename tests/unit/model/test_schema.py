@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from jsonschema import Draft202012Validator
 
 from lvslab.model.lab import Lab, LabFile
 from lvslab.model.schema import lab_schema, role_schema, write_schemas
-from tests.strategies import labs
+from tests.strategies import examples, labs
 
 ROOT = Path(__file__).parents[3]
 
@@ -68,7 +68,7 @@ def test_the_schema_refuses_what_the_model_refuses(change: dict[str, Any]) -> No
         LabFile.model_validate_json(json.dumps(data), strict=True)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(25)
 @given(labs(max_real_servers=20))
 def test_random_labs_fit(lab: Lab) -> None:
     Draft202012Validator(lab_schema()).validate(lab.model_dump(mode="json", exclude={"roles"}))

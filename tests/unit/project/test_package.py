@@ -17,6 +17,8 @@ from lvslab.make import provenance
 from tests.packages import unpacked
 from tests.sources import our_files
 
+pytestmark = pytest.mark.slow  # builds a wheel and installs it
+
 FOLDERS = ("roles", "cloud-init", "packer", "examples")
 
 

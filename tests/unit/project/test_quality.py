@@ -8,8 +8,9 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatch
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -95,9 +96,14 @@ def test_mypy_can_fail(tmp_path: Path) -> None:
     assert "no-untyped-def" in done.stdout
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def imports(path: Path, package: str) -> Iterator[tuple[int, str]]:
     """Line and full module name of every import in a file, also those inside functions."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -168,7 +174,7 @@ def test_no_two_modules_or_classes_of_the_package_have_one_name() -> None:
     classes = [
         node.name
         for path in (ROOT / "lvslab").rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.ClassDef)
     ]
     for names in (modules, classes):
@@ -262,7 +268,7 @@ def test_no_function_is_longer_than_a_screen() -> None:
     long = [
         f"{path.relative_to(ROOT)}:{node.lineno} {node.name}"
         for path in (ROOT / "lvslab").rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(tree(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (node.end_lineno or 0) - node.lineno > 60
     ]
@@ -273,9 +279,15 @@ WITH_TEST_LOCK = ("docs.py", "release.py")
 """Verbs for those who change the project: build.py gives them the packages of the tests."""
 
 
+@cache
+def packages() -> Mapping[str, list[str]]:
+    """The distributions of each module that can be imported."""
+    return metadata.packages_distributions()
+
+
 def undeclared(folder: Path, lock: str, without: Iterable[str] = ()) -> set[str]:
     """The third-party modules imported below `folder` whose package is not in `lock`."""
-    owners = metadata.packages_distributions()
+    owners = packages()
     used = {
         name.partition(".")[0]
         for path in folder.rglob("*.py")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +36,13 @@ def run(folder: Path, *words: str, suite: str = SUITE) -> subprocess.CompletedPr
     (folder / "pytest.ini").write_text("[pytest]\n")
     argv = [sys.executable, "-m", "pytest", "-p", "tests.skips", f"--rootdir={folder}", *words]
     return subprocess.run(
-        [*argv, str(folder)], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        [*argv, str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
 
 

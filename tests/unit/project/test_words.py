@@ -6,7 +6,7 @@ import re
 from decimal import Decimal
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import Environment
 
@@ -20,7 +20,7 @@ from lvslab.render.handout import handout
 from lvslab.render.machine_files import role_files
 from tests.conftest import ROLES
 from tests.documents import documents
-from tests.strategies import labs
+from tests.strategies import examples, labs
 
 EXPONENT = re.compile(r"(?<![\w.-])\d+(\.\d+)?e[-+]?\d+(?![\w-])", re.IGNORECASE)
 
@@ -108,7 +108,7 @@ def test_no_text_holds_an_exponent(
     assert (f"arp-watch {decimal(seconds)} " in found.get(unit, "")) == tracked
 
 
-@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(5)
 @given(this=labs(max_real_servers=40))
 def test_no_text_of_a_random_lab_holds_one(specs: dict[str, RoleSpec], this: Lab) -> None:
     for name, text in texts_of(this, specs).items():

@@ -10,7 +10,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from PIL import Image, ImageFont
 
 from lvslab.cli import main
@@ -26,7 +26,7 @@ from lvslab.render.picture import (
     SERVICES_SHOWN,
     svg,
 )
-from tests.strategies import labs
+from tests.strategies import examples, labs
 
 ROOT = Path(__file__).resolve().parents[3]
 SVG = "{http://www.w3.org/2000/svg}"
@@ -178,7 +178,7 @@ def test_servers_without_room_are_counted(lab: Lab) -> None:
     assert f"and {100 - shown}" in words
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(30)
 @given(labs())
 def test_nothing_leaves_the_frame(lab: Lab) -> None:
     root = ET.fromstring(svg(lab))

@@ -20,6 +20,7 @@ from lvslab.verify.rules import Level
 from tests.appliance import MIB, SECTOR, Appliance, appliance, make_disk, run, write_sums
 from tests.conftest import ROOT
 from tests.foreign import Foreign, data_disk, ovftool_like, virtualbox_like, vsphere_like
+from tests.strategies import share
 
 KEY = b"-----BEGIN RSA PRIVATE KEY-----\nAAAA\n"
 
@@ -174,7 +175,7 @@ def test_random_damage_never_ends_in_a_traceback(
     foreign: dict[str, Foreign], tmp_path: Path, program: str
 ) -> None:
     whole, chance = foreign[program].write(tmp_path / "other.ova").read_bytes(), random.Random(5)
-    for round_ in range(45):
+    for round_ in range(share(45)):
         data = bytearray(whole)
         limit = (len(data), 8000, 40000)[round_ % 3]
         for _ in range(chance.choice((1, 8, 64))):

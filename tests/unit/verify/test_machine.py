@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lvslab.core.errors import InputError
@@ -17,7 +17,7 @@ from lvslab.verify import RULES, Finding, Outcome, verify
 from lvslab.verify.machine import VMX, VmxFile
 from lvslab.vmware.patch import patch
 from tests.appliance import make_disk
-from tests.strategies import labs
+from tests.strategies import examples, labs
 
 GOOD = """.encoding = "UTF-8"
 config.version = "8"
@@ -175,7 +175,7 @@ def test_a_broken_machine_is_refused(folder: Path, old: str, new: str, expected:
 OWN = ("vmx-form", "vmx-memory", "vmx-mac", "vmx-lab", "vmx-slots", "vmx-network")
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@examples(25)
 @given(labs(max_real_servers=5), st.sampled_from([(256, 1), (260, 3), (65536, 16)]))
 def test_what_a_lab_may_say_is_a_machine_that_passes(lab: Lab, size: tuple[int, int]) -> None:
     """What `validate` takes, and what comes of it: no rule of a .vmx's own refuses it."""

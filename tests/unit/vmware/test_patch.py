@@ -20,6 +20,7 @@ from lvslab.formats import vmx
 from lvslab.model.lab import Lab
 from lvslab.render.handout import PATCH_PS1, PATCH_SH, handout
 from lvslab.vmware.patch import ChangedSetting, patch
+from tests.strategies import variants
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -198,7 +199,7 @@ def machine(tmp_path: Path) -> Path:
     return write(tmp_path / "a machine")
 
 
-@pytest.mark.parametrize("shell", ["dash", "bash"])
+@pytest.mark.parametrize("shell", variants("dash", "bash"))
 def test_the_script_does_what_python_does(
     lab: Lab, machine: Path, tmp_path: Path, shell: str
 ) -> None:
@@ -296,7 +297,7 @@ def test_powershell_s_script_goes_by_the_cards_that_are_there(lab: Lab) -> None:
     assert '"ethernet$number"' not in text and '"ethernet$number.conn' not in text
 
 
-@pytest.mark.parametrize("seed", range(80))
+@pytest.mark.parametrize("seed", variants(*range(80), fast=8))
 def test_script_and_python_agree_on_any_file(lab: Lab, tmp_path: Path, seed: int) -> None:
     text = random_vmx(seed)
     (tmp_path / "a").mkdir()

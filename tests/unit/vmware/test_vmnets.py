@@ -30,6 +30,7 @@ from lvslab.render.handout import (
 )
 from tests.conftest import ROLES
 from tests.sources import powershell_errors
+from tests.strategies import variants
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -121,7 +122,7 @@ class Host:
         return sorted(self.folder.glob("networking.before-lvslab-*"))
 
 
-@pytest.fixture(params=["dash", "bash"])
+@pytest.fixture(params=variants("dash", "bash"))
 def host(request: pytest.FixtureRequest, lab: Lab, tmp_path: Path) -> Host:
     shell = shutil.which(request.param)
     assert shell
