@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lvslab.core import durations
 from lvslab.core.events import Expected, Forecast, Note, StageDone, StageFailed, StageStarted
 from lvslab.core.forecast import Left, duration, remaining
 from lvslab.core.stages import Stages
+from tests.strategies import examples
 
 
 def stage(seconds: float | None, *needs: str) -> Expected:
@@ -72,7 +73,7 @@ def longest_path(stages: Mapping[str, Expected]) -> float:
     return max(ends.values(), default=0)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(graphs(), st.integers(1, 4))
 def test_it_is_between_the_longest_path_and_the_sum(stages: dict[str, Expected], jobs: int) -> None:
     whole = sum(this.seconds or 0 for this in stages.values())

@@ -6,12 +6,13 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lvslab.core.stages import StageRecord
 from lvslab.make.chart import Profile, draw
 from lvslab.render.picture import ORANGE
+from tests.strategies import examples
 
 SVG = "{http://www.w3.org/2000/svg}"
 BLUE, GREY = "#1f6feb", "#9aa5b1"
@@ -137,7 +138,7 @@ def overlapping(boxes: Sequence[Box]) -> list[tuple[Box, Box]]:
     ]
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(RECORDS, st.floats(0, 20000))
 def test_any_build_can_be_drawn(records: list[StageRecord], seconds: float) -> None:
     this = profile(records, seconds, {})
