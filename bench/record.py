@@ -1,7 +1,7 @@
 """A command in a terminal, recorded as a picture that moves: an SVG that needs no program.
 
-The command runs in a terminal of 100 x N characters. What the screen shows is kept at most every
-half second, and played so many times faster; the last screen stays for a while.
+The command runs in a terminal of 100 x N characters. What the screen shows is played so many times
+faster, ten screens a second at most; the last one stays for a while.
 
     python3 bench/record.py docs/images.svg --speed 20 -- python3 build.py images
 """
@@ -24,7 +24,7 @@ import pyte
 
 COLUMNS = 100
 CELL_WIDTH, CELL_HEIGHT = 8.4, 18
-FRAME_SECONDS = 0.5
+FRAME_SECONDS = 0.1  # between two screens, in the picture's time
 LAST_SECONDS = 5.0  # the last screen, in the picture's time
 COLOURS = {
     "default": "#e6e6e6",
@@ -56,8 +56,8 @@ class Recording:
             self.frames.append((at, shown))
 
 
-def record(command: list[str], lines: int) -> Recording:
-    """Run a command in a terminal of its own and look at it until it ends."""
+def record(command: list[str], lines: int, pause: float) -> Recording:
+    """Run a command in a terminal of its own and look at it every `pause` seconds until it ends."""
     screen = pyte.Screen(COLUMNS, lines)
     stream = pyte.ByteStream(screen)
     stream.feed(f"$ {shlex.join(command)}\r\n".encode())
@@ -75,7 +75,7 @@ def record(command: list[str], lines: int) -> Recording:
                 break
         if (now := time.monotonic()) >= due:
             found.note(now - start, screen)
-            due = now + FRAME_SECONDS
+            due = now + pause
     found.end = time.monotonic() - start
     found.note(found.end, screen)
     found.status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -158,7 +158,7 @@ def main() -> int:
     parser.add_argument("--lines", type=int, default=24)
     parser.add_argument("command", nargs="+")
     given = parser.parse_args()
-    recording = record(given.command, given.lines)
+    recording = record(given.command, given.lines, FRAME_SECONDS * given.speed)
     title = f"{shlex.join(given.command)}: {recording.end:.0f} s, {given.speed:g} times faster"
     picture = drawn(recording, given.speed, title)
     ElementTree.fromstring(picture)  # well-formed, or an error
