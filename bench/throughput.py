@@ -63,10 +63,10 @@ def rate(cluster: Cluster, address: str, connections: int, seconds: int) -> floa
 
 def measure(cluster: Cluster, connections: int, seconds: int, runs: int) -> None:
     """Print requests a second through the first VIP and without a director, and the ratio."""
-    name, virtual_server = next(iter(cluster.lab.virtual_servers.items()))
-    vip = str(cluster.lab.vrrp_instances[virtual_server.instance].address)
+    name = next(iter(cluster.lab.virtual_servers))
+    vip, _ = cluster.lab.endpoint(name)
     servers = [str(address) for address in cluster.lab.real_servers(name).values()]
-    network = cluster.lab.tables[virtual_server.table].network
+    network = cluster.lab.network_of(name)
     through, straight = [], []
     with on_the_servers_network(cluster, network), ThreadPoolExecutor(len(servers)) as pool:
         for _ in range(runs):

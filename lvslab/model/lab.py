@@ -147,11 +147,20 @@ class VirtualServer(Strict):
         None, description="TCP port, the same on the real servers; the service's usual one if none"
     )
     protocol: Literal["TCP"] = Field("TCP", description="what the clients speak")
-    method: Literal["NAT"] = Field("NAT", description="how packets reach the real servers")
+    method: Literal["NAT", "DR"] = Field(
+        "NAT",
+        description="how packets reach the real servers: NAT, or DR (direct routing: they answer "
+        "the client themselves)",
+    )
     scheduler: Literal["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "mh", "dh", "sed", "nq"] = (
         Field("rr", description="who gets the next connection (ipvsadm(8))")
     )
-    table: Name = Field(description="the routing table through which the real servers answer")
+    table: Name | None = Field(
+        None, description="NAT: the routing table through which the real servers answer"
+    )
+    network: NetworkName | None = Field(
+        None, description="DR: the network on which the directors reach the real servers"
+    )
     weights: dict[HostName, Annotated[int, Field(ge=0, le=65535)]] = Field(
         default_factory=dict, description="real server to weight; 1 if not given, 0: no new clients"
     )
@@ -222,10 +231,12 @@ class LabFile(Strict):
         description="the addresses that move between the directors"
     )
     sync_groups: dict[Name, tuple[Name, ...]] = Field(
-        description="VRRP instances that move together: a VIP and its return path"
+        default_factory=dict,
+        description="VRRP instances that move together: a VIP and its return path",
     )
     tables: dict[Name, RoutingTable] = Field(
-        description="routing tables of the real servers; a name is what `ip rule` shows"
+        default_factory=dict,
+        description="routing tables of the real servers; a name is what `ip rule` shows",
     )
     virtual_servers: dict[Name, VirtualServer] = Field(description="the services of the cluster")
 
@@ -291,10 +302,34 @@ class Lab(LabFile):
         priorities = self.vrrp_instances[instance].priorities
         return sorted(priorities, key=lambda node: -priorities[node])
 
+    def network_of(self, virtual_server: str) -> str:
+        """The network on which the directors reach the real servers of a virtual server.
+
+        Empty if nothing says it (`rules` refuses that).
+        """
+        this = self.virtual_servers[virtual_server]
+        if this.method == "NAT":
+            return self.tables[this.table].network if this.table else ""
+        return this.network or ""
+
+    def answers_directly(self, virtual_server: str) -> bool:
+        """Whether the real servers answer the client past the director."""
+        return self.virtual_servers[virtual_server].method != "NAT"
+
+    def held_by(self, node: str) -> list[IPv4Address]:
+        """The addresses of services that a real server has for itself, and tells nobody of."""
+        return list(
+            dict.fromkeys(
+                self.vrrp_instances[this.instance].address
+                for name, this in self.virtual_servers.items()
+                if self.answers_directly(name) and node in self.real_servers(name)
+            )
+        )
+
     def real_servers(self, virtual_server: str) -> dict[str, IPv4Address]:
         """Real server names and addresses behind a virtual server, in the file's order."""
         this = self.virtual_servers[virtual_server]
-        there = self.real_servers_on.get(self.tables[this.table].network, {})
+        there = self.real_servers_on.get(self.network_of(virtual_server), {})
         return {name: ip for name, ip in there.items() if this.service in self.services_of(name)}
 
     @cached_property

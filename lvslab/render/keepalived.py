@@ -69,8 +69,8 @@ def watches(lab: Lab) -> dict[str, Watch]:
     if not lab.directors.track.enabled:
         return {}
     behind: dict[str, list[IPv4Address]] = {}
-    for name, server in lab.virtual_servers.items():
-        behind[lab.tables[server.table].network] = list(lab.real_servers(name).values())
+    for name in lab.virtual_servers:
+        behind[lab.network_of(name)] = list(lab.real_servers(name).values())
     found = {}
     for network in dict.fromkeys(i.network for i in lab.vrrp_instances.values()):
         asked = behind.get(network, [])[:_ASKED_BY_ARP] or _neighbours(lab, network)
@@ -101,9 +101,9 @@ def group_watches(lab: Lab) -> dict[str, list[str]]:
 
 
 def sync_interface(lab: Lab) -> str:
-    """The interface that carries connection sync: the directors' first backend network."""
-    first = next(iter(lab.tables.values()))
-    return lab.directors_interface_on(first.network)
+    """The interface that carries connection sync: where the first service's real servers are."""
+    first = next(iter(lab.virtual_servers))
+    return lab.directors_interface_on(lab.network_of(first))
 
 
 def syncs_connections(lab: Lab) -> bool:

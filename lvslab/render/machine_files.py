@@ -44,7 +44,7 @@ def kernel_settings(lab: Lab, spec: RoleSpec) -> dict[str, str]:
     for key, value in spec.sysctl.items():
         for interface in cluster_interfaces(lab, spec.name):
             found[key.replace(_INTERFACE, interface)] = str(value)
-    return found
+    return found | KINDS[spec.kind].kernel(lab)
 
 
 def seed_names(lab: Lab, spec: RoleSpec) -> str:
@@ -65,8 +65,15 @@ def _context(lab: Lab, spec: RoleSpec) -> dict[str, Any]:
         "served": lab.served(spec.name) if spec.name in lab.roles else {},
         "sync_interface": keepalived.sync_interface(lab),
         "archives": PUBLIC,
+        "services_here": _services_here(lab, spec),
     }
     return keepalived.context(lab) | values
+
+
+def _services_here(lab: Lab, spec: RoleSpec) -> list[str]:
+    """The addresses of services that the role's nodes have for themselves."""
+    held = (address for node in lab.nodes_with(spec.name) for address in lab.held_by(node))
+    return list(dict.fromkeys(map(str, held)))
 
 
 def _sources(folder: Path) -> Iterator[tuple[str, Path]]:

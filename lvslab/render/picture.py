@@ -131,6 +131,8 @@ class _Picture:
         servers = [*lab.nodes_of(Kind.SERVER), *inner]
         self.more = len(servers) - SERVERS_SHOWN + 1 if len(servers) > SERVERS_SHOWN else 0
         self.servers = servers[: len(servers) - self.more]
+        # Real servers on the client's network are drawn below the directors, on a second bar.
+        self.again = any(self.front in lab.nodes[name].interfaces.values() for name in self.servers)
         self._measure()
 
     def _measure(self) -> None:
@@ -164,6 +166,9 @@ class _Picture:
         self.director_y, y = y, y + self.director_height + _GAP + 14
         for name in self.backends:
             self.bar_y[name], y = y, y + _BAR + _GAP
+        self.again_y = y
+        if self.again:
+            y += _BAR + _GAP
         self.server_y, y = y + 8, y + 8 + _SERVER_HEIGHT + _GAP + 6
         for name in self.nats:
             self.bar_y[name], y = y, y + _BAR + _GAP
@@ -238,6 +243,12 @@ class _Picture:
                 gateway = self.lab.vrrp_instances[via].address
                 note = f"real servers: table {table}, default via {gateway}"
                 self.canvas.text(_MARGIN + 12, y + _BAR + 16, note, size=11, colour=GREY)
+        if self.again:
+            y = self.again_y
+            self.canvas.bar(_MARGIN, y, self.width - 2 * _MARGIN, TINTS[0])
+            self.canvas.text(_MARGIN + 12, y + 26, self.front, size=17, bold=True)
+            note = "the same network once more: real servers answer clients directly"
+            self.canvas.text(_MARGIN + 12, y + _BAR + 16, note, size=11, colour=GREY)
         for name in self.nats:
             y = self.bar_y[name]
             self.canvas.bar(8, y, self.width - 16, PAPER, dashed=True)
@@ -371,10 +382,13 @@ class _Picture:
         kind = "real server" if is_server else self.lab.nodes[name].role
         canvas.text(middle, y + 82, kind, size=11, colour=GREY, anchor="middle")
         networks = {network: i for i, network in node.interfaces.items()}
-        behind = [network for network in self.backends if network in networks]
+        bars = {network: self.bar_y[network] for network in self.backends}
+        if self.again:
+            bars[self.front] = self.again_y
+        behind = [network for network in bars if network in networks]
         for place, network in enumerate(behind):
             at = x + 8 + (self.server_width - 16) * (place + 0.5) / len(behind)
-            canvas.wire([(at, y), (at, self.bar_y[network] + _BAR / 2)], BLACK)
+            canvas.wire([(at, y), (at, bars[network] + _BAR / 2)], BLACK)
             canvas.text(at, y + 17, networks[network], colour=GREY, anchor="middle", size=12)
             own = self.lab.address_of(name, network)
             if own is not None:

@@ -36,7 +36,7 @@ def _cables(lab: Lab) -> list[Experiment]:
     moved = owners_without(lab, node)
     hits, down = services_of(lab, node), master_down(lab, instance)
     front = lab.directors_interface_on(lab.vrrp_instances[instance].network)
-    back = lab.directors_interface_on(_return_network(lab, next(iter(sorted(hits)))))
+    back = lab.directors_interface_on(lab.network_of(next(iter(sorted(hits)))))
 
     def cut(interface: str) -> Action:
         return lambda cluster: faults.cut(cluster, node, interface)
@@ -46,10 +46,10 @@ def _cables(lab: Lab) -> list[Experiment]:
             "cut-front", f"{node}'s cable to the clients ({front}) is pulled",
             cut(front), hits, promise(lab, 1.2, down), down, moved,
         ),
-        Experiment(
+        *([] if back == front else [Experiment(
             "cut-back", f"{node}'s cable to its servers ({back}) is pulled",
             cut(back), hits, promise(lab, 1.2, down), down, moved,
-        ),
+        )]),
         Experiment(
             "heal-front", f"{node}'s cable to the clients is back",
             heal(node), hits, 0.2, 0.0, home(lab),
@@ -73,10 +73,10 @@ def _silent(lab: Lab) -> list[Experiment]:
     if not track.enabled:
         return []
     found = {}
-    for virtual_server in lab.virtual_servers.values():
+    for name, virtual_server in lab.virtual_servers.items():
         owner = lab.owners(virtual_server.instance)[0]
         bar = track.interval_seconds * track.fall + master_down(lab, virtual_server.instance)
-        interface = lab.directors_interface_on(lab.tables[virtual_server.table].network)
+        interface = lab.directors_interface_on(lab.network_of(name))
         found[owner, interface] = Experiment(
             f"silent-{owner}-{interface}",
             f"{owner}'s network to its servers ({interface}) dies, the link stays up",
@@ -108,10 +108,6 @@ def _deaf(lab: Lab) -> list[Experiment]:
         )
         for name, (summary, deaf, lasts) in kinds.items()
     ]  # fmt: skip
-
-
-def _return_network(lab: Lab, virtual_server: str) -> str:
-    return lab.tables[lab.virtual_servers[virtual_server].table].network
 
 
 def _silent_cut(node: str, interface: str) -> Action:

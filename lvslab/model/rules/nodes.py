@@ -137,6 +137,7 @@ def directors_have_source_addresses(lab: Lab) -> Iterator[Violation]:
     if lab.directors.source_addresses != "own":
         return
     used = dict.fromkeys(instance.network for instance in lab.vrrp_instances.values())
+    used |= dict.fromkeys(this.network for this in lab.virtual_servers.values() if this.network)
     networks = [network for network in used if lab.networks[network].kind == "host-only"]
     for name, node in lab.nodes_of(Kind.DIRECTOR).items():
         for network in networks:
@@ -146,14 +147,17 @@ def directors_have_source_addresses(lab: Lab) -> Iterator[Violation]:
 
 @rule
 def real_servers_have_addresses(lab: Lab) -> Iterator[Violation]:
-    """A real server has an address on the network of every table."""
-    networks = dict.fromkeys(table.network for table in lab.tables.values())
+    """A real server has an address on the network of every table, and of direct routing."""
+    networks = {table.network: "which has a routing table" for table in lab.tables.values()}
+    for service, this in lab.virtual_servers.items():
+        if this.network and lab.answers_directly(service):
+            networks.setdefault(this.network, f"where the servers of {service} are")
     for name, node in lab.nodes_of(Kind.SERVER).items():
-        for network in networks:
+        for network, words in networks.items():
             if network in node.interfaces.values():
                 yield from _lacking_address(name, node, network, "address", "")
             else:
-                what = f"{name} has no interface on {network}, which has a routing table"
+                what = f"{name} has no interface on {network}, {words}"
                 path = ("nodes", name, "interfaces")
                 yield Violation(path, what, f"connect an interface to {network}", True)
 

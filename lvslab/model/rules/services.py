@@ -62,6 +62,64 @@ def real_servers_are_not_on_the_client_s_network(lab: Lab) -> Iterator[Violation
 
 
 @rule
+def a_method_says_where_the_real_servers_are(lab: Lab) -> Iterator[Violation]:
+    """With NAT by the table of the replies, else by the network: there is no way back to choose."""
+    for name, server in lab.virtual_servers.items():
+        path: Place = ("virtual_servers", name)
+        if server.method == "NAT":
+            if server.table is None:
+                what = f"{name} has no table, so its real servers would answer past the director"
+                yield Violation(path, what, "add `table:`, or write `method: DR`", True)
+            if server.network:
+                what = f"{name} has a network, which with NAT is that of its table"
+                yield Violation((*path, "network"), what, "remove `network`", True)
+            continue
+        if server.table:
+            what = f"{name} has a table, but with {server.method} no reply passes the director"
+            yield Violation((*path, "table"), what, "remove `table`, and write `network:`", True)
+        if server.network is None:
+            what = f"{name}: with {server.method} nothing says where its real servers are"
+            yield Violation(
+                path, what, "add `network:`, one that they and the directors are on", True
+            )
+
+
+@rule
+def directors_are_where_the_real_servers_are(lab: Lab) -> Iterator[Violation]:
+    """Direct routing hands a frame to a real server on a network that both are on."""
+    for name, server in lab.virtual_servers.items():
+        if not lab.answers_directly(name) or not server.network:
+            continue
+        path: Place = ("virtual_servers", name, "network")
+        if lab.networks[server.network].kind == "nat":
+            what = f"{name} reaches its real servers on {server.network}, a nat network"
+            yield Violation(path, what, "name a host-only network")
+            continue
+        for node, this in lab.nodes_of(Kind.DIRECTOR).items():
+            if server.network not in this.interfaces.values():
+                what = f"{node} has no interface on {server.network}, where {name}'s servers are"
+                right = f"connect an interface to {server.network}, or name another network"
+                yield Violation(("nodes", node, "interfaces"), what, right, True)
+
+
+@rule
+def real_servers_that_answer_directly_reach_the_client(lab: Lab) -> Iterator[Violation]:
+    """Direct routing needs a way from each real server to the clients that is not the director."""
+    for name, server in lab.virtual_servers.items():
+        front = lab.vrrp_instances[server.instance].network
+        if not lab.answers_directly(name):
+            continue
+        for node in lab.real_servers(name):
+            if lab.nodes[node].address_on(front) is None:
+                what = (
+                    f"{node} cannot answer the clients of {name}: with {server.method} it needs "
+                    f"an address on {front}"
+                )
+                right = "give it an interface and an address there, or write `method: NAT`"
+                yield Violation(("nodes", node, "interfaces"), what, right, True)
+
+
+@rule
 def virtual_servers_are_on_the_client_s_network(lab: Lab) -> Iterator[Violation]:
     """The client has no router, so a VIP is on its own network."""
     if not any(network.host for network in lab.networks.values()):
@@ -84,13 +142,14 @@ def _known(lab: Lab) -> dict[str, VirtualServer]:
 def somebody_has_the_service(lab: Lab) -> Iterator[Violation]:
     """The role of a real server on the virtual server's network has its service."""
     for name, server in lab.virtual_servers.items():
-        network = lab.tables[server.table].network
+        network = lab.network_of(name)
         there = lab.real_servers_on.get(network, {})
         if there and not lab.real_servers(name):
             have = sorted({service for node in there for service in lab.services_of(node)})
             what = f"{name} is the service {server.service}, which no real server on {network} has"
             right = f"they have {listed(have)}" if have else "their roles have no service at all"
-            path = ("virtual_servers", name, "service" if server.service != "http" else "table")
+            where = "network" if lab.answers_directly(name) else "table"
+            path = ("virtual_servers", name, "service" if server.service != "http" else where)
             yield Violation(path, what, right)
 
 
@@ -122,6 +181,8 @@ def ports_are_free(lab: Lab) -> Iterator[Violation]:
 def a_vip_and_its_return_path_move_together(lab: Lab) -> Iterator[Violation]:
     """With NAT the replies must pass the director that has the VIP, so both are one group."""
     for name, server in lab.virtual_servers.items():
+        if server.table is None:
+            continue
         via = lab.tables[server.table].via
         group, other = lab.group_of(server.instance), lab.group_of(via)
         if group is None or group != other:

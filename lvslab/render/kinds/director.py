@@ -43,6 +43,11 @@ def modules(lab: Lab, spec: RoleSpec) -> list[str]:
     return list(dict.fromkeys([*spec.modules, *schedulers]))
 
 
+def kernel(_lab: Lab) -> dict[str, str]:
+    """The role's are all."""
+    return {}
+
+
 def readers(lab: Lab) -> list[str]:
     """Every director: one file serves all, and each reads its own parts."""
     return list(lab.nodes_of(Kind.DIRECTOR))
@@ -73,6 +78,7 @@ def _virtual_servers(lab: Lab, node: str) -> list[Facts]:
         {
             "service": "{}:{}".format(*lab.endpoint(service)),
             "scheduler": this.scheduler,
+            "method": this.method,
             "real_servers": [
                 f"{address}:{lab.port_of(service)}"
                 for server, address in lab.real_servers(service).items()
@@ -80,7 +86,7 @@ def _virtual_servers(lab: Lab, node: str) -> list[Facts]:
             ],
         }
         for service, this in lab.virtual_servers.items()
-        if _reaches(lab, node, lab.tables[this.table].network)
+        if _reaches(lab, node, lab.network_of(service))
     ]
 
 

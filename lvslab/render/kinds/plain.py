@@ -21,6 +21,11 @@ def modules(_lab: Lab, spec: RoleSpec) -> list[str]:
     return list(spec.modules)
 
 
+def kernel(_lab: Lab) -> dict[str, str]:
+    """The role's are all."""
+    return {}
+
+
 def readers(_lab: Lab) -> list[str]:
     """None: it has no keepalived.conf."""
     return []

@@ -3,32 +3,52 @@
 from __future__ import annotations
 
 from lvslab.model.lab import Lab
-from lvslab.render.kinds.plain import left_out, modules, readers, units
+from lvslab.render.kinds.plain import modules, readers, units
 from lvslab.render.kinds.shared import Facts, interface_facts, static_addresses, wired
 
-__all__ = ["addresses", "facts", "left_out", "modules", "readers", "units"]
+__all__ = ["addresses", "facts", "kernel", "left_out", "modules", "readers", "units"]
 
 addresses = static_addresses
+# An address of a service is on the loopback, and ARP answers for what is on the card that was asked
+# alone (1), with the card's own address as the sender (2): ip-sysctl.
+_SILENT = {"net.ipv4.conf.all.arp_ignore": "1", "net.ipv4.conf.all.arp_announce": "2"}
+_HELD = "/etc/systemd/network/15-lvslab-services.network"
+
+
+def kernel(lab: Lab) -> dict[str, str]:
+    """Real servers that answer clients directly say nothing of the service's address."""
+    return dict(_SILENT) if _direct(lab) else {}
+
+
+def left_out(lab: Lab) -> list[str]:
+    """The file with the addresses of services, if real servers have none."""
+    return [] if _direct(lab) else [_HELD]
+
+
+def _direct(lab: Lab) -> bool:
+    return any(map(lab.answers_directly, lab.virtual_servers))
 
 
 def facts(lab: Lab, node: str) -> Facts:
     """Interfaces, the rules and tables of its replies, and what it serves."""
-    rules, tables = [], {}
+    rules, tables = [], []
     networks = wired(lab, node)
     for interface, network in networks.items():
         for table, this in lab.tables.items():
             if this.network == network and node in _behind(lab, table):
                 cidr, gateway = str(lab.cidr(network)), lab.vrrp_instances[this.via].address
                 rules.append({"from": cidr, "table": table})
-                tables[table] = [
+                routes = [
                     {"to": cidr, "via": None, "dev": interface},
                     {"to": "default", "via": str(gateway), "dev": interface},
                 ]
+                tables.append({"table": table, "routes": routes})
     gateways = {network: _gateways(lab, network) for network in networks.values()}
     return {
         "interfaces": interface_facts(lab, node, gateways),
         "rules": rules,
         "tables": tables,
+        "silent": [f"{address}/32" for address in lab.held_by(node)],
         "serves": [
             {
                 "service": name,

@@ -31,6 +31,10 @@ class MachineKind(Protocol):
         """The kernel modules to load at boot."""
         ...
 
+    def kernel(self, lab: Lab) -> dict[str, str]:
+        """Kernel settings (sysctl.d(5)) that the lab needs beside the role's."""
+        ...
+
     def readers(self, lab: Lab) -> list[str]:
         """The nodes in whose name the bake lets keepalived read its file."""
         ...

@@ -66,7 +66,9 @@ def test_macs_are_in_vmware_s_static_range_and_unlike(lab: Lab) -> None:
 @given(labs())
 def test_what_the_lab_answers_about_itself(lab: Lab) -> None:
     for name, server in lab.virtual_servers.items():
+        assert server.table is not None
         table = lab.tables[server.table]
+        assert lab.network_of(name) == table.network
         behind = lab.real_servers(name)
         assert list(behind) == list(lab.nodes_of(Kind.SERVER))
         assert all(address in lab.cidr(table.network) for address in behind.values())
