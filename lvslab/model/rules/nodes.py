@@ -150,7 +150,7 @@ def real_servers_have_addresses(lab: Lab) -> Iterator[Violation]:
     """A real server has an address on the network of every table, and of direct routing."""
     networks = {table.network: "which has a routing table" for table in lab.tables.values()}
     for service, this in lab.virtual_servers.items():
-        if this.network and lab.answers_directly(service):
+        if this.network and lab.networks[this.network].kind == "host-only":
             networks.setdefault(this.network, f"where the servers of {service} are")
     for name, node in lab.nodes_of(Kind.SERVER).items():
         for network, words in networks.items():

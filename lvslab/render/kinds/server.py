@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lvslab.model.lab import Lab
+from lvslab.model.role import Kind
 from lvslab.render.kinds.plain import modules, readers, units
 from lvslab.render.kinds.shared import Facts, interface_facts, static_addresses, wired
 
@@ -43,9 +44,9 @@ def facts(lab: Lab, node: str) -> Facts:
                     {"to": "default", "via": str(gateway), "dev": interface},
                 ]
                 tables.append({"table": table, "routes": routes})
-    gateways = {network: _gateways(lab, network) for network in networks.values()}
+    neighbours = {network: _neighbours(lab, network) for network in networks.values()}
     return {
-        "interfaces": interface_facts(lab, node, gateways),
+        "interfaces": interface_facts(lab, node, neighbours),
         "rules": rules,
         "tables": tables,
         "silent": [f"{address}/32" for address in lab.held_by(node)],
@@ -62,12 +63,15 @@ def facts(lab: Lab, node: str) -> Facts:
     }
 
 
-def _gateways(lab: Lab, network: str) -> list[str]:
-    return [
+def _neighbours(lab: Lab, network: str) -> list[str]:
+    """The gateways on a network; where there is none, the directors' own addresses."""
+    gateways = [
         str(lab.vrrp_instances[table.via].address)
         for table in lab.tables.values()
         if table.network == network
     ]
+    directors = (lab.address_of(node, network) for node in lab.nodes_of(Kind.DIRECTOR))
+    return gateways or [str(address.ip) for address in directors if address]
 
 
 def _behind(lab: Lab, table: str) -> set[str]:
