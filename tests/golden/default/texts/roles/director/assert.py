@@ -66,7 +66,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/lvslab/checklist.json": [
-   "3ed78a0d6d39d7394820adb3fca53b759cd9daa3a2cad5bb83de90ade54a322d",
+   "8c66cda58c689d31c6b6d68c4ab03c81023fe6e6d8fc44c17d3736e3bdb0a358",
    420
   ],
   "/etc/lvslab/role": [
@@ -158,7 +158,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "0994c6fe21b2f3a280dbc76c2a87686b126e91d546c50fae48bf34ac6b50bf3f",
+   "f605971238d448ac1d9efd5f3fe8cd8d20e320b2c70b07bc736a85f66044a988",
    493
   ],
   "/usr/local/lib/lvslab/apply-texts": [
@@ -190,7 +190,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/texts.json": [
-   "422bdd2e5c50c3730418e4656fd1c341c55e47b56830c090b93e87790e1b356f",
+   "5a47e5448fe4892eab20f957008a1ef201db54114f894dfc2611494cb4431989",
    420
   ]
  },

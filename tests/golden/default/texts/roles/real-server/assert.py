@@ -76,7 +76,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/lvslab/checklist.json": [
-   "3ed78a0d6d39d7394820adb3fca53b759cd9daa3a2cad5bb83de90ade54a322d",
+   "8c66cda58c689d31c6b6d68c4ab03c81023fe6e6d8fc44c17d3736e3bdb0a358",
    420
   ],
   "/etc/lvslab/role": [
@@ -160,7 +160,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "0994c6fe21b2f3a280dbc76c2a87686b126e91d546c50fae48bf34ac6b50bf3f",
+   "f605971238d448ac1d9efd5f3fe8cd8d20e320b2c70b07bc736a85f66044a988",
    493
   ],
   "/usr/local/lib/lvslab/apply-texts": [
@@ -180,7 +180,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/texts.json": [
-   "79a6bd288574381c07f2bc82a726af3ba71093bcb82904442a2ae7f4eb5acf9e",
+   "ed6d8ca579383a5eb887ae3cbbe23d7c647a7f5e575a22fd769fcd5f15808c49",
    420
   ],
   "/var/www/lvslab/index.php": [

@@ -66,7 +66,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/lvslab/checklist.json": [
-   "4bd519afcd0ec6f573343491303dc8070beb5cc731ad799008c04f8702b9770d",
+   "f44b53ad86fa192ee1edce55c7e4eb3b32162bf361d421b75b03eff59ca7a89a",
    420
   ],
   "/etc/lvslab/role": [
@@ -146,7 +146,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "0994c6fe21b2f3a280dbc76c2a87686b126e91d546c50fae48bf34ac6b50bf3f",
+   "f605971238d448ac1d9efd5f3fe8cd8d20e320b2c70b07bc736a85f66044a988",
    493
   ],
   "/usr/local/lib/lvslab/apply-texts": [
@@ -178,7 +178,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/texts.json": [
-   "92ad41d0f96212dcb99ce9b5919b2e41a5da546bb95db949120b5f31f72f1e70",
+   "5c98b84a8daafa3d571387be7e35c5363ba094f90f21fd5be61460e7fceb89a5",
    420
   ]
  },

@@ -76,7 +76,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/lvslab/checklist.json": [
-   "4bd519afcd0ec6f573343491303dc8070beb5cc731ad799008c04f8702b9770d",
+   "f44b53ad86fa192ee1edce55c7e4eb3b32162bf361d421b75b03eff59ca7a89a",
    420
   ],
   "/etc/lvslab/role": [
@@ -156,7 +156,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "0994c6fe21b2f3a280dbc76c2a87686b126e91d546c50fae48bf34ac6b50bf3f",
+   "f605971238d448ac1d9efd5f3fe8cd8d20e320b2c70b07bc736a85f66044a988",
    493
   ],
   "/usr/local/lib/lvslab/apply-texts": [
@@ -176,7 +176,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/texts.json": [
-   "a5f51e585c24fe0b00eae24c5e65071fe610d4a8d1e5663500bba47bd51a7291",
+   "e90c8a43a9e8ff652b766014d77a163581c21b2317372b1fdcfe13e8e846d989",
    420
   ],
   "/var/www/lvslab/index.php": [
