@@ -147,10 +147,10 @@ class VirtualServer(Strict):
         None, description="TCP port, the same on the real servers; the service's usual one if none"
     )
     protocol: Literal["TCP"] = Field("TCP", description="what the clients speak")
-    method: Literal["NAT", "DR"] = Field(
+    method: Literal["NAT", "DR", "TUN"] = Field(
         "NAT",
-        description="how packets reach the real servers: NAT, or DR (direct routing: they answer "
-        "the client themselves)",
+        description="how packets reach the real servers: NAT; DR (direct routing) and TUN (IP in "
+        "IP): they answer the client themselves",
     )
     scheduler: Literal["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "mh", "dh", "sed", "nq"] = (
         Field("rr", description="who gets the next connection (ipvsadm(8))")
@@ -159,7 +159,7 @@ class VirtualServer(Strict):
         None, description="NAT: the routing table through which the real servers answer"
     )
     network: NetworkName | None = Field(
-        None, description="DR: the network on which the directors reach the real servers"
+        None, description="DR, TUN: the network on which the directors reach the real servers"
     )
     weights: dict[HostName, Annotated[int, Field(ge=0, le=65535)]] = Field(
         default_factory=dict, description="real server to weight; 1 if not given, 0: no new clients"
@@ -315,6 +315,13 @@ class Lab(LabFile):
     def answers_directly(self, virtual_server: str) -> bool:
         """Whether the real servers answer the client past the director."""
         return self.virtual_servers[virtual_server].method != "NAT"
+
+    def tunnels_to(self, node: str) -> bool:
+        """Whether packets come to a real server inside others (TUN)."""
+        return any(
+            this.method == "TUN" and node in self.real_servers(name)
+            for name, this in self.virtual_servers.items()
+        )
 
     def held_by(self, node: str) -> list[IPv4Address]:
         """The addresses of services that a real server has for itself, and tells nobody of."""

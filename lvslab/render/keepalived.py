@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 from typing import Any
@@ -72,7 +73,7 @@ def watches(lab: Lab) -> dict[str, Watch]:
     for name in lab.virtual_servers:
         behind[lab.network_of(name)] = list(lab.real_servers(name).values())
     found = {}
-    for network in dict.fromkeys(i.network for i in lab.vrrp_instances.values()):
+    for network in dict.fromkeys([*(i.network for i in lab.vrrp_instances.values()), *behind]):
         asked = behind.get(network, [])[:_ASKED_BY_ARP] or _neighbours(lab, network)
         if asked:
             interface = lab.directors_interface_on(network)
@@ -92,12 +93,24 @@ def _neighbours(lab: Lab, network: str) -> list[IPv4Address]:
 
 def group_watches(lab: Lab) -> dict[str, list[str]]:
     """For each sync group the track files of the networks that its members are on."""
-    all_watches = watches(lab)
-    found = {}
-    for group, members in lab.sync_groups.items():
-        networks = {lab.vrrp_instances[member].network for member in members}
-        found[group] = [name for name, watch in all_watches.items() if watch.network in networks]
-    return found
+    return {group: _watched(lab, members) for group, members in lab.sync_groups.items()}
+
+
+def instance_watches(lab: Lab) -> dict[str, list[str]]:
+    """VRRP instance that is in no group to the watches that it moves by."""
+    alone = (name for name in lab.vrrp_instances if not lab.group_of(name))
+    return {name: _watched(lab, [name]) for name in alone}
+
+
+def _watched(lab: Lab, instances: Collection[str]) -> list[str]:
+    """The watches of the instances' own networks, and of those where their real servers are."""
+    networks = {lab.vrrp_instances[name].network for name in instances}
+    networks |= {
+        lab.network_of(name)
+        for name, server in lab.virtual_servers.items()
+        if server.instance in instances
+    }
+    return [name for name, watch in watches(lab).items() if watch.network in networks]
 
 
 def sync_interface(lab: Lab) -> str:
@@ -123,6 +136,7 @@ def context(lab: Lab) -> dict[str, Any]:
         "sources": {director: sources(lab, director) for director in directors},
         "advert_sources": {director: advert_sources(lab, director) for director in directors},
         "watches": watches(lab),
+        "instance_watches": instance_watches(lab),
         "group_watches": group_watches(lab),
         "interface_of": {
             name: lab.directors_interface_on(instance.network)

@@ -129,7 +129,7 @@ def the_track_script_can_move_a_group(lab: Lab) -> Iterator[Violation]:
     if not track.enabled:
         return
     gaps = [(0, "", "", "")]
-    for name in [i for members in lab.sync_groups.values() for i in members]:
+    for name in lab.vrrp_instances:
         priorities = lab.vrrp_instances[name].priorities
         for first, second in list(pairwise(lab.owners(name)))[:1]:
             gaps.append((priorities[first] - priorities[second], name, first, second))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from lvslab.model.lab import Lab
-from lvslab.model.role import Kind
-from lvslab.render.kinds.plain import modules, readers, units
+from lvslab.model.role import Kind, RoleSpec
+from lvslab.render.kinds.plain import readers, units
 from lvslab.render.kinds.shared import Facts, interface_facts, static_addresses, wired
 
 __all__ = ["addresses", "facts", "kernel", "left_out", "modules", "readers", "units"]
@@ -14,6 +14,7 @@ addresses = static_addresses
 # alone (1), with the card's own address as the sender (2): ip-sysctl.
 _SILENT = {"net.ipv4.conf.all.arp_ignore": "1", "net.ipv4.conf.all.arp_announce": "2"}
 _HELD = "/etc/systemd/network/15-lvslab-services.network"
+_TUNNEL = "/etc/systemd/network/15-lvslab-tunnel.network"
 
 
 def kernel(lab: Lab) -> dict[str, str]:
@@ -22,12 +23,22 @@ def kernel(lab: Lab) -> dict[str, str]:
 
 
 def left_out(lab: Lab) -> list[str]:
-    """The file with the addresses of services, if real servers have none."""
-    return [] if _direct(lab) else [_HELD]
+    """The files with the addresses of services and with the tunnel, if nobody needs them."""
+    needed = {_HELD: _direct(lab), _TUNNEL: _tunnels(lab)}
+    return [path for path, is_needed in needed.items() if not is_needed]
+
+
+def modules(lab: Lab, spec: RoleSpec) -> list[str]:
+    """The role's, and what takes packets out of others (it makes the device tunl0)."""
+    return [*spec.modules, *(["ipip"] if _tunnels(lab) else [])]
 
 
 def _direct(lab: Lab) -> bool:
     return any(map(lab.answers_directly, lab.virtual_servers))
+
+
+def _tunnels(lab: Lab) -> bool:
+    return any(map(lab.tunnels_to, lab.nodes_of(Kind.SERVER)))
 
 
 def facts(lab: Lab, node: str) -> Facts:
@@ -50,6 +61,7 @@ def facts(lab: Lab, node: str) -> Facts:
         "rules": rules,
         "tables": tables,
         "silent": [f"{address}/32" for address in lab.held_by(node)],
+        "tunnel": lab.tunnels_to(node),
         "serves": [
             {
                 "service": name,
