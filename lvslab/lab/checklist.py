@@ -12,6 +12,7 @@ from lvslab.core.errors import StageError
 from lvslab.core.files import write_atomic
 from lvslab.core.places import ROLES
 from lvslab.core.waiting import until
+from lvslab.lab import wire
 from lvslab.lab.cluster import Cluster
 from lvslab.render import node_facts
 
@@ -41,7 +42,7 @@ def check(cluster: Cluster) -> list[CheckResult]:
     machines = [*cluster.lab.nodes, CLIENT]
     with ThreadPoolExecutor(len(machines)) as pool:
         found = pool.map(lambda machine: _examine(cluster, machine), machines)
-    return [finding for part in found for finding in part]
+    return [finding for part in found for finding in part] + _ways_back(cluster)
 
 
 def wait(cluster: Cluster, seconds: float) -> list[CheckResult]:
@@ -63,6 +64,34 @@ def _examine(cluster: Cluster, machine: str) -> list[CheckResult]:
     except ValueError:
         says = f"labcheck gave no findings but {text!r}"
         return [CheckResult(machine, 0, "the node answers", False, says, "labcheck --json", "")]
+
+
+def _ways_back(cluster: Cluster) -> list[CheckResult]:
+    """Whether answers come past the director where the method says so, as the wire shows it."""
+    lab, found = cluster.lab, []
+    direct = [name for name in lab.virtual_servers if lab.answers_directly(name)]
+    problems = []
+    for name in direct:
+        seen = wire.answerers(lab, cluster.namespace, name)
+        if not seen:
+            problems.append(f"{name}: nobody answers")
+        problems += [
+            f"{name}: {who} brings answers, and is none of its real servers"
+            for who in sorted(seen - lab.real_servers(name).keys())
+        ]
+    if direct:
+        found.append(
+            CheckResult(
+                CLIENT,
+                8,
+                "answers come straight from the real servers",
+                not problems,
+                "; ".join(problems) or f"no answer of {', '.join(direct)} passes a director",
+                f"lab capture {lab.client_network} -o answers.pcap",
+                "a real server that has not the service's address on lo answers nobody",
+            )
+        )
+    return found
 
 
 def _on_node(cluster: Cluster, node: str) -> str:

@@ -156,17 +156,61 @@ def listening(lab: Lab, namespace: Namespace) -> Iterator[Tap]:
         tap.close()
 
 
+def answerers(lab: Lab, namespace: Namespace, virtual_server: str, seconds: float = 2) -> set[str]:
+    """Whose frames bring a virtual server's answers to a client that connects: nodes, or MACs.
+
+    One connection for each real server, so that each is asked in turn.
+    """
+    address, port = lab.endpoint(virtual_server)
+    network = lab.vrrp_instances[lab.virtual_servers[virtual_server].instance].network
+    found = set()
+    with (
+        namespace.inside(),
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL)) as wire,
+    ):
+        wire.bind((bridge_names(lab)[network], _ETH_P_ALL))
+        wire.settimeout(seconds)
+        for _ in lab.real_servers(virtual_server):
+            with contextlib.suppress(OSError):
+                socket.create_connection((address, port), seconds).close()
+        wire.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                frame, place = wire.recvfrom(256)
+                if place[2] != _PACKET_OUTGOING and _is_from(frame, address, port):
+                    found.add(frame[6:12].hex(":"))
+    nodes = _nodes_by_mac(lab)
+    return {nodes.get(mac, mac) for mac in found}
+
+
+def _is_from(frame: bytes, address: str, port: int) -> bool:
+    """Whether a frame is TCP over IPv4 (RFC 9293, section 3.1) from an address and port."""
+    if len(frame) < 54 or frame[12:14] != struct.pack("!H", _ETH_P_IP):
+        return False
+    segment = 14 + (frame[14] & 0x0F) * 4
+    source = IPv4Address(frame[26:30])
+    return (
+        frame[23] == socket.IPPROTO_TCP
+        and str(source) == address
+        and frame[segment : segment + 2] == struct.pack("!H", port)
+    )
+
+
+def _nodes_by_mac(lab: Lab) -> dict[str, str]:
+    return {
+        lab.mac(node, interface): node
+        for node, this in lab.nodes.items()
+        for interface in this.interfaces
+    }
+
+
 def timeline(lab: Lab, adverts: list[Advert]) -> list[tuple[float, str, str]]:
     """The adverts as (monotonic seconds, VRRP instance, director), in order of time.
 
     A director is known by the MAC of its NIC, whatever source address it uses. An advert
     of priority 0 gives the address up (RFC 5798, section 5.2.4) and is left out.
     """
-    nodes = {
-        lab.mac(node, interface): node
-        for node, this in lab.nodes.items()
-        for interface in this.interfaces
-    }
+    nodes = _nodes_by_mac(lab)
     instances = {(i.network, i.router_id): name for name, i in lab.vrrp_instances.items()}
     found = []
     for advert in adverts:

@@ -27,6 +27,11 @@ def direct() -> Lab:
     return load_lab(EXAMPLES / "direct-routing/lab.yaml")
 
 
+@pytest.fixture(scope="module")
+def tunnelling() -> Lab:
+    return load_lab(EXAMPLES / "tunnelling/lab.yaml")
+
+
 def test_a_director_hands_packets_on_as_they_came(direct: Lab, lab: Lab) -> None:
     assert keepalived_conf(direct).count("lvs_method DR\n") == 2
     assert "DR" not in keepalived_conf(lab)
@@ -127,6 +132,43 @@ def test_a_broken_world_is_red(
     harm(broken)
     found = examine(direct, monkeypatch, node, broken)
     assert says in "; ".join(problem for f in found[item] for problem in f.problems)
+
+
+def tunnel_end() -> World:
+    world = real_server()
+    world["links"] |= {
+        "tunl0": link(),
+        "eth1": link("192.168.100.10/24"),
+        "eth2": link("192.168.50.10/24"),
+    }
+    world["answers"]["eth2"] = ["m"]
+    return world
+
+
+def test_a_real_server_takes_packets_out_of_others(
+    tunnelling: Lab, specs: Specs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = role_files(tunnelling, specs["real-server"])
+    assert "Name=tunl0\n" in files["/etc/systemd/network/15-lvslab-tunnel.network"].content
+    assert "ipip\n" in files["/etc/modules-load.d/lvslab.conf"].content
+    assert keepalived_conf(tunnelling).count("lvs_method TUN\n") == 2
+    world = tunnel_end()
+    (well,) = examine(tunnelling, monkeypatch, "rs1", world)[8]
+    assert well.problems == []
+    world["links"]["tunl0"]["up"] = False
+    (broken,) = examine(tunnelling, monkeypatch, "rs1", world)[8]
+    assert broken.problems[0].startswith("tunl0 is not up")
+    del world["links"]["tunl0"]
+    (gone,) = examine(tunnelling, monkeypatch, "rs1", world)[8]
+    assert gone.problems == broken.problems
+
+
+def test_the_network_of_the_tunnels_is_watched(tunnelling: Lab) -> None:
+    """It has no VRRP address, and a director that is cut off from it must not have the service's."""
+    conf = keepalived_conf(tunnelling)
+    assert "track_file arp_VMnet12 {" in conf
+    blocks = conf.split("vrrp_instance ")[1:]
+    assert all("arp_VMnet12\n" in block and "arp_VMnet1\n" in block for block in blocks)
 
 
 def test_every_interface_has_somebody_to_ask(direct: Lab) -> None:
