@@ -164,7 +164,7 @@ def test_a_real_server_takes_packets_out_of_others(
 
 
 def test_the_network_of_the_tunnels_is_watched(tunnelling: Lab) -> None:
-    """It has no VRRP address, and a director that is cut off from it must not have the service's."""
+    """It has no VRRP address, and who is cut off from it must not have the service's address."""
     conf = keepalived_conf(tunnelling)
     assert "track_file arp_VMnet12 {" in conf
     blocks = conf.split("vrrp_instance ")[1:]
