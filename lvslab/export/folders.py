@@ -32,15 +32,15 @@ def base_name(role: str) -> str:
 def write_nodes(
     lab: Lab,
     folder: Path,
-    bases: Mapping[str, Path],
+    bases: Mapping[str, tuple[Path, str]],
     seeds: Mapping[str, Path],
     texts: Mapping[str, str],
 ) -> None:
     """Fill `folder`: all of the above except the base disks themselves, which stay where they are.
 
-    `bases` are the base disks by role, `seeds` the seeds by node; `texts` are further files
-    (the .vmx among them) by their path below `folder`. SHA256SUMS covers the base disks
-    too. Raises VmdkError, OSError.
+    `bases` are the base disks by role, each with its sha256, `seeds` the seeds by node; `texts`
+    are further files (the .vmx among them) by their path below `folder`. SHA256SUMS covers the
+    base disks too. Raises VmdkError, OSError.
     """
     for name, text in texts.items():
         write_atomic(folder / name, text)
@@ -48,10 +48,11 @@ def write_nodes(
             (folder / name).chmod(0o755)
     for node, this in lab.nodes.items():
         (folder / node).mkdir(exist_ok=True)
-        base = bases[this.role]
+        base, _ = bases[this.role]
         vmdk.write_child(folder / node / f"{node}.vmdk", base, f"../{base_name(this.role)}")
         shutil.copyfile(seeds[node], folder / node / f"{node}.iso")
-    files = {path.relative_to(folder).as_posix(): path for path in sums.artifacts(folder)}
-    files |= {base_name(role): path for role, path in bases.items()}
-    digests = {name: sha256_file(path) for name, path in files.items()}
+    digests = {
+        path.relative_to(folder).as_posix(): sha256_file(path) for path in sums.artifacts(folder)
+    }
+    digests |= {base_name(role): digest for role, (_, digest) in bases.items()}
     write_atomic(folder / sums.NAME, sums.text(digests))

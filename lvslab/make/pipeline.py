@@ -16,6 +16,7 @@ from pathlib import Path
 from lvslab import __version__
 from lvslab.build import image_root
 from lvslab.core.errors import StageError
+from lvslab.core.files import sha256_file
 from lvslab.core.places import ROLE_FOLDERS
 from lvslab.core.stages import once
 from lvslab.export import bundle, folders
@@ -203,6 +204,17 @@ class Pipeline(Trees):
         return folder / f"{role}.vmdk"
 
     @once
+    def packed_base(self, role: str) -> Path:
+        """The folder with a role's base disk as the zips of all labs have it."""
+        sparse, stream = self.base_vmdk(role), self.vmdk(role)
+
+        def make(folder: Path, progress: Callable[..., None]) -> None:
+            bundle.pack(sparse, stream, folder)
+
+        inputs = {"base": sparse.parent.name, "vmdk": stream.parent.name}
+        return self.stages.run(f"packed {role}", inputs, make, code=["lvslab.export.bundle"])
+
+    @once
     def vmware(self) -> Path:
         """The folders that VMware opens, all but the base disks."""
         bases: dict[str, Path] = {role: self.base_vmdk(role) for role in self.roles}
@@ -210,7 +222,8 @@ class Pipeline(Trees):
         texts = handout(self.lab)
 
         def make(folder: Path, progress: Callable[..., None]) -> None:
-            folders.write_nodes(self.lab, folder, bases, seeds, texts)
+            summed = {role: (path, self._sum(path)) for role, path in bases.items()}
+            folders.write_nodes(self.lab, folder, summed, seeds, texts)
 
         inputs = {
             "bases": [path.parent.name for path in bases.values()],
@@ -224,9 +237,7 @@ class Pipeline(Trees):
     def bundle(self) -> Path:
         """The zip that a teacher hands out."""
         folder = self.vmware()
-        bases: dict[str, tuple[Path, Path]] = {
-            role: (self.base_vmdk(role), self.vmdk(role)) for role in self.roles
-        }
+        bases: dict[str, Path] = {role: self.packed_base(role) for role in self.roles}
         top = f"{self.lab.name}-{__version__}"
 
         def make(to: Path, progress: Callable[..., None]) -> None:
@@ -234,12 +245,16 @@ class Pipeline(Trees):
 
         inputs = {
             "folder": folder.name,
-            "bases": [path.parent.name for pair in bases.values() for path in pair],
+            "bases": [path.name for path in bases.values()],
             "top": top,  # has the version, in the name of the zip and in that of its folder
             "epoch": self.lock.epoch,
         }
         code = ["lvslab.export.bundle"]
         return self.stages.run("bundle", inputs, make, code=code) / f"{top}.zip"
+
+    def _sum(self, path: Path) -> str:
+        """The sha256 of a file of a stage; read only if no record says it."""
+        return self.stages.sum_of(path) or sha256_file(path)
 
     def own_ovas(self) -> list[str]:
         """The nodes that get an OVA of their own."""
@@ -299,7 +314,9 @@ class Pipeline(Trees):
         if self.whole:
             found |= bases
             found["vmware folders"] = (*bases, "seeds")
-            found["bundle"] = ("vmware folders", *(f"vmdk {role}" for role in self.roles))
+            packed = {f"packed {role}": (f"base {role}", f"vmdk {role}") for role in self.roles}
+            found |= packed
+            found["bundle"] = ("vmware folders", *packed)
         for node in self.own_ovas():
             found[f"ova {node}"] = (f"vmdk {self.lab.nodes[node].role}", "seeds")
         return found

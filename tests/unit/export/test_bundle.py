@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lvslab.core.errors import StageError
+from lvslab.core.files import sha256_file
 from lvslab.export import bundle, folders
 from lvslab.formats import deflated, seed_iso, vmdk, zip
 from lvslab.model.lab import Lab
@@ -62,11 +63,15 @@ def make(lab: Lab, to: Path, raw: dict[str, Path]) -> Made:
     for node in lab.nodes:
         seeds[node] = to / f"{node}.iso"
         seed_iso.write_iso(node_seed(lab, node), seeds[node], epoch=EPOCH)
-    bases: dict[str, Path] = {role: pair[0] for role, pair in pairs.items()}
+    bases = {role: (pair[0], sha256_file(pair[0])) for role, pair in pairs.items()}
     made = to / "made"
     made.mkdir()
     folders.write_nodes(lab, made, bases, seeds, handout(lab))
-    bundle.write(to / "lab.zip", TOP, made, pairs, EPOCH)
+    packed = {role: to / f"packed-{role}" for role in pairs}
+    for role, pair in pairs.items():
+        packed[role].mkdir()
+        bundle.pack(*pair, packed[role])
+    bundle.write(to / "lab.zip", TOP, made, packed, EPOCH)
     for path in made.iterdir():
         path.rename(folder / path.name)
     return Made(folder, raw, pairs, to / "lab.zip")
