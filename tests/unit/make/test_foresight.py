@@ -161,6 +161,7 @@ def test_what_follows_from_a_missing_stage_is_foreseen(
         "bill director",
         "base director",
         "vmware folders",
+        "packed director",
         "bundle",
         "verify",
     ]
