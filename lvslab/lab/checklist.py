@@ -69,7 +69,11 @@ def _examine(cluster: Cluster, machine: str) -> list[CheckResult]:
 def _ways_back(cluster: Cluster) -> list[CheckResult]:
     """Whether answers come past the director where the method says so, as the wire shows it."""
     lab, found = cluster.lab, []
-    direct = [name for name in lab.virtual_servers if lab.answers_directly(name)]
+    direct = [
+        name
+        for name, this in lab.virtual_servers.items()
+        if lab.answers_directly(name) and this.protocol == "TCP"
+    ]
     problems = []
     for name in direct:
         seen = wire.answerers(lab, cluster.namespace, name)

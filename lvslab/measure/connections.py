@@ -16,7 +16,7 @@ from types import TracebackType
 
 from lvslab.core.errors import StageError
 from lvslab.lab.namespace import Namespace
-from lvslab.measure.speech import Speech, speeches
+from lvslab.measure.speech import Speech, streams
 from lvslab.model.lab import Lab
 
 _CONNECT_SECONDS = 20.0
@@ -108,7 +108,7 @@ class HalfRequests:
         self._open: list[tuple[socket.socket, Speech, bytes]] = []
         try:
             with namespace.inside():
-                for name, speech in islice(cycle(speeches(lab).items()), count):
+                for name, speech in islice(cycle(streams(lab).items()), count):
                     target = lab.endpoint(name)
                     question = speech.question(target[0], "")
                     wire = socket.create_connection(target, _CONNECT_SECONDS)

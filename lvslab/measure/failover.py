@@ -16,7 +16,7 @@ from lvslab.lab.cluster import Cluster
 from lvslab.measure.busy import HostWatch
 from lvslab.measure.experiments import Experiment
 from lvslab.measure.probe import BEAT_SECONDS, Prober, Request, View, view
-from lvslab.measure.speech import speeches
+from lvslab.measure.speech import streams
 from lvslab.measure.watchers import Established, Watcher
 from lvslab.model.lab import Lab
 
@@ -245,7 +245,7 @@ def once(
 
 def _watchers(cluster: Cluster, experiment: Experiment) -> list[Watcher]:
     watchers = [watcher(cluster) for watcher in experiment.watchers]
-    if experiment.breaks is not None and speeches(cluster.lab):
+    if experiment.breaks is not None and streams(cluster.lab):
         watchers.append(Established(cluster, experiment.breaks))
     return watchers
 

@@ -109,10 +109,12 @@ class Prober:
     def _start(
         self, selector: selectors.BaseSelector, service: str, now: float, page: bool
     ) -> None:
-        page = page and service in self._speeches
+        speech = self._speeches.get(service)
+        datagram = speech is not None and speech.datagram
+        page = datagram or (page and speech is not None)  # over UDP there is nothing but a question
         request = Request(now, page)
         self.requests[service].append(request)
-        wire = socket.socket()
+        wire = socket.socket(type=socket.SOCK_DGRAM if datagram else socket.SOCK_STREAM)
         wire.setblocking(False)
         if not page:
             wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)

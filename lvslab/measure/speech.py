@@ -6,7 +6,6 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lvslab.model import role
 from lvslab.model.lab import Lab
 
 
@@ -21,6 +20,8 @@ class Speech:
     question: Callable[[str, str], bytes]
     is_whole: Callable[[bytes], bool]
     answer: Callable[[bytes], tuple[str, str]]
+    datagram: bool = False
+    """Whether it goes over UDP: one question, one answer, no connection."""
 
 
 # --- HTTP: the header that the role's page sends (RFC 9112, section 2.1)
@@ -85,14 +86,24 @@ def _after_name(message: bytes, at: int) -> int:
     return at + 1
 
 
-SPEECHES: dict[role.Probe, Speech] = {
+def _of_datagram(message: bytes) -> tuple[str, str]:
+    return _of_message(bytes(2) + message)
+
+
+SPEECHES: dict[str, Speech] = {
     "http": Speech(_get, _has_head, _of_page),
     "dns": Speech(_query, _has_message, _of_message),
+    "dns-udp": Speech(lambda _host, _path: _QUERY, bool, _of_datagram, datagram=True),
 }
-"""By the probe of a service; one that is only connected to has none."""
+"""By how a virtual server is asked (`Lab.probe_of`); one that is only connected to has none."""
 
 
 def speeches(lab: Lab) -> dict[str, Speech]:
     """The virtual servers that can be asked for more than a connection, and how."""
-    probes = {name: lab.service(name).probe for name in lab.virtual_servers}
+    probes = {name: lab.probe_of(name) for name in lab.virtual_servers}
     return {name: SPEECHES[probe] for name, probe in probes.items() if probe in SPEECHES}
+
+
+def streams(lab: Lab) -> dict[str, Speech]:
+    """Those of `speeches` that go over a connection."""
+    return {name: speech for name, speech in speeches(lab).items() if not speech.datagram}

@@ -207,6 +207,7 @@ def _schema_at(model: type[Strict], path: Place) -> Schema:
     whole = schema_of(model)
     current = _followed(whole, whole)
     for step in path:
+        current = _members(current)[0]  # what may also be left out
         if "properties" in current:
             inner = current["properties"][step]
         elif "patternProperties" in current:

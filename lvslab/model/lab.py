@@ -130,12 +130,40 @@ class RoutingTable(Strict):
 
 
 class HealthCheck(Strict):
-    """How a director checks a real server (TCP_CHECK of keepalived.conf(5))."""
+    """How a director checks a real server (keepalived.conf(5)).
+
+    `tcp` opens a connection, `http` and `https` ask for a page, `dns` for a name, `udp` sends a
+    packet and takes silence for health: only a refusal is a failure.
+    """
+
+    by: Literal["tcp", "http", "https", "dns", "udp"] | None = Field(
+        None, description="tcp with TCP; with UDP dns if the service is asked so, else udp"
+    )
+    path: Annotated[str, shaped(r"^/[!-~]*$", "a path that begins with /")] = Field(
+        "/", description="http, https: the page"
+    )
+    status: int = Field(200, ge=100, le=599, description="http, https: the right status")
+    name: Annotated[str, shaped(r"^[A-Za-z0-9._-]{1,253}$", "a name of DNS")] | None = Field(
+        None, description="dns: the name asked for; the virtual server's in the lab if none"
+    )
 
     connect_timeout_seconds: float = Field(0.5, ge=0.01, le=60, description="to open a connection")
     delay_loop_seconds: float = Field(0.5, ge=0.01, le=3600, description="between two checks")
     retry: int = Field(1, ge=0, le=20, description="further tries before a server is down")
     delay_before_retry_seconds: float = Field(0.2, ge=0.01, le=60, description="between two tries")
+
+
+Scheduler = Literal[
+    "rr", "wrr", "lc", "wlc", "fo", "ovf", "lblc", "lblcr", "sh", "mh", "dh", "sed", "nq", "twos"
+]
+"""All that the kernel of the image has (net/netfilter/ipvs)."""
+
+
+class Persistence(Strict):
+    """How long, and how alike, clients are taken for one (ipvsadm(8), --persistent, --netmask)."""
+
+    seconds: int = Field(360, ge=1, le=86400, description="after its last connection")
+    prefix: int = Field(32, ge=1, le=32, description="so many bits of the client's address")
 
 
 class VirtualServer(Strict):
@@ -146,15 +174,43 @@ class VirtualServer(Strict):
     port: Port | None = Field(
         None, description="TCP port, the same on the real servers; the service's usual one if none"
     )
-    protocol: Literal["TCP"] = Field("TCP", description="what the clients speak")
+    protocol: Literal["TCP", "UDP"] = Field("TCP", description="what the clients speak")
+    one_packet: bool = Field(
+        False, description="UDP: each packet is scheduled by itself (ipvsadm(8), --ops)"
+    )
+    persistence: Persistence | None = Field(
+        None, description="a client stays with one real server for a time"
+    )
+    inhibit: bool = Field(
+        False, description="a real server that fails its check stays in the table with weight 0"
+    )
+    quorum: int = Field(
+        1, ge=1, le=1000, description="so much weight must be alive, or the sorry server serves"
+    )
+    sorry_server: HostName | None = Field(
+        None, description="the node that serves while there is no quorum"
+    )
     method: Literal["NAT", "DR", "TUN"] = Field(
         "NAT",
         description="how packets reach the real servers: NAT; DR (direct routing) and TUN (IP in "
         "IP): they answer the client themselves",
     )
-    scheduler: Literal["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "mh", "dh", "sed", "nq"] = (
-        Field("rr", description="who gets the next connection (ipvsadm(8))")
-    )
+    scheduler: Literal[
+        "rr",
+        "wrr",
+        "lc",
+        "wlc",
+        "lblc",
+        "lblcr",
+        "sh",
+        "mh",
+        "dh",
+        "sed",
+        "nq",
+        "fo",
+        "ovf",
+        "twos",
+    ] = Field("rr", description="who gets the next connection (ipvsadm(8))")
     table: Name | None = Field(
         None, description="NAT: the routing table through which the real servers answer"
     )
@@ -337,7 +393,11 @@ class Lab(LabFile):
         """Real server names and addresses behind a virtual server, in the file's order."""
         this = self.virtual_servers[virtual_server]
         there = self.real_servers_on.get(self.network_of(virtual_server), {})
-        return {name: ip for name, ip in there.items() if this.service in self.services_of(name)}
+        return {
+            name: ip
+            for name, ip in there.items()
+            if this.service in self.services_of(name) and name != this.sorry_server
+        }
 
     @cached_property
     def real_servers_on(self) -> dict[str, dict[str, IPv4Address]]:
@@ -360,6 +420,20 @@ class Lab(LabFile):
             if role.kind == Kind.SERVER and wanted in role.services:
                 return role.services[wanted]
         raise KeyError(f"no real server serves {wanted}")
+
+    def probe_of(self, virtual_server: str) -> str:
+        """How a virtual server is asked: the probe of its service, `-udp` behind it over UDP."""
+        over = "-udp" if self.virtual_servers[virtual_server].protocol == "UDP" else ""
+        return self.service(virtual_server).probe + over
+
+    def check_by(self, virtual_server: str) -> str:
+        """How the directors check the real servers of a virtual server."""
+        this = self.virtual_servers[virtual_server]
+        if this.check.by:
+            return this.check.by
+        if this.protocol == "TCP":
+            return "tcp"
+        return "dns" if self.service(virtual_server).probe == "dns" else "udp"
 
     def port_of(self, virtual_server: str) -> int:
         """The TCP port of a virtual server. Raises KeyError as `service` does."""

@@ -52,6 +52,7 @@ REFERENCES = (
     Reference(("virtual_servers", _ANY, "instance"), "vrrp_instances", "VRRP instance"),
     Reference(("virtual_servers", _ANY, "table"), "tables", "table"),
     Reference(("virtual_servers", _ANY, "network"), "networks", "network"),
+    Reference(("virtual_servers", _ANY, "sorry_server"), "nodes", "node"),
     Reference(
         ("virtual_servers", _ANY, "weights", _ANY),
         "nodes",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
 from lvslab.model.lab import Lab
@@ -13,6 +13,13 @@ from lvslab.render.texts import render
 
 TEMPLATE = "roles/director/files/etc/keepalived/keepalived.conf.j2"
 
+_CHECKERS = {
+    "tcp": "TCP_CHECK",
+    "http": "HTTP_GET",
+    "https": "SSL_GET",
+    "dns": "DNS_CHECK",
+    "udp": "UDP_CHECK",
+}
 _ASKED_BY_ARP = 8
 """At most this many real servers of a network are asked by ARP: one answer is enough."""
 
@@ -124,6 +131,20 @@ def syncs_connections(lab: Lab) -> bool:
     return lab.directors.connection_sync and lab.directors.source_addresses == "own"
 
 
+def _netmask(prefix: int) -> str:
+    return str(IPv4Network((0, prefix)).netmask)
+
+
+def _sorry_addresses(lab: Lab) -> dict[str, str]:
+    """Virtual server to the address of its sorry server on the real servers' network."""
+    found = {}
+    for name, server in lab.virtual_servers.items():
+        if server.sorry_server:
+            address = lab.address_of(server.sorry_server, lab.network_of(name))
+            found[name] = str(address.ip) if address else ""
+    return found
+
+
 def context(lab: Lab) -> dict[str, Any]:
     """What the template needs beside the lab."""
     directors = list(lab.nodes_of(Kind.DIRECTOR))
@@ -135,6 +156,9 @@ def context(lab: Lab) -> dict[str, Any]:
         "directors": directors,
         "sources": {director: sources(lab, director) for director in directors},
         "advert_sources": {director: advert_sources(lab, director) for director in directors},
+        "checkers": _CHECKERS,
+        "netmask": _netmask,
+        "sorry_address": _sorry_addresses(lab),
         "watches": watches(lab),
         "instance_watches": instance_watches(lab),
         "group_watches": group_watches(lab),

@@ -37,7 +37,7 @@ def _client(lab: Lab) -> Facts:
         "services": [
             {
                 "service": "{}:{}".format(*lab.endpoint(name)),
-                "probe": lab.service(name).probe,
+                "probe": lab.probe_of(name),
                 "real_servers": list(lab.real_servers(name)),
             }
             for name in lab.virtual_servers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 
-from lvslab.model.lab import Lab, VirtualServer
+from lvslab.model.lab import HealthCheck, Lab, VirtualServer
 from lvslab.model.problems import Place, Violation, listed
 from lvslab.model.role import Kind
 from lvslab.model.rules.registry import rule, rule_of_a_whole_lab
@@ -120,6 +120,78 @@ def real_servers_that_answer_directly_reach_the_client(lab: Lab) -> Iterator[Vio
 
 
 @rule
+def a_service_over_udp_answers_questions(lab: Lab) -> Iterator[Violation]:
+    """Of the ways to ask a service only DNS goes over UDP."""
+    for name, server in _known(lab).items():
+        probe = lab.service(name).probe
+        path: Place = ("virtual_servers", name)
+        if server.protocol == "UDP" and probe != "dns":
+            what = f"{name} is over UDP, but its service {server.service} is asked by {probe}"
+            yield Violation(
+                (*path, "protocol"), what, "write `protocol: TCP`, or name a DNS service"
+            )
+        if server.one_packet and server.protocol != "UDP":
+            what = f"{name}: only packets of UDP are scheduled one by one"
+            yield Violation(
+                (*path, "one_packet"), what, "remove it, or write `protocol: UDP`", True
+            )
+        if server.one_packet and server.persistence:
+            what = f"{name}: with one_packet no client stays with a real server"
+            yield Violation((*path, "persistence"), what, "keep one of the two", True)
+
+
+CHECKS_OVER = {"tcp": "TCP", "http": "TCP", "https": "TCP", "dns": "UDP", "udp": "UDP"}
+
+
+@rule
+def a_check_asks_what_the_service_can_answer(lab: Lab) -> Iterator[Violation]:
+    """Or every real server is taken out at once."""
+    for name, server in _known(lab).items():
+        check, probe = server.check, lab.service(name).probe
+        path: Place = ("virtual_servers", name, "check")
+        by = lab.check_by(name)
+        if CHECKS_OVER[by] != server.protocol:
+            what = f"{name} is over {server.protocol}, and its check {by} over {CHECKS_OVER[by]}"
+            fit = [each for each, over in CHECKS_OVER.items() if over == server.protocol]
+            yield Violation((*path, "by"), what, f"write one of {listed(fit)}")
+        elif by in ("http", "https", "dns") and probe != by.removesuffix("s" * (by == "https")):
+            what = f"{name} is checked by {by}, but its service {server.service} speaks {probe}"
+            yield Violation((*path, "by"), what, "write `by: tcp`")
+        for key, fits in (("path", "http"), ("status", "http"), ("name", "dns")):
+            if getattr(check, key) != getattr(HealthCheck(), key) and not by.startswith(fits):
+                what = f"{name}: a check by {by} has no {key}"
+                yield Violation((*path, key), what, f"remove it, or write `by: {fits}`", True)
+
+
+@rule
+def a_sorry_server_can_serve(lab: Lab) -> Iterator[Violation]:
+    """It is reached like a real server, and has the service."""
+    for name, server in _known(lab).items():
+        node, path = server.sorry_server, ("virtual_servers", name, "sorry_server")
+        if node is None:
+            continue
+        network = lab.network_of(name)
+        if server.service not in lab.services_of(node):
+            what = f"{name}: {node} has no service {server.service} to be sorry with"
+            yield Violation(path, what, "name a node whose role has it")
+        elif node not in lab.real_servers_on.get(network, {}):
+            what = f"{name}: its sorry server {node} has no address on {network}"
+            yield Violation(path, what, f"name a real server on {network}")
+
+
+@rule_of_a_whole_lab
+def a_quorum_can_be_reached(lab: Lab) -> Iterator[Violation]:
+    """All real servers together have as much weight as the quorum."""
+    for name, server in lab.virtual_servers.items():
+        servers = lab.real_servers(name)
+        weight = sum(server.weights.get(node, 1) for node in servers)
+        if servers and 0 < weight < server.quorum:
+            what = f"{name} never has its quorum of {server.quorum}: all weights are {weight}"
+            path: Place = ("virtual_servers", name, "quorum")
+            yield Violation(path, what, f"write {weight} or less")
+
+
+@rule
 def virtual_servers_are_on_the_client_s_network(lab: Lab) -> Iterator[Violation]:
     """The client has no router, so a VIP is on its own network."""
     if not any(network.host for network in lab.networks.values()):
@@ -156,9 +228,10 @@ def somebody_has_the_service(lab: Lab) -> Iterator[Violation]:
 @rule
 def services_are_unique(lab: Lab) -> Iterator[Violation]:
     """An address and a port are one virtual server."""
-    seen: dict[tuple[IPv4Address, int], str] = {}
+    seen: dict[tuple[IPv4Address, int, str], str] = {}
     for name, server in _known(lab).items():
-        service = (lab.vrrp_instances[server.instance].address, lab.port_of(name))
+        address = lab.vrrp_instances[server.instance].address
+        service = (address, lab.port_of(name), server.protocol)
         first = seen.setdefault(service, name)
         if first != name:
             what = f"{name} and {first} are both {service[0]} port {service[1]}"

@@ -77,6 +77,7 @@ def _virtual_servers(lab: Lab, node: str) -> list[Facts]:
     return [
         {
             "service": "{}:{}".format(*lab.endpoint(service)),
+            "protocol": this.protocol,
             "scheduler": this.scheduler,
             "method": this.method,
             "real_servers": [

@@ -62,17 +62,22 @@ def facts(lab: Lab, node: str) -> Facts:
         "tables": tables,
         "silent": [f"{address}/32" for address in lab.held_by(node)],
         "tunnel": lab.tunnels_to(node),
-        "serves": [
-            {
-                "service": name,
-                "port": port,
-                "probe": lab.services_of(node)[name].probe,
-                "unit": lab.services_of(node)[name].unit,
-            }
-            for name, ports in lab.served(lab.nodes[node].role).items()
-            for port in ports
-        ],
+        "serves": _serves(lab, node),
     }
+
+
+def _serves(lab: Lab, node: str) -> list[Facts]:
+    """What a node serves on which port, and how it is asked, each once."""
+    own = lab.services_of(node)
+    wanted = {
+        (this.service, lab.port_of(name), lab.probe_of(name))
+        for name, this in lab.virtual_servers.items()
+        if this.service in own
+    }
+    return [
+        {"service": service, "port": port, "probe": probe, "unit": own[service].unit}
+        for service, port, probe in sorted(wanted)
+    ]
 
 
 def _neighbours(lab: Lab, network: str) -> list[str]:

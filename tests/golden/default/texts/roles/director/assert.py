@@ -66,7 +66,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/lvslab/checklist.json": [
-   "8c66cda58c689d31c6b6d68c4ab03c81023fe6e6d8fc44c17d3736e3bdb0a358",
+   "844de4a493b9f62560583dff25e4077094799203844c1439e3ce30973ab0b0ed",
    420
   ],
   "/etc/lvslab/role": [
@@ -158,7 +158,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "f605971238d448ac1d9efd5f3fe8cd8d20e320b2c70b07bc736a85f66044a988",
+   "6769739fe0d29b0dab34311a9ff347a3315ca44e77160a4608f2e3012cbd83fe",
    493
   ],
   "/usr/local/lib/lvslab/apply-texts": [
@@ -190,7 +190,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/texts.json": [
-   "5a47e5448fe4892eab20f957008a1ef201db54114f894dfc2611494cb4431989",
+   "2e150bd07d56c562fc41a474002e4adf953b67394d42ce9417e442a1c3837f22",
    420
   ]
  },

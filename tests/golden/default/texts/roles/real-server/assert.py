@@ -76,7 +76,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/lvslab/checklist.json": [
-   "8c66cda58c689d31c6b6d68c4ab03c81023fe6e6d8fc44c17d3736e3bdb0a358",
+   "844de4a493b9f62560583dff25e4077094799203844c1439e3ce30973ab0b0ed",
    420
   ],
   "/etc/lvslab/role": [
@@ -160,7 +160,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "f605971238d448ac1d9efd5f3fe8cd8d20e320b2c70b07bc736a85f66044a988",
+   "6769739fe0d29b0dab34311a9ff347a3315ca44e77160a4608f2e3012cbd83fe",
    493
   ],
   "/usr/local/lib/lvslab/apply-texts": [
@@ -180,7 +180,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/texts.json": [
-   "ed6d8ca579383a5eb887ae3cbbe23d7c647a7f5e575a22fd769fcd5f15808c49",
+   "44dd368b8903a4efdfbfea1ad5baeb1b1f4bd62b981419c7299b457471533a57",
    420
   ],
   "/var/www/lvslab/index.php": [

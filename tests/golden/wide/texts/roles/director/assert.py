@@ -66,7 +66,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/lvslab/checklist.json": [
-   "f44b53ad86fa192ee1edce55c7e4eb3b32162bf361d421b75b03eff59ca7a89a",
+   "17575d99633c228246026a94a534c53288f9bcdc8bca48809bd1d4796c6fbec7",
    420
   ],
   "/etc/lvslab/role": [
@@ -146,7 +146,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "f605971238d448ac1d9efd5f3fe8cd8d20e320b2c70b07bc736a85f66044a988",
+   "6769739fe0d29b0dab34311a9ff347a3315ca44e77160a4608f2e3012cbd83fe",
    493
   ],
   "/usr/local/lib/lvslab/apply-texts": [
@@ -178,7 +178,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/texts.json": [
-   "5c98b84a8daafa3d571387be7e35c5363ba094f90f21fd5be61460e7fceb89a5",
+   "9521171beb3acd295e18ac650ef88664784ce2be5acfba8f706d67e604463403",
    420
   ]
  },

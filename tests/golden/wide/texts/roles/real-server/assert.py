@@ -76,7 +76,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/lvslab/checklist.json": [
-   "f44b53ad86fa192ee1edce55c7e4eb3b32162bf361d421b75b03eff59ca7a89a",
+   "17575d99633c228246026a94a534c53288f9bcdc8bca48809bd1d4796c6fbec7",
    420
   ],
   "/etc/lvslab/role": [
@@ -156,7 +156,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "f605971238d448ac1d9efd5f3fe8cd8d20e320b2c70b07bc736a85f66044a988",
+   "6769739fe0d29b0dab34311a9ff347a3315ca44e77160a4608f2e3012cbd83fe",
    493
   ],
   "/usr/local/lib/lvslab/apply-texts": [
@@ -176,7 +176,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/texts.json": [
-   "e90c8a43a9e8ff652b766014d77a163581c21b2317372b1fdcfe13e8e846d989",
+   "af716b9963a5d3e089de25bc09259f60fc812cfc4778f6486f299fc95de457dd",
    420
   ],
   "/var/www/lvslab/index.php": [
