@@ -74,7 +74,8 @@ def test_each_node_is_checked_as_its_kind(dns: Loaded) -> None:
     lab, _ = dns
     facts = json.loads(node_facts.text(lab))
     assert facts["nodes"]["ns1"]["serves"] == [
-        {"service": "dns", "port": 53, "probe": "dns", "unit": "unbound.service"}
+        {"service": "dns", "port": 53, "probe": probe, "unit": "unbound.service"}
+        for probe in ("dns", "dns-udp")
     ]
     assert set(facts["nodes"]["pc1"]) == {"kind", "interfaces"}
     interface = facts["nodes"]["pc1"]["interfaces"]["eth1"]
@@ -84,6 +85,8 @@ def test_each_node_is_checked_as_its_kind(dns: Loaded) -> None:
     assert [(one["service"], one["probe"]) for one in asked] == [
         ("192.168.50.1:53", "dns"),
         ("192.168.50.2:53", "dns"),
+        ("192.168.50.1:53", "dns-udp"),
+        ("192.168.50.2:53", "dns-udp"),
     ]
 
 
@@ -145,4 +148,4 @@ def test_no_code_outside_the_kinds_compares_a_role_s_name() -> None:
 
 
 def test_every_probe_can_be_asked_or_is_only_connected_to() -> None:
-    assert {*SPEECHES, "tcp"} == set(get_args(Probe))
+    assert {*SPEECHES, "tcp"} == {*get_args(Probe), "dns-udp"}
