@@ -21,7 +21,10 @@ _EXAMPLES = tuple(
 )
 _ORDER = (
     ("Begin", ("README", "docs/build", "docs/import", "docs/troubleshooting", "docs/glossary")),
-    ("The cluster", ("docs/article", "docs/failover", "docs/security", "docs/roles")),
+    (
+        "The cluster",
+        ("docs/article", "docs/services", "docs/failover", "docs/security", "docs/roles"),
+    ),
     ("Examples", _EXAMPLES),
     ("Reference", ("docs/lab-yaml", "docs/role-yaml", "docs/verbs", "docs/verify")),
     (
