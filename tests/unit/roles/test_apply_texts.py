@@ -217,11 +217,13 @@ def of_another_role(disk: Disk) -> None:
     ],
 )
 def test_a_seed_that_does_not_fit_is_refused_and_nothing_of_the_cluster_starts(
-    disk: Disk, renumbered: Lab, harm: Callable[[Disk], None], why: str
-) -> None:
+    disk: Disk, renumbered: Lab, harm: Callable[[Disk], None], why: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     disk.give(renumbered, "lvs1")
     harm(disk)
     disk.write("/etc/systemd/network/10-cloud-init-eth1.network", "[Match]\nName=eth1\n")
+    (disk.root / "sys/class/net/eth1").mkdir(parents=True)
     machine = disk.machine()
     with pytest.raises(apply_texts.Refused, match=why) as refused:
         machine.seed()
@@ -229,3 +231,8 @@ def test_a_seed_that_does_not_fit_is_refused_and_nothing_of_the_cluster_starts(
     assert not (disk.root / "etc/lvslab/node").exists()  # what every service waits for
     assert not list((disk.root / "etc/systemd/network").glob("10-cloud-init-*.network"))
     assert why in disk.read("/etc/issue")
+    assert capsys.readouterr().out.splitlines() == [
+        "systemctl restart systemd-networkd",
+        "ip address flush dev eth1",
+        "ip link set eth1 down",
+    ]

@@ -164,7 +164,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/apply-texts": [
-   "df6e8c07708e08bdf9f89b5e7d80f088ae30477cf27d88f9c21333a1555bc31c",
+   "83bc22fc64ec5fc05b67a8594737a48675f17841ce99d850cfa2a4310c706645",
    493
   ],
   "/usr/local/lib/lvslab/first-boot": [
