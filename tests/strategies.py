@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from lvslab.model.lab import Lab
+from lvslab.model.lab import Lab, Scheduler
 from lvslab.model.rules.services import TAKEN_PORTS
 
-SCHEDULERS = ["rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "mh", "dh", "sed", "nq"]
+SCHEDULERS = list(get_args(Scheduler))
 HASH = (
     "$6$lvslab$aZcRRdG7EUb6QWAZeaWexLrMylKqDusA/YnYo/VK"
     "/8dVvaVrIa.mcTeEbhecmPII0Ux4F.ctbTA5tnEZ8jIUj/"
@@ -76,8 +76,10 @@ def labs(draw: st.DrawFn, max_directors: int = 8, max_real_servers: int = 200) -
     names = _network_names(draw, backends)
     pools = _pools(draw, names[1:], len(directors) + len(servers) + 3 * backends + 2)
     own = draw(st.booleans())
-    instances, groups, tables, services = _services(draw, directors, servers, names, pools)
+    methods = {n: draw(st.sampled_from(["NAT", "NAT", "DR", "TUN"])) for n in names[2:]}
+    instances, groups, tables, services = _services(draw, directors, servers, methods, names, pools)
     client = names[1]
+    direct = [client] if set(methods.values()) != {"NAT"} else []
     networks: dict[str, Any] = {names[0]: {"kind": "nat"}}
     networks |= {name: {"cidr": str(pool.cidr)} for name, pool in pools.items()}
     networks[client]["host"] = pools[client].take()
@@ -86,7 +88,7 @@ def labs(draw: st.DrawFn, max_directors: int = 8, max_real_servers: int = 200) -
         for name in directors
     }
     nodes |= {
-        name: _node(draw, "real-server", [names[0], *names[2:]], pools, addressed=True)
+        name: _node(draw, "real-server", [names[0], *direct, *names[2:]], pools, addressed=True)
         for name in servers
     }
     return Lab.model_validate(
@@ -174,6 +176,7 @@ def _services(
     draw: st.DrawFn,
     directors: list[str],
     servers: list[str],
+    methods: dict[str, str],
     names: list[str],
     pools: dict[str, _Pool],
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -182,7 +185,7 @@ def _services(
     groups: dict[str, list[str]] = {}
     tables: dict[str, Any] = {}
     services: dict[str, Any] = {}
-    client, backends = names[1], names[2:]
+    client = names[1]
     router_ids = iter(draw(st.permutations(range(1, 256))))
     table_ids = iter(draw(st.permutations(range(1, 253))))
 
@@ -196,17 +199,19 @@ def _services(
         }
         return name
 
-    for number, backend in enumerate(backends, start=1):
+    for number, (backend, method) in enumerate(methods.items(), start=1):
         priorities = _priorities(draw, directors)
         vips = [instance(client, priorities) for _ in range(draw(st.integers(1, 2)))]
-        gateway = instance(backend, priorities)
-        groups[f"VG{number}"] = [*vips, gateway]
-        table = f"LVS{number}"
-        tables[table] = {"id": next(table_ids), "network": backend, "via": gateway}
+        way: dict[str, Any] = {"method": method, "network": backend}
+        if method == "NAT":
+            gateway, table = instance(backend, priorities), f"LVS{number}"
+            groups[f"VG{number}"] = [*vips, gateway]
+            tables[table] = {"id": next(table_ids), "network": backend, "via": gateway}
+            way = {"table": table}
         for vip in vips:
             ports = st.integers(1, 65535).filter(lambda port: port not in TAKEN_PORTS)
             for port in draw(st.lists(ports, min_size=1, max_size=3, unique=True)):
-                service = {"instance": vip, "port": port, "table": table}
+                service = {"instance": vip, "port": port, **way}
                 services[f"web{len(services) + 1}"] = service | _scheduling(draw, servers)
     return instances, groups, tables, services
 
@@ -227,4 +232,12 @@ def _scheduling(draw: st.DrawFn, servers: list[str]) -> dict[str, Any]:
     weights = {name: draw(st.integers(0, top)) for name in weighted}
     if len(weights) == len(servers) and not any(weights.values()):
         weights[servers[0]] = 1
-    return {"scheduler": scheduler, "weights": weights}
+    found: dict[str, Any] = {"scheduler": scheduler, "weights": weights}
+    if draw(st.booleans()):
+        found["persistence"] = {
+            "seconds": draw(st.integers(1, 86400)),
+            "prefix": draw(st.integers(1, 32)),
+        }
+    if draw(st.booleans()):
+        found["check"] = {"by": "http", "path": "/", "status": draw(st.integers(100, 599))}
+    return found | {"inhibit": draw(st.booleans())}

@@ -91,10 +91,8 @@ def _values(lab: Lab) -> dict[str, object]:
         "wirings": {role: wiring(lab, role) for role in lab.roles},
         "host": f"{lab.networks[client].host}/{lab.cidr(client).prefixlen}",
         "client_network": client,
-        "vips": [
-            str(lab.vrrp_instances[server.instance].address)
-            for server in lab.virtual_servers.values()
-        ],
+        "vips": list(dict.fromkeys(lab.endpoint(name)[0] for name in lab.virtual_servers)),
+        "direct": any(map(lab.answers_directly, lab.virtual_servers)),
         "directors": list(lab.nodes_of(Kind.DIRECTOR)),
         "real_servers": list(lab.nodes_of(Kind.SERVER)),
         "unit": lab.service(next(iter(lab.virtual_servers))).unit.removesuffix(".service"),

@@ -66,16 +66,17 @@ def test_macs_are_in_vmware_s_static_range_and_unlike(lab: Lab) -> None:
 @given(labs())
 def test_what_the_lab_answers_about_itself(lab: Lab) -> None:
     for name, server in lab.virtual_servers.items():
-        assert server.table is not None
-        table = lab.tables[server.table]
-        assert lab.network_of(name) == table.network
+        network = lab.network_of(name)
         behind = lab.real_servers(name)
         assert list(behind) == list(lab.nodes_of(Kind.SERVER))
-        assert all(address in lab.cidr(table.network) for address in behind.values())
-        assert lab.group_of(server.instance) == lab.group_of(table.via) is not None
-        assert lab.owners(server.instance) == lab.owners(table.via)
+        assert all(address in lab.cidr(network) for address in behind.values())
+        if server.table:
+            via = lab.tables[server.table].via
+            assert lab.group_of(server.instance) == lab.group_of(via) is not None
+            assert lab.owners(server.instance) == lab.owners(via)
+        assert (server.table is None) == lab.answers_directly(name)
         assert lab.vrrp_instances[server.instance].network == lab.client_network
-        assert lab.directors_interface_on(table.network).startswith("eth")
+        assert lab.directors_interface_on(network).startswith("eth")
 
 
 def test_every_rule_is_registered_once_and_says_what_it_is_for() -> None:

@@ -13,6 +13,7 @@ from lvslab.model.lab import Lab
 from lvslab.model.load import load_lab
 from lvslab.model.role import RoleSpec
 from lvslab.render import keepalived_conf, node_facts, role_files
+from lvslab.render.handout import SHEET, handout
 from lvslab.render.picture import svg
 from tests.unit.roles.test_labcheck import World, examine, link
 
@@ -186,3 +187,9 @@ def test_a_network_that_is_both_front_and_back_is_cut_once(direct: Lab, lab: Lab
     assert "cut-back" in experiments.everything(lab)
     names = experiments.everything(direct).keys()
     assert "cut-front" in names and "cut-back" not in names
+
+
+def test_the_sheet_of_a_class_says_what_is_there(direct: Lab, lab: Lab) -> None:
+    sheet, usual = (handout(this)[SHEET] for this in (direct, lab))
+    assert "8. The service's address is there, and silent" in sheet and "ip rule" not in sheet
+    assert "ip route show table LVS1" in usual and "silent" not in usual
