@@ -103,6 +103,12 @@ def test_ssh_by_the_labs_key(cluster: Cluster) -> None:
     assert (done.stdout, done.returncode) == ("rs1\n", 0), done.stderr
 
 
+def test_with_nat_each_answer_passes_the_director(cluster: Cluster) -> None:
+    checklist.wait(cluster, 60)
+    assert wire.answerers(cluster.lab, cluster.namespace, "web1") == {"lvs1"}
+    assert wire.answerers(cluster.lab, cluster.namespace, "web2") == {"lvs2"}
+
+
 def test_nothing_leaves_the_namespace(cluster: Cluster) -> None:
     """No route but the client's network; a node's NAT leads nowhere."""
     with cluster.namespace.inside():
