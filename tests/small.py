@@ -40,3 +40,9 @@ class Small(Pipeline):
         monkeypatch.setattr(Small, "raw", self.raw, raising=False)
         monkeypatch.setattr(made_by, "Pipeline", Small)
         monkeypatch.setenv("LVSLAB_CACHE", str(self.options.cache))
+
+    def stand_in_for_the_verb(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The same for the verb, which neither prepares this host nor asks its programs."""
+        self.stand_in(monkeypatch)
+        monkeypatch.setattr("lvslab.cli.common.Session.ensure", lambda *_: None)
+        monkeypatch.setattr("lvslab.make.report._programs", dict)

@@ -31,6 +31,11 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_text(text: str) -> str:
+    """The sha256 of a text in UTF-8, in hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def remove(path: Path) -> None:
     """Remove a file or a whole folder; what is not there is no error.
 

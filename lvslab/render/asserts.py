@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 
+from lvslab.core.files import sha256_text
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 from lvslab.render.kinds import KINDS
@@ -28,7 +28,7 @@ def assert_script(lab: Lab, spec: RoleSpec) -> str:
     wanted = {
         "packages": list(spec.packages),
         "files": {
-            path: (hashlib.sha256(file.content.encode()).hexdigest(), file.mode)
+            path: (sha256_text(file.content), file.mode)
             for path, file in role_files(lab, spec).items()
         },
         "enabled": KINDS[spec.kind].units(lab, spec),

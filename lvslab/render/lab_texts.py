@@ -1,8 +1,9 @@
 """What a lab changes in an image: the texts that differ from those of the reference lab.
 
 An image is baked from the reference lab. Its rendered texts are in it a second time, as one JSON
-text (`IMAGE_TEXTS`): so a node can put back what an earlier seed has changed. The seed of a node
-of another lab brings the texts that differ; `apply-texts` of the image puts them in their places.
+text (`machine_files.IMAGE_TEXTS`): so a node can put back what an earlier seed has changed. The
+seed of a node of another lab brings the texts that differ; `apply-texts` of the image puts them in
+their places.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from lvslab.core.files import sha256_text
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 from lvslab.render.kinds import KINDS
-from lvslab.render.machine_files import IMAGE_TEXTS, role_files, texts_of_lab
-from lvslab.render.texts import files_as_json, sha256
+from lvslab.render.machine_files import image_texts, texts_of_lab
+from lvslab.render.texts import files_as_json
 
 
 def lab_texts(reference: Lab, lab: Lab, spec: RoleSpec) -> str:
@@ -34,5 +36,5 @@ def lab_texts(reference: Lab, lab: Lab, spec: RoleSpec) -> str:
     }
     if not any(changes.values()):
         return ""
-    image = role_files(reference, spec)[IMAGE_TEXTS].content
-    return json.dumps({"lab": lab.name, "image": sha256(image), **changes}, indent=1) + "\n"
+    image = sha256_text(image_texts(reference, spec))
+    return json.dumps({"lab": lab.name, "image": image, **changes}, indent=1) + "\n"

@@ -85,7 +85,8 @@ def _sources(folder: Path) -> Iterator[tuple[str, Path]]:
 def role_files(lab: Lab, spec: RoleSpec) -> dict[str, RenderedFile]:
     """The files that the role puts into its image, by absolute path, sorted."""
     rendered, copied = _files(lab, spec)
-    return dict(sorted((rendered | copied | {IMAGE_TEXTS: _image_texts(lab, spec)}).items()))
+    texts = RenderedFile(_image_texts(lab, spec, rendered))
+    return dict(sorted((rendered | copied | {IMAGE_TEXTS: texts}).items()))
 
 
 def texts_of_lab(lab: Lab, spec: RoleSpec) -> dict[str, RenderedFile]:
@@ -94,16 +95,26 @@ def texts_of_lab(lab: Lab, spec: RoleSpec) -> dict[str, RenderedFile]:
     The texts that each seed writes itself are not among them.
     """
     rendered, _ = _files(lab, spec)
+    return _of_lab(rendered)
+
+
+def image_texts(lab: Lab, spec: RoleSpec) -> str:
+    """The text of IMAGE_TEXTS in an image that is baked from `lab`."""
+    rendered, _ = _files(lab, spec)
+    return _image_texts(lab, spec, rendered)
+
+
+def _of_lab(rendered: dict[str, RenderedFile]) -> dict[str, RenderedFile]:
     return {path: file for path, file in sorted(rendered.items()) if path not in _NODES_OWN}
 
 
-def _image_texts(lab: Lab, spec: RoleSpec) -> RenderedFile:
+def _image_texts(lab: Lab, spec: RoleSpec, rendered: dict[str, RenderedFile]) -> str:
     texts = {
         "role": spec.name,
         "enable": KINDS[spec.kind].units(lab, spec),
-        "files": files_as_json(texts_of_lab(lab, spec)),
+        "files": files_as_json(_of_lab(rendered)),
     }
-    return RenderedFile(json.dumps(texts, indent=1) + "\n")
+    return json.dumps(texts, indent=1) + "\n"
 
 
 def _files(lab: Lab, spec: RoleSpec) -> tuple[dict[str, RenderedFile], dict[str, RenderedFile]]:

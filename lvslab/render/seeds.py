@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
+from lvslab.core.files import sha256_text
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 from lvslab.render.kinds import KINDS, kind_of
 from lvslab.render.machine_files import guarded_units, role_files
-from lvslab.render.texts import Seed, render, sha256
+from lvslab.render.texts import Seed, render
 
 
 def _role_context(lab: Lab, spec: RoleSpec) -> dict[str, Any]:
@@ -59,11 +59,11 @@ def node_seed(lab: Lab, node: str, texts: str = "") -> Seed:
             "role": this.role,
             "hosts": lab.hosts,
             "texts": texts,
-            "texts_sum": sha256(texts),
+            "texts_sum": sha256_text(texts),
         },
     )
     network_config = render("cloud-init/network-config.j2", {"interfaces": addresses, "dhcp": dhcp})
-    digest = hashlib.sha256((user_data + network_config).encode()).hexdigest()[:12]
+    digest = sha256_text(user_data + network_config)[:12]
     meta_data = render(
         "cloud-init/meta-data.j2", {"instance_id": f"{lab.name}-{node}-{digest}", "name": node}
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -11,6 +10,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from lvslab.core.files import sha256_text
 from lvslab.core.places import DATA, TEMPLATES
 from lvslab.core.words import decimal
 
@@ -26,14 +26,13 @@ class RenderedFile:
 def files_as_json(files: Mapping[str, RenderedFile]) -> dict[str, dict[str, str]]:
     """Files as values of JSON: mode, sum (SHA-256) and content by path."""
     return {
-        path: {"mode": f"{file.mode:04o}", "sha256": sha256(file.content), "content": file.content}
+        path: {
+            "mode": f"{file.mode:04o}",
+            "sha256": sha256_text(file.content),
+            "content": file.content,
+        }
         for path, file in files.items()
     }
-
-
-def sha256(text: str) -> str:
-    """The sum of a text in UTF-8, in hexadecimal digits."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)

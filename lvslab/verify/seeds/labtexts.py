@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
+from lvslab.core.files import sha256_text
 from lvslab.verify.rules import demand
 
 _NODE, _TEXTS = "/etc/lvslab/node", "/etc/lvslab/texts.json"
@@ -27,16 +27,14 @@ def look(config: Mapping[str, Any]) -> str:
         demand(not named, f"{_NODE} names texts, and there is no {_TEXTS}")
         return "the image's own texts"
     text = files[_TEXTS]
-    demand(_sum(text) == named, f"{_TEXTS} has another sum than {_NODE} says")
+    demand(sha256_text(text) == named, f"{_TEXTS} has another sum than {_NODE} says")
     try:
         texts = json.loads(text)
     except ValueError:
         texts = None
     demand(isinstance(texts, dict) and texts.keys() >= _KEYS, f"{_TEXTS} is not whole")
     for path, file in texts["files"].items():
-        demand(_sum(file["content"]) == file["sha256"], f"{path} in {_TEXTS} has another sum")
+        demand(
+            sha256_text(file["content"]) == file["sha256"], f"{path} in {_TEXTS} has another sum"
+        )
     return f"{len(texts['files'])} texts of the lab {texts['lab']}"
-
-
-def _sum(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -87,9 +87,7 @@ class Build:
 def build(
     small: Small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Build:
-    small.stand_in(monkeypatch)
-    monkeypatch.setattr("lvslab.cli.common.Session.ensure", lambda *_: None)
-    monkeypatch.setattr("lvslab.make.report._programs", dict)
+    small.stand_in_for_the_verb(monkeypatch)
     return Build(small, capsys)
 
 

@@ -61,9 +61,7 @@ class AtOnce(Thread):
 def images(
     small: Small, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Verb:
-    small.stand_in(monkeypatch)
-    monkeypatch.setattr("lvslab.cli.common.Session.ensure", lambda *_: None)
-    monkeypatch.setattr("lvslab.make.report._programs", dict)
+    small.stand_in_for_the_verb(monkeypatch)
     monkeypatch.setattr("lvslab.make.foresight.Thread", AtOnce)
     return Verb(small, capsys)
 
