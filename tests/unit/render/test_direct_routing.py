@@ -15,7 +15,7 @@ from lvslab.model.role import RoleSpec
 from lvslab.render import keepalived_conf, node_facts, role_files
 from lvslab.render.handout import SHEET, handout
 from lvslab.render.picture import svg
-from tests.unit.roles.test_labcheck import World, examine, link
+from tests.unit.roles.test_labcheck import LABCHECK, World, examine, link
 
 HELD = "/etc/systemd/network/15-lvslab-services.network"
 SYSCTL = "/etc/sysctl.d/60-lvslab.conf"
@@ -98,6 +98,34 @@ def test_all_is_well(
     found = examine(direct, monkeypatch, node, world)
     assert found.keys() == items
     assert [f.problems for findings in found.values() for f in findings if f.problems] == []
+
+
+IP_SAYS = """[
+{"ifname":"lo","flags":["LOOPBACK","UP","LOWER_UP"],"link_type":"loopback",
+ "address":"00:00:00:00:00:00","addr_info":[
+  {"family":"inet","local":"127.0.0.1","prefixlen":8,"scope":"host","label":"lo"},
+  {"family":"inet","local":"192.168.50.1","prefixlen":32,"scope":"global","label":"lo"},
+  {"family":"inet6","local":"::1","prefixlen":128,"scope":"host"}]},
+{"ifname":"eth1","flags":["BROADCAST","MULTICAST","UP","LOWER_UP"],"link_type":"ether",
+ "address":"00:50:56:07:03:01","addr_info":[
+  {"family":"inet","local":"192.168.50.10","prefixlen":24,"scope":"global","label":"eth1"}]},
+{"ifname":"tunl0","flags":["NOARP","UP","LOWER_UP"],"link_type":"ipip","address":"0.0.0.0",
+ "addr_info":[]}]"""
+
+
+def test_the_loopback_and_a_tunnel_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `ip -json address` said on a real server of the lab."""
+    monkeypatch.setattr(LABCHECK, "run_ip", lambda *_words: (0, IP_SAYS))
+    assert LABCHECK.addresses() == {
+        "lo": ["127.0.0.1/8", "192.168.50.1/32"],
+        "eth1": ["192.168.50.10/24"],
+        "tunl0": [],
+    }
+    assert [link["mac"].hex() for link in LABCHECK.links().values()] == [
+        "0" * 12,
+        "005056070301",
+        "",
+    ]
 
 
 def nat(world: World) -> None:

@@ -158,7 +158,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "6769739fe0d29b0dab34311a9ff347a3315ca44e77160a4608f2e3012cbd83fe",
+   "8801f361b2d0ee9949a5696df9a18c4d895bf699a3e4ef58d92269c9db859f56",
    493
   ],
   "/usr/local/lib/lvslab/apply-texts": [
