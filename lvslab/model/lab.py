@@ -195,22 +195,7 @@ class VirtualServer(Strict):
         description="how packets reach the real servers: NAT; DR (direct routing) and TUN (IP in "
         "IP): they answer the client themselves",
     )
-    scheduler: Literal[
-        "rr",
-        "wrr",
-        "lc",
-        "wlc",
-        "lblc",
-        "lblcr",
-        "sh",
-        "mh",
-        "dh",
-        "sed",
-        "nq",
-        "fo",
-        "ovf",
-        "twos",
-    ] = Field("rr", description="who gets the next connection (ipvsadm(8))")
+    scheduler: Scheduler = Field("rr", description="who gets the next connection (ipvsadm(8))")
     table: Name | None = Field(
         None, description="NAT: the routing table through which the real servers answer"
     )
