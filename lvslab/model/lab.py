@@ -133,7 +133,8 @@ class HealthCheck(Strict):
     """How a director checks a real server (keepalived.conf(5)).
 
     `tcp` opens a connection, `http` and `https` ask for a page, `dns` for a name, `udp` sends a
-    packet and takes silence for health: only a refusal is a failure.
+    packet and takes silence for health: only a refusal is a failure. Further services of a virtual
+    server (`also`) are each checked by `tcp`.
     """
 
     by: Literal["tcp", "http", "https", "dns", "udp"] | None = Field(
@@ -173,6 +174,11 @@ class VirtualServer(Strict):
     service: Name = Field("http", description="what the real servers' roles call what it serves")
     port: Port | None = Field(
         None, description="TCP port, the same on the real servers; the service's usual one if none"
+    )
+    also: tuple[Name, ...] = Field(
+        (),
+        description="further services of the same real servers, on their usual ports: a client has "
+        "one real server for all of them, because their packets get one firewall mark",
     )
     protocol: Literal["TCP", "UDP"] = Field("TCP", description="what the clients speak")
     one_packet: bool = Field(
@@ -381,7 +387,8 @@ class Lab(LabFile):
         return {
             name: ip
             for name, ip in there.items()
-            if this.service in self.services_of(name) and name != this.sorry_server
+            if self.services_of(name).keys() >= {this.service, *this.also}
+            and name != this.sorry_server
         }
 
     @cached_property
@@ -400,16 +407,22 @@ class Lab(LabFile):
 
     def service(self, virtual_server: str) -> Service:
         """What a virtual server serves. Raises KeyError if no role of the lab has its service."""
-        wanted = self.virtual_servers[virtual_server].service
+        return self._service_named(self.virtual_servers[virtual_server].service)
+
+    def _service_named(self, wanted: str) -> Service:
         for role in self.roles.values():
             if role.kind == Kind.SERVER and wanted in role.services:
                 return role.services[wanted]
         raise KeyError(f"no real server serves {wanted}")
 
     def probe_of(self, virtual_server: str) -> str:
-        """How a virtual server is asked: the probe of its service, `-udp` behind it over UDP."""
-        over = "-udp" if self.virtual_servers[virtual_server].protocol == "UDP" else ""
-        return self.service(virtual_server).probe + over
+        """How a virtual server is asked (`asked_by`)."""
+        this = self.virtual_servers[virtual_server]
+        return self.asked_by(this.service, this.protocol)
+
+    def asked_by(self, service: str, protocol: str) -> str:
+        """How a service is asked: its probe, `-udp` behind it over UDP. Raises as `service`."""
+        return self._service_named(service).probe + ("-udp" if protocol == "UDP" else "")
 
     def check_by(self, virtual_server: str) -> str:
         """How the directors check the real servers of a virtual server."""
@@ -424,6 +437,19 @@ class Lab(LabFile):
         """The TCP port of a virtual server. Raises KeyError as `service` does."""
         return self.virtual_servers[virtual_server].port or self.service(virtual_server).port
 
+    def ports_of(self, virtual_server: str) -> dict[str, int]:
+        """The services of a virtual server and their ports. Raises KeyError as `service` does."""
+        further = self.virtual_servers[virtual_server].also
+        first = self.virtual_servers[virtual_server].service
+        return {first: self.port_of(virtual_server)} | {
+            name: self._service_named(name).port for name in further
+        }
+
+    def mark_of(self, virtual_server: str) -> int | None:
+        """The firewall mark of a virtual server: its place in the file; None if it needs none."""
+        places = {name: place for place, name in enumerate(self.virtual_servers, start=1)}
+        return places[virtual_server] if self.virtual_servers[virtual_server].also else None
+
     def endpoint(self, virtual_server: str) -> tuple[str, int]:
         """The address and the port of a virtual server."""
         this = self.vrrp_instances[self.virtual_servers[virtual_server].instance]
@@ -433,8 +459,9 @@ class Lab(LabFile):
         """A role's services to the TCP ports on which virtual servers want them, sorted."""
         found: dict[str, set[int]] = {}
         for name, server in self.virtual_servers.items():
-            if server.service in self.roles[role].services:
-                found.setdefault(server.service, set()).add(self.port_of(name))
+            for service in (server.service, *server.also):
+                if service in self.roles[role].services:
+                    found.setdefault(service, set()).add(self.ports_of(name)[service])
         return {service: sorted(ports) for service, ports in found.items()}
 
     @cached_property

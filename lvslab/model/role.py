@@ -78,7 +78,7 @@ class Kind(StrEnum):
     HOST = "host"
 
 
-Probe = Literal["http", "dns", "tcp"]
+Probe = Literal["http", "https", "dns", "tcp"]
 """How a service is asked: for a page, for the server's name by DNS, or only for a connection."""
 
 
@@ -90,7 +90,8 @@ class Service(Strict):
     port: Port = Field(description="its usual port; a virtual server may have another")
     probe: Probe = Field(
         "tcp",
-        description="http: a page, whose header X-Real-Server is the node's name; dns: the name of "
+        description="http, https: a page, whose header X-Real-Server is the node's name (who "
+        "signed the certificate is not asked); dns: the name of "
         "the server (RFC 4892, id.server in class CH); tcp: a connection",
     )
 

@@ -14,6 +14,7 @@ from lvslab.render.machine_files import (
     guarded_units,
     kernel_settings,
     role_files,
+    units,
 )
 from lvslab.render.texts import render
 
@@ -31,7 +32,7 @@ def assert_script(lab: Lab, spec: RoleSpec) -> str:
             path: (sha256_text(file.content), file.mode)
             for path, file in role_files(lab, spec).items()
         },
-        "enabled": KINDS[spec.kind].units(lab, spec),
+        "enabled": units(lab, spec),
         "masked": list(spec.mask),
         "guarded": guarded_units(lab, spec),
         "modules": KINDS[spec.kind].modules(lab, spec),

@@ -14,8 +14,7 @@ from typing import Any
 from lvslab.core.files import sha256_text
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
-from lvslab.render.kinds import KINDS
-from lvslab.render.machine_files import image_texts, texts_of_lab
+from lvslab.render.machine_files import image_texts, texts_of_lab, units
 from lvslab.render.texts import files_as_json
 
 
@@ -27,12 +26,12 @@ def lab_texts(reference: Lab, lab: Lab, spec: RoleSpec) -> str:
     `disable` the units.
     """
     own, wanted = texts_of_lab(reference, spec), texts_of_lab(lab, spec)
-    units, wanted_units = (KINDS[spec.kind].units(this, spec) for this in (reference, lab))
+    own_units, wanted_units = units(reference, spec), units(lab, spec)
     changes: dict[str, Any] = {
         "files": files_as_json({path: f for path, f in wanted.items() if own.get(path) != f}),
         "remove": sorted(own.keys() - wanted.keys()),
-        "enable": [unit for unit in wanted_units if unit not in units],
-        "disable": [unit for unit in units if unit not in wanted_units],
+        "enable": [unit for unit in wanted_units if unit not in own_units],
+        "disable": [unit for unit in own_units if unit not in wanted_units],
     }
     if not any(changes.values()):
         return ""

@@ -4,6 +4,8 @@ A file whose name ends in `.j2` is rendered (and loses that ending), any other i
 as it is; an executable stays executable. `__interface__` in a path stands for each of
 the role's interfaces on the cluster's networks. roles/common/files comes first, then the
 files of the role's kind in roles/common/kinds; the role's own file of the same path wins.
+A file that is rendered to nothing is left out: the lab does without it. If it is a unit, the
+role enables it in those labs that have it.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ IMAGE_TEXTS = "/usr/local/lib/lvslab/texts.json"
 
 _NODES_OWN = frozenset({"/etc/issue"})  # in an image for machines without a seed
 _INTERFACE = "__interface__"
+_UNITS = "files/etc/systemd/system"
 
 
 def cluster_interfaces(lab: Lab, role: str) -> dict[str, str]:
@@ -62,12 +65,45 @@ def _context(lab: Lab, spec: RoleSpec) -> dict[str, Any]:
         "modules": KINDS[spec.kind].modules(lab, spec),
         "seeds": seed_names(lab, spec),
         "checklist": node_facts.text(lab),
-        "served": lab.served(spec.name) if spec.name in lab.roles else {},
+        "served": _served(lab, spec),
         "sync_interface": keepalived.sync_interface(lab),
         "archives": PUBLIC,
         "services_here": _services_here(lab, spec),
+        "tunnels": any(map(lab.tunnels_to, lab.nodes_with(spec.name))),
+        "syncs_connections": keepalived.syncs_connections(lab),
+        "marks": marks(lab),
     }
     return keepalived.context(lab) | values
+
+
+def _served(lab: Lab, spec: RoleSpec) -> dict[str, list[int]]:
+    """Each service of the role to the ports that the lab wants of it, which may be none."""
+    wanted = lab.served(spec.name) if spec.name in lab.roles else {}
+    return {service: wanted.get(service, []) for service in spec.services}
+
+
+def marks(lab: Lab) -> list[dict[str, Any]]:
+    """What packets get which mark: the address and the ports of services that belong together."""
+    return [
+        {
+            "mark": mark,
+            "address": lab.endpoint(name)[0],
+            "ports": sorted(lab.ports_of(name).values()),
+        }
+        for name in lab.virtual_servers
+        if (mark := lab.mark_of(name))
+    ]
+
+
+def units(lab: Lab, spec: RoleSpec) -> list[str]:
+    """The units that the role enables in a lab: those of its own that the lab does without, not."""
+    rendered, _ = _files(lab, spec)
+    own = {
+        target.rpartition("/")[2].removesuffix(".j2")
+        for target, _ in _sources(spec.folder / _UNITS)
+    }
+    there = {path.rpartition("/")[2] for path in rendered}
+    return [unit for unit in spec.enable if unit not in own or unit in there]
 
 
 def _services_here(lab: Lab, spec: RoleSpec) -> list[str]:
@@ -111,7 +147,7 @@ def _of_lab(rendered: dict[str, RenderedFile]) -> dict[str, RenderedFile]:
 def _image_texts(lab: Lab, spec: RoleSpec, rendered: dict[str, RenderedFile]) -> str:
     texts = {
         "role": spec.name,
-        "enable": KINDS[spec.kind].units(lab, spec),
+        "enable": units(lab, spec),
         "files": files_as_json(_of_lab(rendered)),
     }
     return json.dumps(texts, indent=1) + "\n"
@@ -141,9 +177,7 @@ def _files(lab: Lab, spec: RoleSpec) -> tuple[dict[str, RenderedFile], dict[str,
                 rendered[target.replace(_INTERFACE, interface)] = RenderedFile(
                     render_text(text, own), mode
                 )
-    for unwanted in KINDS[spec.kind].left_out(lab):
-        rendered.pop(unwanted, None)
-    return rendered, copied
+    return {path: file for path, file in rendered.items() if file.content.strip()}, copied
 
 
 def guarded_units(lab: Lab, spec: RoleSpec) -> list[str]:
@@ -155,4 +189,4 @@ def guarded_units(lab: Lab, spec: RoleSpec) -> list[str]:
         texts = [files.get(f"/etc/systemd/system/{place}") for place in places]
         return any(text is not None and GUARD in text.content for text in texts)
 
-    return [unit for unit in KINDS[spec.kind].units(lab, spec) if is_guarded(unit)]
+    return [unit for unit in units(lab, spec) if is_guarded(unit)]

@@ -36,10 +36,11 @@ def _client(lab: Lab) -> Facts:
         "vips": [fact for fact in instances(lab) if fact["network"] == network],
         "services": [
             {
-                "service": "{}:{}".format(*lab.endpoint(name)),
-                "probe": lab.probe_of(name),
+                "service": f"{lab.endpoint(name)[0]}:{port}",
+                "probe": lab.asked_by(service, this.protocol),
                 "real_servers": list(lab.real_servers(name)),
             }
-            for name in lab.virtual_servers
+            for name, this in lab.virtual_servers.items()
+            for service, port in lab.ports_of(name).items()
         ],
     }

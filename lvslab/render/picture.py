@@ -211,8 +211,9 @@ class _Picture:
         """The services, in as many lines as they need beside the lab's name."""
         room = self.right - _MARGIN - text_width(self.lab.name, 26) - _GAP
         services = [
-            "{} {}:{}".format(name, *self.lab.endpoint(name))
-            for name, server in self.lab.virtual_servers.items()
+            f"{name} {self.lab.endpoint(name)[0]}:"
+            + "+".join(map(str, self.lab.ports_of(name).values()))
+            for name in self.lab.virtual_servers
         ]
         services, others = shown(services, SERVICES_SHOWN)
         lines: list[str] = []

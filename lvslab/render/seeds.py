@@ -7,8 +7,8 @@ from typing import Any
 from lvslab.core.files import sha256_text
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
-from lvslab.render.kinds import KINDS, kind_of
-from lvslab.render.machine_files import guarded_units, role_files
+from lvslab.render.kinds import kind_of
+from lvslab.render.machine_files import guarded_units, role_files, units
 from lvslab.render.texts import Seed, render
 
 
@@ -19,7 +19,7 @@ def _role_context(lab: Lab, spec: RoleSpec) -> dict[str, Any]:
             {"path": path, "permissions": f"{file.mode:04o}", "content": file.content}
             for path, file in role_files(lab, spec).items()
         ],
-        "enable": KINDS[spec.kind].units(lab, spec),
+        "enable": units(lab, spec),
         "guarded": guarded_units(lab, spec),
     }
 

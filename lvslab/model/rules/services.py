@@ -154,7 +154,7 @@ def a_check_asks_what_the_service_can_answer(lab: Lab) -> Iterator[Violation]:
             what = f"{name} is over {server.protocol}, and its check {by} over {CHECKS_OVER[by]}"
             fit = [each for each, over in CHECKS_OVER.items() if over == server.protocol]
             yield Violation((*path, "by"), what, f"write one of {listed(fit)}")
-        elif by in ("http", "https", "dns") and probe != by.removesuffix("s" * (by == "https")):
+        elif by in ("http", "https", "dns") and probe != by:
             what = f"{name} is checked by {by}, but its service {server.service} speaks {probe}"
             yield Violation((*path, "by"), what, "write `by: tcp`")
         for key, fits in (("path", "http"), ("status", "http"), ("name", "dns")):
@@ -171,8 +171,8 @@ def a_sorry_server_can_serve(lab: Lab) -> Iterator[Violation]:
         if node is None:
             continue
         network = lab.network_of(name)
-        if server.service not in lab.services_of(node):
-            what = f"{name}: {node} has no service {server.service} to be sorry with"
+        if missing := {server.service, *server.also} - lab.services_of(node).keys():
+            what = f"{name}: {node} has no service {min(missing)} to be sorry with"
             yield Violation(path, what, "name a node whose role has it")
         elif node not in lab.real_servers_on.get(network, {}):
             what = f"{name}: its sorry server {node} has no address on {network}"
@@ -205,9 +205,13 @@ def virtual_servers_are_on_the_client_s_network(lab: Lab) -> Iterator[Violation]
 
 
 def _known(lab: Lab) -> dict[str, VirtualServer]:
-    """The virtual servers whose service a real server has."""
+    """The virtual servers whose services real servers have."""
     offered = {service for node in lab.nodes_of(Kind.SERVER) for service in lab.services_of(node)}
-    return {name: this for name, this in lab.virtual_servers.items() if this.service in offered}
+    return {
+        name: this
+        for name, this in lab.virtual_servers.items()
+        if offered >= {this.service, *this.also}
+    }
 
 
 @rule_of_a_whole_lab
@@ -218,10 +222,12 @@ def somebody_has_the_service(lab: Lab) -> Iterator[Violation]:
         there = lab.real_servers_on.get(network, {})
         if there and not lab.real_servers(name):
             have = sorted({service for node in there for service in lab.services_of(node)})
-            what = f"{name} is the service {server.service}, which no real server on {network} has"
+            wanted = " and ".join((server.service, *server.also))
+            what = f"{name} is the service {wanted}, which no real server on {network} has"
             right = f"they have {listed(have)}" if have else "their roles have no service at all"
             where = "network" if lab.answers_directly(name) else "table"
-            path = ("virtual_servers", name, "service" if server.service != "http" else where)
+            key = "also" if server.also else "service" if server.service != "http" else where
+            path = ("virtual_servers", name, key)
             yield Violation(path, what, right)
 
 
@@ -231,12 +237,35 @@ def services_are_unique(lab: Lab) -> Iterator[Violation]:
     seen: dict[tuple[IPv4Address, int, str], str] = {}
     for name, server in _known(lab).items():
         address = lab.vrrp_instances[server.instance].address
-        service = (address, lab.port_of(name), server.protocol)
-        first = seen.setdefault(service, name)
-        if first != name:
-            what = f"{name} and {first} are both {service[0]} port {service[1]}"
-            path: Place = ("virtual_servers", name)
-            yield Violation(path, what, "give one of them another port or instance", True)
+        for port in lab.ports_of(name).values():
+            first = seen.setdefault((address, port, server.protocol), name)
+            if first != name:
+                what = f"{name} and {first} are both {address} port {port}"
+                path: Place = ("virtual_servers", name)
+                yield Violation(path, what, "give one of them another port or instance", True)
+
+
+@rule
+def further_services_fit_the_first(lab: Lab) -> Iterator[Violation]:
+    """What gets one mark: TCP, each service once, each on a port of its own."""
+    for name, server in _known(lab).items():
+        path: Place = ("virtual_servers", name, "also")
+        if not server.also:
+            continue
+        if server.protocol != "TCP":
+            what = f"{name} is over {server.protocol}, and further services are over TCP"
+            yield Violation(path, what, "give them a virtual server of their own", True)
+        ports: dict[int, str] = {}
+        for service in (server.service, *server.also):
+            port = lab.ports_of(name)[service]
+            first = ports.setdefault(port, service)
+            if (server.service, *server.also).count(service) > 1:
+                what = f"{name} has the service {service} twice"
+                yield Violation(path, what, "name each service once", True)
+                break
+            if first != service:
+                what = f"{name}: {first} and {service} are both on port {port}"
+                yield Violation(path, what, "give the first another `port`", True)
 
 
 @rule

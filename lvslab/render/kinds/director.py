@@ -6,35 +6,14 @@ from ipaddress import IPv4Interface
 
 from lvslab.model.lab import Lab
 from lvslab.model.role import Kind, RoleSpec
-from lvslab.render import keepalived
 from lvslab.render.kinds.shared import Facts, instances, interface_facts, wired
 
 _KERNEL = {"net.ipv4.ip_forward": "1", "net.ipv4.conf.all.rp_filter": "0"}
-_SYNC = "lvslab-sync.service"
-_TRACK = "lvslab-track.service"
-_OWN = (_SYNC, _TRACK)
-"""The directors' own units, which lab.yaml may switch off."""
 
 
 def addresses(lab: Lab, node: str) -> dict[str, IPv4Interface | None]:
     """None: keepalived gives them."""
     return dict.fromkeys(lab.nodes[node].interfaces)
-
-
-def units(lab: Lab, spec: RoleSpec) -> list[str]:
-    """The role's, and those of the directors' own that this lab has."""
-    unwanted = _unwanted(lab)
-    return [*spec.enable, *(unit for unit in _OWN if unit not in unwanted)]
-
-
-def _unwanted(lab: Lab) -> list[str]:
-    wanted = {_SYNC: keepalived.syncs_connections(lab), _TRACK: bool(keepalived.watches(lab))}
-    return [unit for unit, is_wanted in wanted.items() if not is_wanted]
-
-
-def left_out(lab: Lab) -> list[str]:
-    """The files of units that this lab does without."""
-    return [f"/etc/systemd/system/{unit}" for unit in _unwanted(lab)]
 
 
 def modules(lab: Lab, spec: RoleSpec) -> list[str]:
@@ -76,12 +55,12 @@ def _virtual_servers(lab: Lab, node: str) -> list[Facts]:
     """What is in a director's table: the services whose real servers it can reach."""
     return [
         {
-            "service": "{}:{}".format(*lab.endpoint(service)),
+            "service": _table_entry(lab, service),
             "protocol": this.protocol,
             "scheduler": this.scheduler,
             "method": this.method,
             "real_servers": [
-                f"{address}:{lab.port_of(service)}"
+                f"{address}:{0 if this.also else lab.port_of(service)}"
                 for server, address in lab.real_servers(service).items()
                 if this.weights.get(server, 1)
             ],
@@ -89,6 +68,12 @@ def _virtual_servers(lab: Lab, node: str) -> list[Facts]:
         for service, this in lab.virtual_servers.items()
         if _reaches(lab, node, lab.network_of(service))
     ]
+
+
+def _table_entry(lab: Lab, virtual_server: str) -> str:
+    """What a virtual server is in the table: its address and port, or a mark."""
+    mark = lab.mark_of(virtual_server)
+    return f"mark {mark}" if mark else "{}:{}".format(*lab.endpoint(virtual_server))
 
 
 def _neighbours(lab: Lab, node: str, network: str) -> list[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from lvslab.model.lab import Lab
-from lvslab.render.kinds.plain import kernel, left_out, modules, readers, units
+from lvslab.render.kinds.plain import kernel, modules, readers
 from lvslab.render.kinds.shared import Facts, interface_facts, static_addresses, wired
 
-__all__ = ["addresses", "facts", "kernel", "left_out", "modules", "readers", "units"]
+__all__ = ["addresses", "facts", "kernel", "modules", "readers"]
 
 addresses = static_addresses
 

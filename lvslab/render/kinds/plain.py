@@ -6,16 +6,6 @@ from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 
 
-def units(_lab: Lab, spec: RoleSpec) -> list[str]:
-    """The role's."""
-    return list(spec.enable)
-
-
-def left_out(_lab: Lab) -> list[str]:
-    """Nothing."""
-    return []
-
-
 def modules(_lab: Lab, spec: RoleSpec) -> list[str]:
     """The role's."""
     return list(spec.modules)

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from lvslab.model.lab import Lab
 from lvslab.model.role import Kind, RoleSpec
-from lvslab.render.kinds.plain import readers, units
+from lvslab.render.kinds.plain import readers
 from lvslab.render.kinds.shared import Facts, interface_facts, static_addresses, wired
 
-__all__ = ["addresses", "facts", "kernel", "left_out", "modules", "readers", "units"]
+__all__ = ["addresses", "facts", "kernel", "modules", "readers"]
 
 addresses = static_addresses
 # An address of a service is on the loopback, and ARP answers for what is on the card that was asked
 # alone (1), with the card's own address as the sender (2): ip-sysctl.
 _SILENT = {"net.ipv4.conf.all.arp_ignore": "1", "net.ipv4.conf.all.arp_announce": "2"}
-_HELD = "/etc/systemd/network/15-lvslab-services.network"
-_TUNNEL = "/etc/systemd/network/15-lvslab-tunnel.network"
 
 
 def kernel(lab: Lab) -> dict[str, str]:
     """Real servers that answer clients directly say nothing of the service's address."""
     return dict(_SILENT) if _direct(lab) else {}
-
-
-def left_out(lab: Lab) -> list[str]:
-    """The files with the addresses of services and with the tunnel, if nobody needs them."""
-    needed = {_HELD: _direct(lab), _TUNNEL: _tunnels(lab)}
-    return [path for path, is_needed in needed.items() if not is_needed]
 
 
 def modules(lab: Lab, spec: RoleSpec) -> list[str]:
@@ -70,9 +62,10 @@ def _serves(lab: Lab, node: str) -> list[Facts]:
     """What a node serves on which port, and how it is asked, each once."""
     own = lab.services_of(node)
     wanted = {
-        (this.service, lab.port_of(name), lab.probe_of(name))
+        (service, port, lab.asked_by(service, this.protocol))
         for name, this in lab.virtual_servers.items()
-        if this.service in own
+        if own.keys() >= {this.service, *this.also}
+        for service, port in lab.ports_of(name).items()
     }
     return [
         {"service": service, "port": port, "probe": probe, "unit": own[service].unit}

@@ -19,14 +19,6 @@ class MachineKind(Protocol):
         """Interface to the address that the node's seed gives it; None: none."""
         ...
 
-    def units(self, lab: Lab, spec: RoleSpec) -> list[str]:
-        """The units that the role enables."""
-        ...
-
-    def left_out(self, lab: Lab) -> list[str]:
-        """The rendered files that this lab does without, as paths of the image."""
-        ...
-
     def modules(self, lab: Lab, spec: RoleSpec) -> list[str]:
         """The kernel modules to load at boot."""
         ...

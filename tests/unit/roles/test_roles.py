@@ -148,4 +148,4 @@ def test_no_code_outside_the_kinds_compares_a_role_s_name() -> None:
 
 
 def test_every_probe_can_be_asked_or_is_only_connected_to() -> None:
-    assert {*SPEECHES, "tcp"} == {*get_args(Probe), "dns-udp"}
+    assert {*SPEECHES, "tcp", "https"} == {*get_args(Probe), "dns-udp"}

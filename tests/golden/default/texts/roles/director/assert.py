@@ -42,7 +42,8 @@ WANTED = json.loads(r"""
   "ipvsadm",
   "iptraf-ng",
   "tcpdump",
-  "screen"
+  "screen",
+  "nftables"
  ],
  "files": {
   "/etc/apt/sources.list.d/debian.sources": [
@@ -158,7 +159,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "8801f361b2d0ee9949a5696df9a18c4d895bf699a3e4ef58d92269c9db859f56",
+   "411c1df536ed077d3238240fa15f70f94af137bf83c8e769e0e07510d4276231",
    493
   ],
   "/usr/local/lib/lvslab/apply-texts": [

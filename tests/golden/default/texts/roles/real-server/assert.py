@@ -44,7 +44,8 @@ WANTED = json.loads(r"""
   "tcpdump",
   "screen",
   "apache2",
-  "php8.4-fpm"
+  "php8.4-fpm",
+  "openssl"
  ],
  "files": {
   "/etc/apache2/conf-enabled/lvslab.conf": [
@@ -160,7 +161,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "8801f361b2d0ee9949a5696df9a18c4d895bf699a3e4ef58d92269c9db859f56",
+   "411c1df536ed077d3238240fa15f70f94af137bf83c8e769e0e07510d4276231",
    493
   ],
   "/usr/local/lib/lvslab/apply-texts": [
