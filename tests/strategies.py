@@ -23,9 +23,10 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaG
 
 
 HTTP = {"unit": "apache2.service", "port": 80, "probe": "http"}
+HTTPS = {"unit": "apache2.service", "port": 443, "probe": "https"}
 ROLES = {
     "director": {"kind": "director"},
-    "real-server": {"kind": "server", "services": {"http": HTTP}},
+    "real-server": {"kind": "server", "services": {"http": HTTP, "https": HTTPS}},
 }
 
 
@@ -77,7 +78,9 @@ def labs(draw: st.DrawFn, max_directors: int = 8, max_real_servers: int = 200) -
     pools = _pools(draw, names[1:], len(directors) + len(servers) + 3 * backends + 2)
     own = draw(st.booleans())
     methods = {n: draw(st.sampled_from(["NAT", "NAT", "DR", "TUN"])) for n in names[2:]}
-    instances, groups, tables, services = _services(draw, directors, servers, methods, names, pools)
+    instances, groups, tables, services = _services(
+        draw, directors, servers, methods, names, pools, own=own
+    )
     client = names[1]
     direct = [client] if set(methods.values()) != {"NAT"} else []
     networks: dict[str, Any] = {names[0]: {"kind": "nat"}}
@@ -179,6 +182,8 @@ def _services(
     methods: dict[str, str],
     names: list[str],
     pools: dict[str, _Pool],
+    *,
+    own: bool,
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], dict[str, Any]]:
     """VRRP instances, sync groups, tables and virtual servers, one group for each backend."""
     instances: dict[str, Any] = {}
@@ -209,9 +214,11 @@ def _services(
             tables[table] = {"id": next(table_ids), "network": backend, "via": gateway}
             way = {"table": table}
         for vip in vips:
-            ports = st.integers(1, 65535).filter(lambda port: port not in TAKEN_PORTS)
+            ports = st.integers(1, 65535).filter(lambda port: port not in {443, *TAKEN_PORTS})
+            further = ["https"] if own and draw(st.booleans()) else []
             for port in draw(st.lists(ports, min_size=1, max_size=3, unique=True)):
-                service = {"instance": vip, "port": port, **way}
+                service = {"instance": vip, "port": port, **way, "also": further}
+                further = []  # port 443 of an address is one service
                 services[f"web{len(services) + 1}"] = service | _scheduling(draw, servers)
     return instances, groups, tables, services
 

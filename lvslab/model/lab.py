@@ -155,7 +155,7 @@ class HealthCheck(Strict):
 
 
 Scheduler = Literal[
-    "rr", "wrr", "lc", "wlc", "fo", "ovf", "lblc", "lblcr", "sh", "mh", "dh", "sed", "nq", "twos"
+    "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "mh", "dh", "sed", "nq", "fo", "ovf", "twos"
 ]
 """All that the kernel of the image has (net/netfilter/ipvs)."""
 
@@ -455,14 +455,14 @@ class Lab(LabFile):
         this = self.vrrp_instances[self.virtual_servers[virtual_server].instance]
         return str(this.address), self.port_of(virtual_server)
 
-    def served(self, role: str) -> dict[str, list[int]]:
-        """A role's services to the TCP ports on which virtual servers want them, sorted."""
-        found: dict[str, set[int]] = {}
-        for name, server in self.virtual_servers.items():
-            for service in (server.service, *server.also):
-                if service in self.roles[role].services:
-                    found.setdefault(service, set()).add(self.ports_of(name)[service])
-        return {service: sorted(ports) for service, ports in found.items()}
+    def ports_wanted(self, service: str) -> list[int]:
+        """The ports on which virtual servers want a service, sorted."""
+        wanted = (
+            self.ports_of(name)[service]
+            for name, this in self.virtual_servers.items()
+            if service in (this.service, *this.also)
+        )
+        return sorted(set(wanted))
 
     @cached_property
     def hosts(self) -> dict[str, str]:

@@ -47,7 +47,7 @@ def assert_script(lab: Lab, spec: RoleSpec) -> str:
 
 def _readings(lab: Lab, spec: RoleSpec) -> Iterator[dict[str, object]]:
     """Each program that must take its configuration; once for each port that it must name."""
-    ports = sorted({port for ports in lab.served(spec.name).values() for port in ports})
+    ports = sorted({port for service in spec.services for port in lab.ports_wanted(service)})
     for reading in spec.readings:
         for port in ports if "{port}" in reading.model_dump_json() else [0]:
             texts = reading.model_dump(mode="json")

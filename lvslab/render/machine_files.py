@@ -65,7 +65,7 @@ def _context(lab: Lab, spec: RoleSpec) -> dict[str, Any]:
         "modules": KINDS[spec.kind].modules(lab, spec),
         "seeds": seed_names(lab, spec),
         "checklist": node_facts.text(lab),
-        "served": _served(lab, spec),
+        "served": {service: lab.ports_wanted(service) for service in spec.services},
         "sync_interface": keepalived.sync_interface(lab),
         "archives": PUBLIC,
         "services_here": _services_here(lab, spec),
@@ -74,12 +74,6 @@ def _context(lab: Lab, spec: RoleSpec) -> dict[str, Any]:
         "marks": marks(lab),
     }
     return keepalived.context(lab) | values
-
-
-def _served(lab: Lab, spec: RoleSpec) -> dict[str, list[int]]:
-    """Each service of the role to the ports that the lab wants of it, which may be none."""
-    wanted = lab.served(spec.name) if spec.name in lab.roles else {}
-    return {service: wanted.get(service, []) for service in spec.services}
 
 
 def marks(lab: Lab) -> list[dict[str, Any]]:

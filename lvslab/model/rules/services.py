@@ -121,7 +121,11 @@ def real_servers_that_answer_directly_reach_the_client(lab: Lab) -> Iterator[Vio
 
 @rule
 def a_service_over_udp_answers_questions(lab: Lab) -> Iterator[Violation]:
-    """Of the ways to ask a service only DNS goes over UDP."""
+    """Of the ways to ask a service only DNS goes over UDP.
+
+    IPVS forgets a packet that it scheduled alone, so with NAT the answer kept the real server's
+    address (seen in the lab).
+    """
     for name, server in _known(lab).items():
         probe = lab.service(name).probe
         path: Place = ("virtual_servers", name)
@@ -135,9 +139,27 @@ def a_service_over_udp_answers_questions(lab: Lab) -> Iterator[Violation]:
             yield Violation(
                 (*path, "one_packet"), what, "remove it, or write `protocol: UDP`", True
             )
+        if server.one_packet and server.method == "NAT":
+            what = f"{name}: with NAT nobody takes a packet's answer back that was scheduled alone"
+            right = "write `method: DR` or `TUN`, or remove it"
+            yield Violation((*path, "one_packet"), what, right, True)
         if server.one_packet and server.persistence:
             what = f"{name}: with one_packet no client stays with a real server"
             yield Violation((*path, "persistence"), what, "keep one of the two", True)
+
+
+COUNTERS = {"lc": "rr", "wlc": "wrr", "sed": "wrr", "nq": "wrr", "ovf": "wrr"}
+"""Schedulers that count a real server's connections, and what comes nearest without counting."""
+
+
+@rule
+def a_scheduler_can_count(lab: Lab) -> Iterator[Violation]:
+    """With one_packet there are no connections (net/netfilter/ipvs: they are freed at once)."""
+    for name, server in lab.virtual_servers.items():
+        if server.one_packet and server.scheduler in COUNTERS:
+            what = f"{name}: {server.scheduler} counts connections; with one_packet there are none"
+            right = f"write `scheduler: {COUNTERS[server.scheduler]}`"
+            yield Violation(("virtual_servers", name, "scheduler"), what, right)
 
 
 CHECKS_OVER = {"tcp": "TCP", "http": "TCP", "https": "TCP", "dns": "UDP", "udp": "UDP"}
@@ -177,6 +199,10 @@ def a_sorry_server_can_serve(lab: Lab) -> Iterator[Violation]:
         elif node not in lab.real_servers_on.get(network, {}):
             what = f"{name}: its sorry server {node} has no address on {network}"
             yield Violation(path, what, f"name a real server on {network}")
+        elif node in server.weights:
+            what = f"{name} has a weight for {node}, its sorry server, which serves alone"
+            place: Place = ("virtual_servers", name, "weights", node)
+            yield Violation(place, what, "remove it, or name another sorry server", True)
 
 
 @rule_of_a_whole_lab
@@ -252,6 +278,11 @@ def further_services_fit_the_first(lab: Lab) -> Iterator[Violation]:
         path: Place = ("virtual_servers", name, "also")
         if not server.also:
             continue
+        if lab.directors.source_addresses == "none":
+            # keepalived knows by an address when to suspend its checks, and a mark has none.
+            what = f"{name} has one mark, and a director without an address cannot check for it"
+            right = "write `source_addresses: own`, or remove `also`"
+            yield Violation(path, what, right, True)
         if server.protocol != "TCP":
             what = f"{name} is over {server.protocol}, and further services are over TCP"
             yield Violation(path, what, "give them a virtual server of their own", True)

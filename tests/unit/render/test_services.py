@@ -10,12 +10,23 @@ import pytest
 from lvslab.core.places import EXAMPLES
 from lvslab.model.lab import Lab
 from lvslab.model.load import load_lab
-from lvslab.render import keepalived_conf
+from lvslab.model.role import RoleSpec
+from lvslab.render import keepalived_conf, role_files
+from lvslab.render.machine_files import units
+from lvslab.render.node_facts import expectations
+
+MARKS = "/etc/lvslab/marks.nft"
+PORTS = "/etc/apache2/ports.conf"
 
 
 @pytest.fixture(scope="module")
 def dns() -> Lab:
     return load_lab(EXAMPLES / "dns/lab.yaml")
+
+
+@pytest.fixture(scope="module")
+def shop() -> Lab:
+    return load_lab(EXAMPLES / "shop/lab.yaml")
 
 
 def service(lab: Lab, name: str) -> list[str]:
@@ -35,7 +46,9 @@ def with_(lab: Lab, **values: Any) -> Lab:
 
 def test_a_service_over_udp(dns: Lab) -> None:
     lines = service(dns, "names1u")
-    assert "protocol UDP" in lines and "ops" in lines
+    assert "protocol UDP" in lines and "ops" not in lines
+    alone = with_(dns, protocol="UDP", one_packet=True, method="DR", network="VMnet12", table=None)
+    assert "ops" in service(alone, "names1")
     assert lines[lines.index("DNS_CHECK {") + 1 :][:2] == ["type A", "name names1u.dnslab"]
     assert "TCP_CHECK {" not in lines
     over_tcp = service(dns, "names1")
@@ -51,6 +64,42 @@ def test_persistence(lab: Lab) -> None:
     lines = service(with_(lab, persistence={"seconds": 60, "prefix": 24}), "web1")
     assert "persistence_timeout 60" in lines
     assert "persistence_granularity 255.255.255.0" in lines
+
+
+def test_services_that_share_a_client_have_one_mark(shop: Lab, specs: dict[str, RoleSpec]) -> None:
+    lines = service(shop, "shop")
+    assert lines[0] == "virtual_server fwmark 1 {"
+    assert "sorry_server 192.168.100.30 0" in lines and "real_server 192.168.100.10 0 {" in lines
+    assert not [line for line in lines if line.startswith("protocol")]
+    assert lines.count("connect_port 443") == lines.count("connect_port 80") == 2
+    files = role_files(shop, specs["director"])
+    assert "ip daddr 192.168.50.1 tcp dport { 80, 443 } meta mark set 1\n" in files[MARKS].content
+
+
+def test_without_such_services_there_is_no_mark(lab: Lab, specs: dict[str, RoleSpec]) -> None:
+    assert MARKS not in role_files(lab, specs["director"])
+    assert "lvslab-marks.service" not in units(lab, specs["director"])
+
+
+def test_a_real_server_with_https_makes_a_certificate(
+    shop: Lab, lab: Lab, specs: dict[str, RoleSpec]
+) -> None:
+    with_tls, without = (role_files(this, specs["real-server"]) for this in (shop, lab))
+    assert "Listen 443\n" in with_tls[PORTS].content
+    assert "lvslab-certificate.service" in units(shop, specs["real-server"])
+    assert "443" not in without[PORTS].content
+    assert with_tls.keys() - without.keys() == {
+        "/etc/apache2/conf-enabled/lvslab-tls.conf",
+        "/etc/systemd/system/lvslab-certificate.service",
+    }
+
+
+def test_every_port_is_asked_by_the_client(shop: Lab) -> None:
+    asked = expectations(shop)["client"]["services"]
+    assert [(each["service"], each["probe"]) for each in asked] == [
+        ("192.168.50.1:443", "https"),
+        ("192.168.50.1:80", "http"),
+    ]
 
 
 def test_a_page_is_asked_for(lab: Lab) -> None:

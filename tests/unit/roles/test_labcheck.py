@@ -225,6 +225,8 @@ def test_the_kernels_ipvs_table_is_read(tmp_path: Path, monkeypatch: pytest.Monk
         "TCP  C0A83201:0050 rr \n"
         "  -> C0A8640A:0050      Masq    1      0          3         \n"
         "  -> C0A86414:0050      Masq    0      0          0         \n"
+        "FWM  00000010 wlc persistent 300 FFFFFFFF\n"
+        "  -> C0A8640A:0000      Masq    1      0          0         \n"
     )
     monkeypatch.setattr(
         LABCHECK, "Path", lambda path: table if path == "/proc/net/ip_vs" else Path(path)
@@ -236,7 +238,8 @@ def test_the_kernels_ipvs_table_is_read(tmp_path: Path, monkeypatch: pytest.Monk
                 "192.168.100.10:80": ("Masq", True),
                 "192.168.100.20:80": ("Masq", False),
             },
-        }
+        },
+        "mark 16": {"scheduler": "wlc", "real_servers": {"192.168.100.10:0": ("Masq", True)}},
     }
 
 

@@ -152,9 +152,9 @@ def test_every_text_of_every_lab(program_tree: Tree, specs: Specs, lab: Lab) -> 
         assert list(network["ethernets"]) == list(lab.nodes[node].interfaces)
         assert f'displayName = "{lab.name} {node}"' in texts[f"vmware/{node}/{node}.vmx"]
     ports = texts["roles/real-server/root/etc/apache2/ports.conf"]
-    assert [int(n) for n in re.findall(r"^Listen (\d+)$", ports, re.M)] == lab.served(
-        "real-server"
-    )["http"]
+    assert [int(n) for n in re.findall(r"^Listen (\d+)$", ports, re.M)] == [
+        port for service in ("http", "https") for port in lab.ports_wanted(service)
+    ]
 
 
 # Every number of keepalived.conf at the least and at the most that lab.yaml may say.
@@ -299,7 +299,7 @@ def test_the_page_names_the_node_on_every_port(
         "kill $(cat /run/php/php8.4-fpm.pid)'"
     )
     for this, ports in ((lab, [80]), (wide_lab, [80, 8080])):
-        assert this.served("real-server") == {"http": ports}
+        assert this.ports_wanted("http") == ports
         files = render.role_files(this, specs["real-server"])
         ended = program_tree("real-server").run(["sh", "-c", script], files)
         assert ended.text.count("200 OK") == len(ports), ended.text

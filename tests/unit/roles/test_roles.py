@@ -39,8 +39,8 @@ def test_a_virtual_server_takes_port_and_servers_from_its_service(dns: Loaded) -
     lab, _ = dns
     assert lab.endpoint("names1") == ("192.168.50.1", 53)
     assert list(lab.real_servers("names1")) == ["ns1", "ns2"]
-    assert lab.served("dns-server") == {"dns": [53]}
-    assert lab.served("client") == {}
+    assert lab.ports_wanted("dns") == [53]
+    assert lab.ports_wanted("http") == []
 
 
 def test_a_port_of_its_own_comes_before_the_service_s() -> None:
@@ -51,7 +51,17 @@ def test_a_port_of_its_own_comes_before_the_service_s() -> None:
         LabFile.model_validate(yaml.safe_load(text)), load.heads(ROLE_FOLDERS).roles
     )
     assert lab.endpoint("names1") == ("192.168.50.1", 5353)
-    assert lab.served("dns-server") == {"dns": [53, 5353]}
+    assert lab.ports_wanted("dns") == [53, 5353]
+
+
+def test_the_image_of_a_role_comes_from_a_lab_that_does_not_have_it(dns: Loaded) -> None:
+    """Images are baked from the reference lab, which has two roles."""
+    lab, specs = dns
+    reference = load.load_reference(lab)
+    assert "dns-server" not in reference.roles
+    for spec in specs.values():
+        assert "unbound" in render.assert_script(reference, spec) or spec.name != "dns-server"
+        assert render.lab_texts(reference, lab, spec)
 
 
 def test_servers_and_hosts_have_the_addresses_of_lab_yaml(dns: Loaded) -> None:

@@ -161,7 +161,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "411c1df536ed077d3238240fa15f70f94af137bf83c8e769e0e07510d4276231",
+   "74b38c8a00819e6361f94488dfb055f7a185b9d7f84d83526fcb92f7008b3945",
    493
   ],
   "/usr/local/lib/lvslab/apply-texts": [
