@@ -34,6 +34,7 @@ from lvslab.render import lab_texts, node_seed
 pytestmark = pytest.mark.vm
 BOOT_SECONDS = 600
 NETWORK_FILE = "/etc/systemd/network/10-cloud-init-eth1.network"
+MARK = "/var/lib/cloud/instance/lvslab-written"
 BOOT_ID = ["cat", "/proc/sys/kernel/random/boot_id"]
 
 
@@ -56,7 +57,9 @@ def pair(lab: Lab, built: Path) -> Iterator[Cluster]:
             assert becomes(there, BOOT_SECONDS), cluster.console_tail(node)
         power_cycle(cluster)
         cluster.run("lvs1", ["truncate", "--size=0", NETWORK_FILE])
-        cluster.run("lvs1", ["rm", "/var/lib/cloud/instance/lvslab-written"])
+        for node in nodes:  # the mark comes a moment after the end of cloud-init
+            assert becomes(functools.partial(is_there, cluster, node, MARK))
+        cluster.run("lvs1", ["rm", MARK])
         cluster.run("rs1", ["truncate", "--size=0", "/etc/issue"])
         cluster.each(list(nodes), lambda node: cluster.run(node, ["sync", "/etc", NETWORK_FILE]))
         power_cycle(cluster)
@@ -68,6 +71,10 @@ def pair(lab: Lab, built: Path) -> Iterator[Cluster]:
 
 def written(cluster: Cluster, node: str, path: str) -> bool:
     return cluster.ask(node, ["test", "-s", path], timeout=5).status == 0
+
+
+def is_there(cluster: Cluster, node: str, path: str) -> bool:
+    return cluster.ask(node, ["test", "-e", path]).status == 0
 
 
 def power_cycle(cluster: Cluster) -> None:
