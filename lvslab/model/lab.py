@@ -213,6 +213,11 @@ class VirtualServer(Strict):
     )
     check: HealthCheck = Field(HealthCheck(), description="how a real server is checked")
 
+    @property
+    def services(self) -> tuple[str, ...]:
+        """All that it serves, `service` first."""
+        return (self.service, *self.also)
+
 
 class Login(Strict):
     """The class user in every seed: password on the console only, SSH by key only."""
@@ -387,8 +392,7 @@ class Lab(LabFile):
         return {
             name: ip
             for name, ip in there.items()
-            if self.services_of(name).keys() >= {this.service, *this.also}
-            and name != this.sorry_server
+            if self.services_of(name).keys() >= set(this.services) and name != this.sorry_server
         }
 
     @cached_property
@@ -460,7 +464,7 @@ class Lab(LabFile):
         wanted = (
             self.ports_of(name)[service]
             for name, this in self.virtual_servers.items()
-            if service in (this.service, *this.also)
+            if service in this.services
         )
         return sorted(set(wanted))
 

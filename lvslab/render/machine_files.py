@@ -11,7 +11,7 @@ role enables it in those labs that have it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,11 +92,13 @@ def marks(lab: Lab) -> list[dict[str, Any]]:
 def units(lab: Lab, spec: RoleSpec) -> list[str]:
     """The units that the role enables in a lab: those of its own that the lab does without, not."""
     rendered, _ = _files(lab, spec)
-    own = {
-        target.rpartition("/")[2].removesuffix(".j2")
-        for target, _ in _sources(spec.folder / _UNITS)
-    }
-    there = {path.rpartition("/")[2] for path in rendered}
+    return _enabled(spec, rendered)
+
+
+def _enabled(spec: RoleSpec, files: Collection[str]) -> list[str]:
+    """`units`, by the paths of the files that the role has in a lab."""
+    own = {path.name.removesuffix(".j2") for _, path in _sources(spec.folder / _UNITS)}
+    there = {path.rpartition("/")[2] for path in files}
     return [unit for unit in spec.enable if unit not in own or unit in there]
 
 
@@ -115,7 +117,7 @@ def _sources(folder: Path) -> Iterator[tuple[str, Path]]:
 def role_files(lab: Lab, spec: RoleSpec) -> dict[str, RenderedFile]:
     """The files that the role puts into its image, by absolute path, sorted."""
     rendered, copied = _files(lab, spec)
-    texts = RenderedFile(_image_texts(lab, spec, rendered))
+    texts = RenderedFile(_image_texts(spec, rendered))
     return dict(sorted((rendered | copied | {IMAGE_TEXTS: texts}).items()))
 
 
@@ -131,17 +133,17 @@ def texts_of_lab(lab: Lab, spec: RoleSpec) -> dict[str, RenderedFile]:
 def image_texts(lab: Lab, spec: RoleSpec) -> str:
     """The text of IMAGE_TEXTS in an image that is baked from `lab`."""
     rendered, _ = _files(lab, spec)
-    return _image_texts(lab, spec, rendered)
+    return _image_texts(spec, rendered)
 
 
 def _of_lab(rendered: dict[str, RenderedFile]) -> dict[str, RenderedFile]:
     return {path: file for path, file in sorted(rendered.items()) if path not in _NODES_OWN}
 
 
-def _image_texts(lab: Lab, spec: RoleSpec, rendered: dict[str, RenderedFile]) -> str:
+def _image_texts(spec: RoleSpec, rendered: dict[str, RenderedFile]) -> str:
     texts = {
         "role": spec.name,
-        "enable": units(lab, spec),
+        "enable": _enabled(spec, rendered),
         "files": files_as_json(_of_lab(rendered)),
     }
     return json.dumps(texts, indent=1) + "\n"
@@ -183,4 +185,4 @@ def guarded_units(lab: Lab, spec: RoleSpec) -> list[str]:
         texts = [files.get(f"/etc/systemd/system/{place}") for place in places]
         return any(text is not None and GUARD in text.content for text in texts)
 
-    return [unit for unit in units(lab, spec) if is_guarded(unit)]
+    return [unit for unit in _enabled(spec, files) if is_guarded(unit)]

@@ -193,7 +193,7 @@ def a_sorry_server_can_serve(lab: Lab) -> Iterator[Violation]:
         if node is None:
             continue
         network = lab.network_of(name)
-        if missing := {server.service, *server.also} - lab.services_of(node).keys():
+        if missing := set(server.services) - lab.services_of(node).keys():
             what = f"{name}: {node} has no service {min(missing)} to be sorry with"
             yield Violation(path, what, "name a node whose role has it")
         elif node not in lab.real_servers_on.get(network, {}):
@@ -234,9 +234,7 @@ def _known(lab: Lab) -> dict[str, VirtualServer]:
     """The virtual servers whose services real servers have."""
     offered = {service for node in lab.nodes_of(Kind.SERVER) for service in lab.services_of(node)}
     return {
-        name: this
-        for name, this in lab.virtual_servers.items()
-        if offered >= {this.service, *this.also}
+        name: this for name, this in lab.virtual_servers.items() if offered >= set(this.services)
     }
 
 
@@ -248,7 +246,7 @@ def somebody_has_the_service(lab: Lab) -> Iterator[Violation]:
         there = lab.real_servers_on.get(network, {})
         if there and not lab.real_servers(name):
             have = sorted({service for node in there for service in lab.services_of(node)})
-            wanted = " and ".join((server.service, *server.also))
+            wanted = " and ".join(server.services)
             what = f"{name} is the service {wanted}, which no real server on {network} has"
             right = f"they have {listed(have)}" if have else "their roles have no service at all"
             where = "network" if lab.answers_directly(name) else "table"
@@ -287,10 +285,10 @@ def further_services_fit_the_first(lab: Lab) -> Iterator[Violation]:
             what = f"{name} is over {server.protocol}, and further services are over TCP"
             yield Violation(path, what, "give them a virtual server of their own", True)
         ports: dict[int, str] = {}
-        for service in (server.service, *server.also):
+        for service in server.services:
             port = lab.ports_of(name)[service]
             first = ports.setdefault(port, service)
-            if (server.service, *server.also).count(service) > 1:
+            if server.services.count(service) > 1:
                 what = f"{name} has the service {service} twice"
                 yield Violation(path, what, "name each service once", True)
                 break

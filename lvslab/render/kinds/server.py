@@ -64,7 +64,7 @@ def _serves(lab: Lab, node: str) -> list[Facts]:
     wanted = {
         (service, port, lab.asked_by(service, this.protocol))
         for name, this in lab.virtual_servers.items()
-        if own.keys() >= {this.service, *this.also}
+        if own.keys() >= set(this.services)
         for service, port in lab.ports_of(name).items()
     }
     return [
