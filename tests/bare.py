@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -107,13 +107,13 @@ class Guests:
     """What the guests of a lab say; tests change it.
 
     `ill` fail their checklist, `dead` do not answer at all, `said` overrides what a program
-    prints, by its first word; `done` is what was run, node first.
+    prints (or makes what it prints), by its first word; `done` is what was run, node first.
     """
 
     lab: Lab
     ill: set[str] = field(default_factory=set)
     dead: set[str] = field(default_factory=set)
-    said: dict[str, str] = field(default_factory=dict)
+    said: dict[str, str | Callable[[], str]] = field(default_factory=dict)
     done: list[tuple[str, ...]] = field(default_factory=list)
     ports: dict[str, _Port] = field(default_factory=dict)
 
@@ -141,7 +141,10 @@ class Guests:
             **dict.fromkeys(("date", "true", "systemd-run", "journalctl", "cat", "tee"), ""),
             **self.said,
         }
-        return (0, known[words[0]]) if words[0] in known else (127, "")
+        if words[0] not in known:
+            return 127, ""
+        says = known[words[0]]
+        return 0, says if isinstance(says, str) else says()
 
     def _addresses(self, node: str) -> str:
         links = []

@@ -119,6 +119,11 @@ class HalfRequests:
             number = len(self._open) + 1
             raise StageError(f"connection {number} of {count} was not opened: {error}") from None
 
+    @property
+    def ports(self) -> set[int]:
+        """The client's port of each."""
+        return {wire.getsockname()[1] for wire, _, _ in self._open}
+
     def close(self) -> None:
         """Close them all."""
         for wire, _, _ in self._open:

@@ -1,7 +1,7 @@
 """The whole lab from the artifacts: checklist, failover, connections, and negative controls.
 
 One boot, many experiments: each starts from a checkpoint. An experiment that broke a promise
-is repeated only if the host kept a node waiting meanwhile (lvslab.measure.busy). A negative
+is repeated only if others took the host's processors meanwhile (lvslab.measure.busy). A negative
 control is the same experiment without what the product does, and must be red; where the
 fault does harm only at some moments, in one of a few rounds at different moments. How long
 things take is measured in bench/.

@@ -176,6 +176,20 @@ def test_established_connections_that_die_are_told_unless_their_server_was_broke
     assert watched(watchers.Established(served.cluster, frozenset())) == []
     all_well = watchers.Established(served.cluster, frozenset())
     one_broken = watchers.Established(served.cluster, frozenset({"rs1"}))
+
+    def connections_to_web1() -> str:
+        words = [
+            "ss",
+            "-Hnt",
+            "state",
+            "established",
+            "src",
+            str(served.cluster.lab.endpoint("web1")[0]),
+        ]
+        with served.cluster.namespace.inside():
+            return subprocess.check_output(words, text=True)
+
+    served.guests.said["ss"] = connections_to_web1
     all_well.before()
     one_broken.before()
     served.end_service("web1")
@@ -251,7 +265,7 @@ def test_experiments_are_made_shown_drawn_and_judged(
 ) -> None:
     """One that keeps its limits, one that takes over, and the same outage with less allowed."""
     monkeypatch.setattr(failover, "_AFTER_SECONDS", 1.2)  # the last second tells the owners
-    monkeypatch.setattr(failover, "_STILL_SECONDS", 99.0)  # this host may be as busy as it likes
+    monkeypatch.setattr(failover, "_TAKEN_SECONDS", 99.0)  # this host may be as busy as it likes
     good = outage(served, 0.5)
     bad = replace(good, name="strict", hits=frozenset(), owners=takeover(served).owners)
     chosen = {this.name: this for this in (good, takeover(served), bad)}

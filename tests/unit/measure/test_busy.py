@@ -1,4 +1,4 @@
-"""A host that keeps its machines waiting is noticed: real processes, and numbers by hand."""
+"""A host whose processors others take is noticed: real processes, and numbers by hand."""
 
 from __future__ import annotations
 
@@ -11,58 +11,53 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.measure.busy import HostWatch, waits
+from lvslab.measure.busy import HostWatch, busy, others, used
 
 SPIN = "while True: pass"
 
 
 @pytest.fixture
-def rivals() -> Iterator[list[int]]:
-    """Five processes that want the same processor, for as long as a test lasts."""
-    processor = min(os.sched_getaffinity(0))
-    started = [subprocess.Popen([sys.executable, "-c", SPIN]) for _ in range(5)]
-    try:
-        for process in started:
-            os.sched_setaffinity(process.pid, {processor})
-        yield [process.pid for process in started]
-    finally:
-        for process in started:
-            process.kill()
-            process.wait()
-
-
-def test_processes_that_share_a_processor_wait_for_it(rivals: list[int]) -> None:
-    with HostWatch(rivals) as host:
-        time.sleep(1.5)
-    assert host.longest_wait > 0.3
-
-
-def test_a_process_that_sleeps_does_not_wait() -> None:
-    with (
-        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as sleeper,
-    ):
+def spinning() -> Iterator[int]:
+    """A process that uses one processor for as long as a test lasts."""
+    with subprocess.Popen([sys.executable, "-c", SPIN]) as process:
         try:
-            time.sleep(0.3)
-            before = waits([sleeper.pid])
-            time.sleep(0.3)
-            after = waits([sleeper.pid])
+            yield process.pid
         finally:
-            sleeper.kill()
-    assert after[str(sleeper.pid)] - before[str(sleeper.pid)] < 0.05
+            process.kill()
 
 
-def test_waits_that_follow_each_other_are_one_wait() -> None:
-    host = HostWatch([])
-    for seconds in (0.08, 0.08, 0.01, 0.06):
-        host.note({"1": seconds, "2": 0.02})
-    assert host.longest_wait == pytest.approx(0.17)
+def test_what_a_stranger_uses_is_taken(spinning: int) -> None:
+    with HostWatch(list) as host:
+        time.sleep(1.5)
+    assert host.taken > 0.3
 
 
-def test_a_process_that_has_ended_is_left_out(tmp_path: Path) -> None:
-    (tmp_path / "stat").write_text("cpu  1 2 3 4 5 6 7 250 0 0\n")
-    thread = tmp_path / "7" / "task" / "8"
-    thread.mkdir(parents=True)
-    (thread / "schedstat").write_text("100 2000000000 3\n")
-    found = waits([7, 9], tmp_path)
-    assert found.pop("steal") == 250 / os.sysconf("SC_CLK_TCK")
-    assert found == {"8": 2.0}
+def test_what_the_lab_uses_is_not(spinning: int) -> None:
+    before = used([spinning])
+    time.sleep(1.5)
+    after = used([spinning])
+    own = sum(after.values()) - sum(before.values())
+    assert own > 0.3
+    assert others((0.0, before), (own, after)) == pytest.approx(0.0)
+
+
+def test_a_second_counts_not_a_moment() -> None:
+    host = HostWatch(list)
+    for seconds in [0.0] * 20 + [0.1] * 3 + [0.0] * 20 + [0.02] * 30:
+        host.note(seconds)
+    assert host.taken == pytest.approx(0.3)
+
+
+def test_a_process_that_comes_or_goes_is_counted_while_it_is_there() -> None:
+    before, after = {1: 5.0, 2: 7.0}, {1: 5.5, 3: 0.25}
+    assert others((10.0, before), (11.0, after)) == pytest.approx(0.25)
+
+
+def test_what_the_kernel_writes_is_read(tmp_path: Path) -> None:
+    tick = 1 / os.sysconf("SC_CLK_TCK")
+    (tmp_path / "stat").write_text("cpu  1 2 4 1000 1000 8 16 32 64 64\ncpu0 1\n")
+    assert busy(tmp_path) == pytest.approx(63 * tick)
+    (tmp_path / "7").mkdir()
+    fields = "S 1 1 1 0 -1 0 0 0 0 0 1 2 4 8 20 0 1 0"
+    (tmp_path / "7" / "stat").write_text(f"7 (a ) name) {fields}\n")
+    assert used([7, 9], tmp_path) == {7: pytest.approx(15 * tick)}

@@ -131,7 +131,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/systemd/system/lvslab-sync.service": [
-   "417e43417f34b8e7b2a3aecb2d45a01f46191dedb254c3414279d360b070f6df",
+   "8826b6abd69fbf89f155db95c3eb04dbe2cd2346d7de56377170035608a203a8",
    420
   ],
   "/etc/systemd/system/lvslab-track.service": [
@@ -171,7 +171,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/connection-sync": [
-   "7394086f0120eede5c6f809b77dc4a3672813ff9fdc614b26a5951b592d7f3d3",
+   "7a3c72c108a6313cd809d6f3ac41dc343004ee7f989372cc1303ac04931b6eaf",
    493
   ],
   "/usr/local/lib/lvslab/first-boot": [
@@ -191,7 +191,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/texts.json": [
-   "2e150bd07d56c562fc41a474002e4adf953b67394d42ce9417e442a1c3837f22",
+   "26e5e950a0710a3be2803e5a8afbd021fc0475272c5390d621fa455b7e2be710",
    420
   ]
  },

@@ -159,7 +159,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/connection-sync": [
-   "7394086f0120eede5c6f809b77dc4a3672813ff9fdc614b26a5951b592d7f3d3",
+   "7a3c72c108a6313cd809d6f3ac41dc343004ee7f989372cc1303ac04931b6eaf",
    493
   ],
   "/usr/local/lib/lvslab/first-boot": [
