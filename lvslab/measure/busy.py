@@ -22,6 +22,9 @@ _BUSY = (1, 2, 3, 6, 7, 8)  # user, nice, system, irq, softirq, steal
 _PROC = Path("/proc")
 _LATE = 0.05  # less is how threads are scheduled
 
+# Processor time since their start, in seconds: of this host, and of the lab's processes.
+Look = tuple[float, dict[int, float]]
+
 
 class HostWatch:
     """Watches the host for the time of a `with` block; `taken` is the result.
@@ -57,7 +60,7 @@ class HostWatch:
             self.note(others(before, after) + (late if late > _LATE else 0.0))
             before, at = after, now
 
-    def _look(self) -> tuple[float, dict[int, float]]:
+    def _look(self) -> Look:
         return busy(self._proc), used(self._pids(), self._proc)
 
     def note(self, seconds: float) -> None:
@@ -66,7 +69,7 @@ class HostWatch:
         self.taken = max(self.taken, sum(self._last))
 
 
-def others(before: tuple[float, dict[int, float]], after: tuple[float, dict[int, float]]) -> float:
+def others(before: Look, after: Look) -> float:
     """Processor time between two looks that was not the lab's, in seconds; may be just below 0.
 
     The clocks tick every 10 ms, so one look says little and ten say enough.
