@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,61 @@ def test_a_machine_gets_the_texts_of_its_seeds_lab_and_back_again(
         assert not disk.is_of(this)
         disk.boot()
         assert disk.is_of(this)
+
+
+def test_rules_and_routes_of_the_earlier_lab_go_before_networkd_reads_its_files(
+    disk: Disk, renumbered: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """networkd leaves them, and then a table of the checklist has more than one rule."""
+    disk.give(renumbered, "lvs1")
+    disk.boot()
+    said = capsys.readouterr().out.splitlines()
+    at = said.index("systemctl restart systemd-networkd")
+    assert said[at - 4 : at] == [
+        "ip -4 rule flush protocol static",
+        "ip -4 route flush table all protocol static",
+        "ip -6 rule flush protocol static",
+        "ip -6 route flush table all protocol static",
+    ]
+    disk.boot()
+    assert "flush" not in capsys.readouterr().out  # nothing has changed
+
+
+STALE = """\
+ip link set lo up
+ip link add eth1 type bridge
+ip link set eth1 up
+for family in "-4 10.0.0. 24" "-6 fd00:: 64"; do
+    set -- $family
+    ip address add "$2"1/"$3" dev eth1
+    ip $1 rule add from "$2"0/"$3" lookup 101 priority 1101 protocol static
+    ip $1 rule add from "$2"0/"$3" lookup 102 priority 1102 protocol boot
+    ip $1 route add default via "$2"9 table 101 protocol static
+    ip $1 route add default via "$2"9 table 102 protocol boot
+done
+"""
+"""What networkd has set (table 101), and what a student has (table 102), in both families."""
+
+LEFT = "for f in -4 -6; do ip $f rule; ip $f route show table all; done\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here")
+@pytest.mark.parametrize(("flush", "stays"), [(True, False), (False, True)])
+def test_what_a_student_set_stays_and_what_networkd_set_goes(
+    disk: Disk, lab: Lab, capsys: pytest.CaptureFixture[str], flush: bool, stays: bool
+) -> None:
+    disk.give(lab, "lvs1")
+    disk.machine().network_again()
+    said = capsys.readouterr().out
+    asked = "".join(line + "\n" for line in said.splitlines() if line.startswith("ip "))
+    script = "set -eu\n" + STALE + (asked if flush else "") + LEFT
+    done = subprocess.run(
+        ["unshare", "--net", "sh", "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("lookup 101") == done.stdout.count(" table 101 ") == 2 * stays
+    assert done.stdout.count("lookup 102") == done.stdout.count(" table 102 ") == 2
+    assert done.stdout.count("lookup main") == 2 and "fd00::/64 dev eth1" in done.stdout
 
 
 def test_units_that_a_lab_does_without_are_disabled_and_come_back(

@@ -151,7 +151,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/apply-texts": [
-   "83bc22fc64ec5fc05b67a8594737a48675f17841ce99d850cfa2a4310c706645",
+   "dce562227547ab8c6507d50fa4e1c4b767768020e3dc30ab21adc2b42b899361",
    493
   ],
   "/usr/local/lib/lvslab/arp-watch": [
