@@ -7,6 +7,7 @@ import http.client
 import os
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +27,8 @@ from lvslab.core.procs import stop_if_asked
 
 _TIMEOUT = 20  # seconds without a byte
 _STREAMS = 8
+# The resolver has no answer yet (getaddrinfo(3), EAI_AGAIN): so it is asked again, after seconds.
+_RESOLVER_PAUSES = (1.0, 3.0)
 # No answer: to ask again at once is a waste of time.
 _UNREACHABLE = (socket.gaierror, ConnectionRefusedError, TimeoutError)
 
@@ -167,7 +170,7 @@ class Pool:
         for url in self.mirrors.urls(item.archive, item.path):
             for _ in range(2):
                 try:
-                    _until_stopped(partial(_download, url, item, target))
+                    _until_stopped(partial(_resolved, partial(_download, url, item, target)))
                     return
                 except (OSError, ValueError, http.client.HTTPException, LabError) as error:
                     reasons.append(f"{url}: {_reason(error)}")
@@ -225,6 +228,19 @@ def _until_stopped(work: Callable[[], None]) -> None:
     while not wait([done], timeout=0.2).done:
         stop_if_asked()
     done.result()
+
+
+def _resolved(work: Callable[[], None]) -> None:
+    """Do some work, again when the resolver says that it failed for the moment."""
+    for pause in _RESOLVER_PAUSES:
+        try:
+            return work()
+        except urllib.error.URLError as error:
+            reason = error.reason
+            if not isinstance(reason, socket.gaierror) or reason.errno != socket.EAI_AGAIN:
+                raise
+            time.sleep(pause)
+    return work()
 
 
 def _download(url: str, item: Download, target: Path) -> None:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -271,3 +272,28 @@ def test_an_address_where_nobody_listens_is_asked_once(
     with pytest.raises(StageError, match="Connection refused"):
         pool(tmp_path, "http://127.0.0.1:9").get([package()])
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("failures, found", [(2, True), (3, False)])
+def test_a_name_that_cannot_be_resolved_for_the_moment_is_asked_for_again(
+    tmp_path: Path,
+    mirror: Mirror,
+    monkeypatch: pytest.MonkeyPatch,
+    failures: int,
+    found: bool,
+) -> None:
+    mirror.answers[f"/{package().path}"] = (GOOD, len(GOOD))
+    resolve, left = socket.getaddrinfo, [socket.gaierror(socket.EAI_AGAIN, "later")] * failures
+
+    def resolver(*words: Any, **more: Any) -> Any:
+        if left:
+            raise left.pop()
+        return resolve(*words, **more)
+
+    monkeypatch.setattr("lvslab.build.pool._RESOLVER_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(socket, "getaddrinfo", resolver)
+    if found:
+        assert pool(tmp_path, mirror.url).get([package()])
+    else:
+        with pytest.raises(StageError, match="later"):
+            pool(tmp_path, mirror.url).get([package()])
