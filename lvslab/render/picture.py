@@ -2,14 +2,16 @@
 
 Black is what is used while all is well; orange are the backup paths, and the addresses at
 the places where they would go; dotted is NAT, which the cluster does not use.
+
+What a page may bring to life (`lab watch`) says what it is: a machine has `data-box`, its kind
+`data-kind`, a wire `data-node` and `data-interface`, an address `data-node` and `data-instance`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, quoteattr
 
 from lvslab.model.lab import Lab
 from lvslab.model.role import Kind
@@ -63,14 +65,21 @@ class _Canvas:
     bars: list[str] = field(default_factory=list)
     boxes: list[str] = field(default_factory=list)
 
-    def wire(self, points: list[tuple[float, float]], colour: str, *, dotted: bool = False) -> None:
+    def wire(
+        self,
+        points: list[tuple[float, float]],
+        colour: str,
+        *,
+        dotted: bool = False,
+        mark: str = "",
+    ) -> None:
         """A wire from point to point, and a knot at its end on a switch; wires cross with a gap."""
         path = " ".join(f"{x:g},{y:g}" for x, y in points)
         if not dotted:
             self.wires.append(_polyline(path, PAPER, 9))
-        self.wires.append(_polyline(path, colour, 3, "0.1 7" if dotted else ""))
+        self.wires.append(_polyline(path, colour, 3, "0.1 7" if dotted else "", mark))
         x, y = points[-1]
-        self.dots.append(f'<circle cx="{x:g}" cy="{y:g}" r="5" fill="{colour}"/>')
+        self.dots.append(f'<circle cx="{x:g}" cy="{y:g}" r="5" fill="{colour}"{mark}/>')
 
     def text(
         self,
@@ -82,19 +91,22 @@ class _Canvas:
         *,
         bold: bool = False,
         anchor: str = "start",
+        mark: str = "",
     ) -> None:
         """One line of text; `y` is its base line."""
         self.boxes.append(
             f'<text x="{x:g}" y="{y:g}" font-size="{size}" fill="{colour}" '
-            f'text-anchor="{anchor}" font-weight="{"bold" if bold else "normal"}">'
+            f'text-anchor="{anchor}" font-weight="{"bold" if bold else "normal"}"{mark}>'
             f"{escape(text)}</text>"
         )
 
-    def box(self, x: float, y: float, width: float, height: float, fill: str = PAPER) -> None:
+    def box(
+        self, x: float, y: float, width: float, height: float, fill: str = PAPER, mark: str = ""
+    ) -> None:
         """A machine."""
         self.boxes.append(
             f'<rect x="{x:g}" y="{y:g}" width="{width:g}" height="{height:g}" rx="9" '
-            f'fill="{fill}" stroke="{BLACK}" stroke-width="2"/>'
+            f'fill="{fill}" stroke="{BLACK}" stroke-width="2"{mark}/>'
         )
 
     def bar(self, x: float, y: float, width: float, fill: str, *, dashed: bool = False) -> None:
@@ -106,11 +118,16 @@ class _Canvas:
         )
 
 
-def _polyline(path: str, colour: str, width: float, dash: str = "") -> str:
+def _mark(**names: str) -> str:
+    """What a piece of the picture stands for, as attributes: see the module."""
+    return "".join(f" data-{key}={quoteattr(name)}" for key, name in names.items())
+
+
+def _polyline(path: str, colour: str, width: float, dash: str = "", mark: str = "") -> str:
     dashes = f' stroke-dasharray="{dash}" stroke-linecap="round"' if dash else ""
     return (
         f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="{width}"{dashes} '
-        'stroke-linejoin="round"/>'
+        f'stroke-linejoin="round"{mark}/>'
     )
 
 
@@ -275,7 +292,7 @@ class _Picture:
     def _client(self, name: str, x: float, width: float, others: str) -> None:
         """A machine of the lab that is on the client's network, beside the host."""
         canvas, middle, y = self.canvas, x + width / 2, self.host_y
-        canvas.box(x, y, width, 62)
+        canvas.box(x, y, width, 62, mark=_mark(box=name))
         own = self.lab.address_of(name, self.front)
         lines = [name, str(own) if own else "", others or self.lab.nodes[name].role]
         for place, text in enumerate(lines):
@@ -284,26 +301,37 @@ class _Picture:
             at = y + (22, 40, 55)[place]
             canvas.text(middle, at, text, size, colour, bold=place == 0, anchor="middle")
         on_bar = self.bar_y[self.front] + _BAR / 2
-        canvas.wire([(middle, y + 62), (middle, on_bar)], BLACK)
+        mark = self._wire_mark(name, self.front)
+        canvas.wire([(middle, y + 62), (middle, on_bar)], BLACK, mark=mark)
+
+    def _wire_mark(self, name: str, network: str) -> str:
+        behind = self.lab.nodes[name].interfaces.items()
+        return _mark(node=name, interface=next(i for i, net in behind if net == network))
 
     def _director(self, number: int, name: str, x: float) -> None:
         canvas, y, node = self.canvas, self.director_y, self.lab.nodes[name]
         bottom, middle = y + self.director_height, x + _DIRECTOR / 2
-        canvas.box(x, y, _DIRECTOR, self.director_height)
+        canvas.box(x, y, _DIRECTOR, self.director_height, mark=_mark(box=name))
         size = fitting(name, _DIRECTOR - 96, 24)  # beside it is the name of a card
         canvas.text(middle, y + self.name_y, name, size=size, bold=True, anchor="middle")
-        canvas.text(middle, y + self.name_y + 19, "director", size=12, colour=GREY, anchor="middle")
+        y_kind, mark = y + self.name_y + 19, _mark(kind=name)
+        canvas.text(middle, y_kind, "director", 12, GREY, anchor="middle", mark=mark)
         networks = {network: i for i, network in node.interfaces.items()}
         if self.front in networks:
             on_bar = self.bar_y[self.front] + _BAR / 2
-            canvas.wire([(middle, y), (middle, on_bar)], self._colour(name, self.front))
+            canvas.wire(
+                [(middle, y), (middle, on_bar)],
+                self._colour(name, self.front),
+                mark=self._wire_mark(name, self.front),
+            )
             canvas.text(middle, y + 18, networks[self.front], colour=GREY, anchor="middle", size=12)
             self._addresses(name, self.front, middle, y + 38, _DIRECTOR)
         behind = [network for network in self.backends if network in networks]
         for place, network in enumerate(behind):
             at = x + _DIRECTOR * (place + 0.5) / len(behind)
             on_bar = self.bar_y[network] + _BAR / 2
-            canvas.wire([(at, bottom), (at, on_bar)], self._colour(name, network))
+            mark = self._wire_mark(name, network)
+            canvas.wire([(at, bottom), (at, on_bar)], self._colour(name, network), mark=mark)
             canvas.text(at, bottom - 9, networks[network], colour=GREY, anchor="middle", size=12)
             count, room = len(self._lines(name, network)), _DIRECTOR / len(behind)
             self._addresses(name, network, at, bottom - 8 - _LINE * count, room)
@@ -342,7 +370,7 @@ class _Picture:
 
     def _addresses(self, name: str, network: str, x: float, y: float, room: float) -> None:
         """What a director has on a network, one below the other, in a column of width `room`."""
-        for line, (text, colour) in enumerate(self._lines(name, network)):
+        for line, (text, colour, mark) in enumerate(self._lines(name, network)):
             self.canvas.text(
                 x,
                 y + line * _LINE,
@@ -351,20 +379,30 @@ class _Picture:
                 bold=True,
                 anchor="middle",
                 size=fitting(text, room - 6, 15),
+                mark=mark,
             )
 
-    def _lines(self, name: str, network: str) -> list[tuple[str, str]]:
-        """What a director has on a network: its places in black, where it is backup in orange."""
-        colours = {str(a): BLACK if own else ORANGE for a, own in self._held(name, network)}
-        words, others = shown(list(colours), ADDRESSES_SHOWN)
-        return [(word, colours[word]) for word in words] + ([(others, GREY)] if others else [])
+    def _lines(self, name: str, network: str) -> list[tuple[str, str, str]]:
+        """What a director has on a network: its places in black, where it is backup in orange.
 
-    def _held(self, name: str, network: str) -> Iterator[tuple[IPv4Address, bool]]:
-        """The VRRP addresses of a network that a director may get, its own first."""
+        Each with its mark.
+        """
+        lines = {
+            str(self.lab.vrrp_instances[instance].address): (
+                BLACK if own else ORANGE,
+                _mark(node=name, instance=instance),
+            )
+            for instance, own in self._held(name, network)
+        }
+        words, others = shown(list(lines), ADDRESSES_SHOWN)
+        return [(word, *lines[word]) for word in words] + ([(others, GREY, "")] if others else [])
+
+    def _held(self, name: str, network: str) -> Iterator[tuple[str, bool]]:
+        """The VRRP instances of a network whose address a director may get, its own first."""
         found = []
         for instance, this in self.lab.vrrp_instances.items():
             if this.network == network and name in this.priorities:
-                found.append((this.address, self.lab.owners(instance)[0] == name))
+                found.append((instance, self.lab.owners(instance)[0] == name))
         yield from sorted(found, key=lambda pair: not pair[1])
 
     def _colour(self, name: str, network: str) -> str:
@@ -376,12 +414,13 @@ class _Picture:
     def _server(self, name: str, x: float) -> None:
         canvas, y, node = self.canvas, self.server_y, self.lab.nodes[name]
         middle = x + self.server_width / 2
-        canvas.box(x, y, self.server_width, _SERVER_HEIGHT)
+        canvas.box(x, y, self.server_width, _SERVER_HEIGHT, mark=_mark(box=name))
         size = fitting(name, self.server_width - 12, 20)
         canvas.text(middle, y + 66, name, size=size, bold=True, anchor="middle")
         is_server = self.lab.kind_of(name) == Kind.SERVER
         kind = "real server" if is_server else self.lab.nodes[name].role
-        canvas.text(middle, y + 82, kind, size=11, colour=GREY, anchor="middle")
+        mark = _mark(kind=name)
+        canvas.text(middle, y + 82, kind, size=11, colour=GREY, anchor="middle", mark=mark)
         networks = {network: i for i, network in node.interfaces.items()}
         bars = {network: self.bar_y[network] for network in self.backends}
         if self.again:
@@ -389,7 +428,8 @@ class _Picture:
         behind = [network for network in bars if network in networks]
         for place, network in enumerate(behind):
             at = x + 8 + (self.server_width - 16) * (place + 0.5) / len(behind)
-            canvas.wire([(at, y), (at, bars[network] + _BAR / 2)], BLACK)
+            mark = self._wire_mark(name, network)
+            canvas.wire([(at, y), (at, bars[network] + _BAR / 2)], BLACK, mark=mark)
             canvas.text(at, y + 17, networks[network], colour=GREY, anchor="middle", size=12)
             own = self.lab.address_of(name, network)
             if own is not None:
