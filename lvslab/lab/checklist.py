@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lvslab.core.errors import StageError
-from lvslab.core.files import write_atomic
 from lvslab.core.places import ROLES
 from lvslab.core.waiting import until
 from lvslab.lab import wire
@@ -108,13 +107,18 @@ def _on_node(cluster: Cluster, node: str) -> str:
 
 
 def _on_client(cluster: Cluster) -> str:
-    expected = cluster.state.folder / "checklist.json"
-    write_atomic(expected, node_facts.text(cluster.lab))  # another check may be reading it
+    # no file: it would make the folder of a lab that has just ended again
     command = [sys.executable, str(_PROGRAM), "--json", "--node", CLIENT]
-    command += ["--expect", str(expected)]
+    command += ["--expect", "/dev/stdin"]
     with cluster.namespace.inside():
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS)
+            done = subprocess.run(
+                command,
+                input=node_facts.text(cluster.lab),
+                capture_output=True,
+                text=True,
+                timeout=_SECONDS,
+            )
         except subprocess.TimeoutExpired:
             raise StageError(f"labcheck did not end within {_SECONDS} s") from None
     if done.returncode not in (0, 1):

@@ -99,7 +99,7 @@ class Cluster:
         wires, disks, seeds = source.wires(), source.disks(cache, listener), source.seeds()
         if not self.namespace.processes():
             self.namespace.remove()  # its wires may be those of another lab.yaml
-        self.state.create()
+        self.state.create(self.lab.nodes)
         self.state.save("lab", self.lab.model_dump(mode="json"))
         self.state.save("settings", vars(settings))
         self.state.save("artifacts", str(artifact_folder.absolute()))

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -109,17 +110,19 @@ class LabState:
         """The folder; it exists while the lab does."""
         return runtime_root() / self.name
 
-    def create(self) -> None:
-        """Make the folder, readable by this user only (it holds the lab's SSH key).
+    def create(self, nodes: Iterable[str]) -> None:
+        """Make the folder, readable by this user only (it holds the lab's SSH key), and its nodes'.
 
-        Raises InputError as `own_root` does.
+        Nothing else makes a folder here: who only looks must not bring back what `down` has
+        removed. Raises InputError as `own_root` does.
         """
         (own_root() / self.name).mkdir(exist_ok=True, mode=0o700)
+        for name in nodes:
+            (self.folder / name).mkdir(exist_ok=True)
 
     def node(self, name: str) -> NodeFiles:
-        """The files of node `name`; its folder is made. Raises InputError for too long a path."""
+        """The files of node `name`. Raises InputError for too long a path."""
         folder = self.folder / name
-        folder.mkdir(exist_ok=True)
         if len(str(folder / "console")) > _SOCKET_PATH_LIMIT:
             raise InputError(
                 "this path is too long for a socket (unix(7))",

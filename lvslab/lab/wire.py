@@ -110,6 +110,12 @@ class Tap:
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 
+    def take(self) -> list[Heard]:
+        """What was heard since the last time, and is forgotten now."""
+        taken = self.heard[:]
+        del self.heard[: len(taken)]  # what is heard meanwhile is behind it
+        return taken
+
     def close(self) -> None:
         """Stop listening; what was heard stays."""
         self._ended.set()
@@ -179,7 +185,7 @@ def answerers(lab: Lab, namespace: Namespace, virtual_server: str, seconds: floa
                 frame, place = wire.recvfrom(256)
                 if place[2] != _PACKET_OUTGOING and _is_from(frame, address, port):
                     found.add(frame[6:12].hex(":"))
-    nodes = _nodes_by_mac(lab)
+    nodes = nodes_by_mac(lab)
     return {nodes.get(mac, mac) for mac in found}
 
 
@@ -196,7 +202,8 @@ def _is_from(frame: bytes, address: str, port: int) -> bool:
     )
 
 
-def _nodes_by_mac(lab: Lab) -> dict[str, str]:
+def nodes_by_mac(lab: Lab) -> dict[str, str]:
+    """MAC address to node, for all interfaces of the lab."""
     return {
         lab.mac(node, interface): node
         for node, this in lab.nodes.items()
@@ -210,7 +217,7 @@ def timeline(lab: Lab, adverts: list[Advert]) -> list[tuple[float, str, str]]:
     A director is known by the MAC of its NIC, whatever source address it uses. An advert
     of priority 0 gives the address up (RFC 5798, section 5.2.4) and is left out.
     """
-    nodes = _nodes_by_mac(lab)
+    nodes = nodes_by_mac(lab)
     instances = {(i.network, i.router_id): name for name, i in lab.vrrp_instances.items()}
     found = []
     for advert in adverts:

@@ -33,11 +33,11 @@ _PAGE_EVERY = 10
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER: leave nothing behind at the server
 
 
-def page_every(lab: Lab) -> int:
-    """Every which request asks for a page: no multiple of what a round robin repeats after,
-    or all pages would come from one real server."""
+def page_every(lab: Lab, least: int = _PAGE_EVERY) -> int:
+    """Every which request asks for a page, `least` or few more: no multiple of what a round robin
+    repeats after, or all pages would come from one real server."""
     servers = len(lab.nodes_of(Kind.SERVER))
-    return next(number for number in count(_PAGE_EVERY) if gcd(number, servers) == 1)
+    return next(number for number in count(least) if gcd(number, servers) == 1)
 
 
 @dataclass
@@ -75,6 +75,8 @@ class Prober:
     namespace: Namespace
     beat: float = BEAT_SECONDS
     path: str = ""
+    pages: int = _PAGE_EVERY
+    """Every which request asks for a page: see `page_every`."""
     requests: dict[str, list[Request]] = field(default_factory=dict)
 
     def __enter__(self) -> Prober:
@@ -87,6 +89,17 @@ class Prober:
         self._thread.start()
         return self
 
+    def take(self) -> dict[str, list[Request]]:
+        """The requests that have ended since the last time, by service; they are forgotten now."""
+        taken = {}
+        for service, requests in self.requests.items():
+            known = requests[:]
+            taken[service] = [request for request in known if request.ended]
+            # what is started meanwhile is behind the known ones
+            ended = set(map(id, taken[service]))
+            requests[: len(known)] = [request for request in known if id(request) not in ended]
+        return taken
+
     def __exit__(self, *_: object) -> None:
         """Start no more requests and wait for the last ones."""
         self._ended.set()
@@ -94,7 +107,7 @@ class Prober:
 
     def _run(self) -> None:
         with self.namespace.inside(), selectors.DefaultSelector() as selector:
-            beat, index, pages = time.monotonic(), 0, page_every(self.lab)
+            beat, index, pages = time.monotonic(), 0, page_every(self.lab, self.pages)
             while not self._ended.is_set() or selector.get_map():
                 now = time.monotonic()
                 if now >= beat and not self._ended.is_set():

@@ -278,7 +278,7 @@ def test_its_cable_is_pulled_when_its_qemu_has_started(
     changed(lab, tmp_path, 'ethernet2.startConnected = "TRUE"', 'ethernet2.startConnected="FALSE"')
     cluster = Recorder(lab)
     cluster.told = []
-    cluster.state.create()
+    cluster.state.create(cluster.lab.nodes)
     cluster.state.save("settings", vars(Settings(origin="vmware")))
     cluster.state.save("artifacts", str(tmp_path))
     for node in ("rs1", "rs2"):

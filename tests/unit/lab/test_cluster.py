@@ -185,7 +185,7 @@ def test_a_host_without_user_namespaces_is_reported(
 def test_a_folder_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     with pytest.raises(InputError, match="belongs to somebody else"):
-        LabState("x").create()
+        LabState("x").create([])
 
 
 @root_only
@@ -396,7 +396,7 @@ def bare_machine(lab: Lab, namespace: Namespace, *more: str | Path) -> Cluster:
     """A cluster whose lvs1 is QEMU itself and nothing to run."""
     cluster = Cluster(lab.model_copy(update={"name": "unit"}))
     cluster.namespace = namespace
-    cluster.state.create()
+    cluster.state.create(cluster.lab.nodes)
     files = cluster.files("lvs1")
     with namespace.inside():
         subprocess.run(
@@ -442,7 +442,7 @@ def test_a_port_in_use_is_reported(lab: Lab, namespace: Namespace, tmp_path: Pat
     """By a program that a user runs as the client, inside the namespace."""
     cluster = Cluster(lab)
     cluster.namespace = namespace
-    cluster.state.create()
+    cluster.state.create(cluster.lab.nodes)
     cluster.state.save("settings", vars(Settings()))
     cluster.state.save("artifacts", str(tmp_path))
     network.build(lab, namespace)
@@ -474,7 +474,7 @@ def test_a_round_robin_does_not_give_all_pages_to_one_server(
 
 def test_a_stale_process_id_is_nobody(lab: Lab) -> None:
     cluster = Cluster(lab)
-    cluster.state.create()
+    cluster.state.create(cluster.lab.nodes)
     cluster.files("lvs1").pid.write_text(f"{os.getpid()}\n")
     assert cluster.process("lvs1") is None
 
@@ -524,7 +524,7 @@ def test_a_path_that_is_too_long_for_a_socket_is_reported(
 ) -> None:
     monkeypatch.setattr(state, "runtime_root", lambda: tmp_path / ("deep" * 30))
     cluster = Cluster(lab)
-    cluster.state.create()
+    cluster.state.create(cluster.lab.nodes)
     with pytest.raises(InputError, match="too long for a socket") as caught:
         cluster.files("lvs1")
     assert "LVSLAB_STATE" in str(caught.value.hint)
@@ -533,7 +533,7 @@ def test_a_path_that_is_too_long_for_a_socket_is_reported(
 def off(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     """A cluster whose machines are all off and cannot start; what would have been done."""
     done: list[tuple[str, ...]] = []
-    cluster.state.create()
+    cluster.state.create(cluster.lab.nodes)
     cluster.state.save("settings", vars(Settings()))
     cluster.state.save("artifacts", "artifacts")
     for node in cluster.lab.nodes:
@@ -581,7 +581,7 @@ def test_a_checkpoint_that_was_not_written_whole_is_not_listed(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cluster = Cluster(lab)
-    cluster.state.create()
+    cluster.state.create(cluster.lab.nodes)
     cluster.state.save("checkpoints", {"x": "long ago", "y": "long ago"})
     monkeypatch.setattr(faults, "broken", lambda cluster: [])
     monkeypatch.setattr(cluster, "pause", lambda node: None)
@@ -631,7 +631,7 @@ def test_verbs_of_a_lab_that_does_not_run_end_with_status_2(
 
 def test_the_state_folder_is_private(lab: Lab) -> None:
     state = LabState(lab.name)
-    state.create()
+    state.create(lab.nodes)
     assert state.folder.stat().st_mode & 0o077 == 0
 
 

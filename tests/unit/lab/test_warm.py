@@ -27,7 +27,7 @@ def cluster(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluste
 
 
 def fill(cluster: Cluster) -> None:
-    cluster.state.create()
+    cluster.state.create(cluster.lab.nodes)
     cluster.state.save("settings", vars(Settings()))
     cluster.state.save("checkpoints", {})
     cluster._make_key()
