@@ -40,7 +40,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 def spent(cluster: Cluster, node: str) -> float:
     """The processor seconds of a node's QEMU."""
-    stat = Path(f"/proc/{cluster.process(node)}/stat").read_text()
+    stat = Path(f"/proc/{cluster.engine.processes()[node]}/stat").read_text()
     words = stat.rpartition(")")[2].split()
     return (int(words[11]) + int(words[12])) / _TICKS  # proc_pid_stat(5): utime, stime
 

@@ -39,7 +39,7 @@ _BOOT = bytes.fromhex(
     "fb f4 bafd03 ec a801 74f6"  # sti; hlt; until bit 0 of 3FD (data ready)
     "baf803 ec ee ebef"  # in, out, and again
 )
-_DISK = (_BOOT + SAYS.encode() + b"\r\n\0").ljust(510, b"\0") + b"\x55\xaa"
+DISK = (_BOOT + SAYS.encode() + b"\r\n\0").ljust(510, b"\0") + b"\x55\xaa"
 _BEAT = 0.1  # seconds between two adverts
 
 WELL = {"item": 1, "title": "it is alive", "ok": True, "says": "fine"}
@@ -217,7 +217,7 @@ class Adverts:
                 last[name] = owner
 
     def _runs(self, node: str) -> bool:
-        """As `Cluster.process`, which would make the folder of a lab that has ended again."""
+        """As `LocalEngine.processes`, which would make the folder of a lab that has ended again."""
         with contextlib.suppress(OSError, ValueError):
             pid = int((self._cluster.state.folder / node / "pid").read_text())
             return self._cluster.namespace.has(pid)
@@ -269,7 +269,7 @@ def _ip(*words: str) -> None:
 def make_artifacts(lab: Lab, folder: Path) -> Path:
     """OVAs and seeds that QEMU can start, as small as can be."""
     raw, disk = folder / "raw", folder / "disk.vmdk"
-    raw.write_bytes(_DISK.ljust(1 << 20, b"\0"))
+    raw.write_bytes(DISK.ljust(1 << 20, b"\0"))
     vmdk.write_stream_optimized(raw, disk)
     for name in ("ova", "seeds"):
         (folder / name).mkdir()

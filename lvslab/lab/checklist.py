@@ -98,7 +98,7 @@ def _ways_back(cluster: Cluster) -> list[CheckResult]:
 
 
 def _on_node(cluster: Cluster, node: str) -> str:
-    if cluster.process(node) is None:
+    if cluster.node_state(node) == "off":
         raise StageError("the node is off", hint=f"start it: lab start {node}")
     answer = cluster.ask(node, [_ON_NODE, "--json"], timeout=_SECONDS)
     if answer.status not in (0, 1):

@@ -9,10 +9,8 @@ from datetime import UTC, datetime
 from lvslab.core.errors import InputError
 from lvslab.lab import faults
 from lvslab.lab.cluster import Cluster
-from lvslab.lab.qmp import monitor
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")
-_SECONDS = 120
 
 
 def names(cluster: Cluster) -> dict[str, str]:
@@ -43,7 +41,7 @@ def save(cluster: Cluster, name: str, saved: Callable[[str], None] = lambda node
     cluster.state.save("checkpoints", others)
     cluster.each(nodes, cluster.pause)
     try:
-        cluster.each(nodes, lambda node: _snapshot(cluster, node, name))
+        cluster.each(nodes, lambda node: cluster.engine.save(node, name))
         cluster.each(nodes, saved)
     finally:
         cluster.each(nodes, cluster.resume)
@@ -77,8 +75,3 @@ def _stand_still_in(cluster: Cluster, node: str, name: str) -> None:
     """
     cluster.kill(node)
     cluster.launch(node, load=name)
-
-
-def _snapshot(cluster: Cluster, node: str, name: str) -> None:
-    with monitor(cluster.files(node).qmp, _SECONDS) as qmp:
-        qmp.human(f"savevm {name}")

@@ -6,22 +6,21 @@ import contextlib
 import filecmp
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
 
 from lvslab.core.errors import InputError, StageError
 from lvslab.core.events import Listener, silent
-from lvslab.core.files import atomic, only_one, remove
+from lvslab.core.files import only_one, remove
 from lvslab.core.places import PROGRAM
 from lvslab.core.procs import last_lines, program, run
 from lvslab.core.together import Result, each
 from lvslab.core.waiting import until
-from lvslab.lab import agent, guest_agent, hardware, network
+from lvslab.lab import agent, guest_agent, hardware
+from lvslab.lab.engine import Engine, NodeState
+from lvslab.lab.local import LocalEngine
 from lvslab.lab.namespace import Namespace
-from lvslab.lab.qmp import monitor
 from lvslab.lab.sources import Settings, source_of
 from lvslab.lab.state import LabState, NodeFiles, own_root
 from lvslab.model.lab import Lab
@@ -43,16 +42,22 @@ _ROOT_BY_KEY = (
 )
 _AGENT_WANTED = "[Unit]\nWants=lvslab-agent.service\n"
 
-NodeState = Literal["running", "paused", "disk full", "off"]
-
 
 class Cluster:
-    """The lab called `lab.name` on this host, whether it runs or not."""
+    """The lab called `lab.name`, whether it runs or not: its machines, and what is asked in them.
+
+    `namespace` is where the client lives.
+    """
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.state = LabState(lab.name)
         self.namespace = Namespace(f"lvslab-{lab.name}")
+
+    @cached_property
+    def engine(self) -> Engine:
+        """Where its machines run."""
+        return LocalEngine(self.lab, self.state, self.namespace)
 
     @classmethod
     def running(cls, name: str) -> Cluster:
@@ -97,15 +102,12 @@ class Cluster:
         self._same_as_before(settings)
         source = source_of(self.lab, artifact_folder, settings)
         wires, disks, seeds = source.wires(), source.disks(cache, listener), source.seeds()
-        if not self.namespace.processes():
-            self.namespace.remove()  # its wires may be those of another lab.yaml
         self.state.create(self.lab.nodes)
         self.state.save("lab", self.lab.model_dump(mode="json"))
         self.state.save("settings", vars(settings))
         self.state.save("artifacts", str(artifact_folder.absolute()))
-        self.namespace.create()  # after the lab is known by its name: `down` finds both
+        self.engine.wire(wires)  # after the lab is known by its name: `down` finds both
         self._make_key()
-        network.build(wires, self.namespace)
         missing = [node for node in self.lab.nodes if self.node_state(node) == "off"]
         for node in missing:
             self._prepare(node, disks[node], seeds[node])
@@ -120,15 +122,15 @@ class Cluster:
         return missing
 
     def down(self) -> None:
-        """End all processes of the lab and remove namespace, bridges, taps and files."""
-        self.namespace.remove()
+        """End all machines of the lab and remove its networks and files."""
+        self.engine.remove()
         remove(self.state.folder)
         self.state.lock.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.state.folder.parent.rmdir()  # not while there is another lab
 
     def _same_as_before(self, settings: Settings) -> None:
-        if not self.namespace.processes() or (known := Cluster.known(self.lab.name)) is None:
+        if not self.engine.in_use() or (known := Cluster.known(self.lab.name)) is None:
             return
         if known.lab != self.lab or known.settings != settings:
             raise InputError(
@@ -155,19 +157,15 @@ class Cluster:
         same = files.disk.exists() and self.state.load(f"{node}/base") == str(base)
         if same and filecmp.cmp(own_seed, seed, shallow=False):
             return
-        files.disk.unlink(missing_ok=True)  # made last: while it is there, the rest is, too
+        files.disk.unlink(missing_ok=True)
         shutil.copyfile(seed, own_seed)
         self.state.save(f"{node}/base", str(base))
         self.renew(node)
 
     def renew(self, node: str) -> None:
         """Give a node that is off a disk as it is in its image, and UEFI's first variables."""
-        files = self.state.node(node)
-        files.disk.unlink(missing_ok=True)
         self.state.save("checkpoints", {})
-        if self.machine(node).firmware == "uefi":
-            _overlay(files.firmware_vars, hardware.ovmf()[1])
-        _overlay(files.disk, self.base(node))
+        self.engine.renew(self.machine(node))
 
     # --- one node
 
@@ -193,33 +191,9 @@ class Cluster:
         return self.files(node).folder / "seed.iso"
 
     def launch(self, node: str, load: str | None = None) -> None:
-        """Start a node's QEMU; with `load` it is paused in that checkpoint.
-
-        Raises StageError with QEMU's own words.
-        """
-        command = hardware.qemu_command(
-            self.machine(node),
-            self.files(node),
-            self.settings.accelerator,
-            self.credentials(),
-            load,
-        )
-        self.files(node).pid.unlink(missing_ok=True)
-        with self.namespace.inside(), self.files(node).qemu_log.open("w+b") as log:
-            started = subprocess.run(
-                [program(command[0]), *command[1:]],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-            log.seek(0)
-            said = log.read().decode(errors="replace")
-        if started.returncode:
-            port = self.ssh_port(node)
-            taken = f"something in the lab's namespace uses port {port}: end it, then try again"
-            hint = taken if "host forwarding rule" in said else ""
-            raise StageError("QEMU did not start:" + last_lines(said), where=node, hint=hint)
+        """Start a node; with `load` it is paused in that checkpoint. Raises StageError."""
+        machine, accelerator = self.machine(node), self.settings.accelerator
+        self.engine.launch(machine, accelerator, self.credentials(), load)
 
     def credentials(self) -> dict[str, bytes]:
         """What the guest's systemd is given: the agent, the lab's SSH key, and leave to use it."""
@@ -231,51 +205,31 @@ class Cluster:
             "systemd.unit-dropin.multi-user.target": _AGENT_WANTED.encode(),
         }
 
-    def process(self, node: str) -> int | None:
-        """The process id of a node's QEMU, if it runs in the lab's namespace."""
-        try:
-            pid = int(self.files(node).pid.read_text())
-        except (FileNotFoundError, ValueError):
-            return None
-        return pid if self.namespace.has(pid) else None
-
     def node_state(self, node: str) -> NodeState:
         """Whether a node runs, is paused (also because of a full disk), or is off."""
-        if self.process(node) is None:
-            return "off"
-        with monitor(self.files(node).qmp) as qmp:
-            status = qmp.execute("query-status")
-        if status["running"]:
-            return "running"
-        return "disk full" if status["status"] == "io-error" else "paused"
+        return self.engine.state(node)
 
     def kill(self, node: str) -> None:
-        """Power lost: QEMU is killed, the guest sees nothing coming."""
-        if pid := self.process(node):
-            self.namespace.kill(pid)
+        """Power lost: the guest sees nothing coming."""
+        self.engine.kill(node)
 
     def pause(self, node: str) -> None:
         """Pause a node: its processors stop until `resume`."""
-        self.qmp(node, "stop")
+        self.engine.pause(node)
 
     def resume(self, node: str) -> None:
         """Let a paused node continue."""
-        self.qmp(node, "cont")
-
-    def qmp(self, node: str, command: str, **arguments: Any) -> Any:
-        """One command of a node's monitor."""
-        with monitor(self.files(node).qmp) as qmp:
-            return qmp.execute(command, **arguments)
+        self.engine.resume(node)
 
     def ask(
         self, node: str, argv: Sequence[str], *, stdin: str = "", timeout: float = 30
     ) -> agent.Answer:
         """Run a program inside a node and return how it ended."""
-        return agent.ask(self.files(node).agent, argv, stdin=stdin, timeout=timeout)
+        return agent.ask(self.engine.agent(node), argv, stdin=stdin, timeout=timeout)
 
     def run(self, node: str, argv: Sequence[str], *, stdin: str = "", timeout: float = 30) -> str:
         """Run a program inside a node; its output, or StageError if its status is not 0."""
-        return agent.check(self.files(node).agent, argv, stdin=stdin, timeout=timeout)
+        return agent.check(self.engine.agent(node), argv, stdin=stdin, timeout=timeout)
 
     def existing(
         self, node: str, paths: Sequence[str], known: Sequence[str], *, wait: float
@@ -284,7 +238,7 @@ class Cluster:
 
         Costs the node next to nothing. Raises StageError if its agent does not answer.
         """
-        return agent.existing(self.files(node).agent, paths, known, wait=wait, timeout=5)
+        return agent.existing(self.engine.agent(node), paths, known, wait=wait, timeout=5)
 
     def answers(self, node: str, timeout: float = 5) -> bool:
         """Whether a node's agent answers."""
@@ -334,10 +288,10 @@ class Cluster:
         """Wait until each node's agent answers. Raises StageError with the console's last lines."""
 
         def known(node: str) -> bool:
-            return self.answers(node) or self.process(node) is None
+            return self.answers(node) or self.node_state(node) == "off"
 
         def wait(node: str) -> None:
-            if not until(lambda: known(node), seconds) or self.process(node) is None:
+            if not until(lambda: known(node), seconds) or self.node_state(node) == "off":
                 raise StageError(
                     f"the node did not boot within {seconds:.0f} s; its console ends with:"
                     + self.console_tail(node),
@@ -346,14 +300,6 @@ class Cluster:
                 )
 
         self.each(nodes, wait)
-
-
-def _overlay(path: Path, base: Path) -> None:
-    with atomic(path) as temporary:
-        run(
-            ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, temporary],
-            what="making an overlay",
-        )
 
 
 def _plain(text: str) -> str:

@@ -1,6 +1,6 @@
 """Faults of a running lab: made, listed, healed.
 
-The state of QEMU, of the bridges' ports and of systemd in the node is asked for. Two faults are
+The state of machines, of the wires' ends and of systemd in the node is asked for. Two faults are
 kept in the lab's state: a pulled cable, because QEMU does not report it, and a stopped service,
 which is a fault only because somebody stopped it.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from lvslab.core.errors import InputError
 from lvslab.lab import network
@@ -47,11 +47,11 @@ def broken(cluster: Cluster) -> list[Fault]:
 
 def cut(cluster: Cluster, node: str, interface: str, silent: bool = False) -> None:
     """Pull a node's cable (the guest sees its carrier go), or lose all frames with the link up."""
-    tap = _tap(cluster, node, interface)
+    _demand_card(cluster, node, interface)
     if silent:
-        network.drop_silently(cluster.namespace, tap)
+        cluster.engine.carry(node, interface, False)
     else:
-        _carrier(cluster, node, interface, False)
+        cluster.engine.plug(node, interface, False)
         _keep(cluster, [*_kept(cluster), Fault("carrier", node, interface)])
 
 
@@ -62,8 +62,7 @@ def deafen(cluster: Cluster, nodes: Sequence[str]) -> None:
     """
     for node in nodes:
         for interface in network.wired_interfaces(cluster.lab, node):
-            tap = _tap(cluster, node, interface)
-            network.drop_multicast(cluster.namespace, tap, True)
+            cluster.engine.hear(node, interface, False)
 
 
 def stop_service(cluster: Cluster, node: str, service: str) -> None:
@@ -107,10 +106,10 @@ def reapply(cluster: Cluster, node: str) -> None:
     """
     for nic in cluster.machine(node).nics:
         if not nic.connected:
-            _carrier(cluster, node, nic.interface, False)
+            cluster.engine.plug(node, nic.interface, False)
     for fault in _kept(cluster):
         if fault.node == node and fault.kind == "carrier":
-            _carrier(cluster, node, fault.what, False)
+            cluster.engine.plug(node, fault.what, False)
     _keep(cluster, [f for f in _kept(cluster) if (f.kind, f.node) != ("service", node)])
 
 
@@ -118,7 +117,7 @@ def forget(cluster: Cluster) -> None:
     """Heal what a checkpoint does not hold (cables, ports) before its nodes continue."""
     for fault in _kept(cluster):
         if fault.kind == "carrier":
-            _carrier(cluster, fault.node, fault.what, True)
+            cluster.engine.plug(fault.node, fault.what, True)
     _keep(cluster, [])
     for fault in _ports(cluster):
         _heal_one(cluster, fault)
@@ -128,12 +127,12 @@ def _heal_one(cluster: Cluster, fault: Fault) -> None:
     if fault.kind in ("off", "paused", "disk full"):
         start(cluster, fault.node)
     elif fault.kind == "silent":
-        network.carry(cluster.lab, cluster.namespace, fault.node, fault.what)
+        cluster.engine.carry(fault.node, fault.what, True)
     elif fault.kind == "multicast":
-        network.drop_multicast(cluster.namespace, _tap(cluster, fault.node, fault.what), False)
+        cluster.engine.hear(fault.node, fault.what, True)
     else:
         if fault.kind == "carrier":
-            _carrier(cluster, fault.node, fault.what, True)
+            cluster.engine.plug(fault.node, fault.what, True)
         else:
             cluster.run(fault.node, ["systemctl", "start", fault.what], timeout=60)
         _keep(cluster, [other for other in _kept(cluster) if other != fault])
@@ -145,15 +144,12 @@ def _machines(cluster: Cluster) -> list[Fault]:
 
 
 def _ports(cluster: Cluster) -> list[Fault]:
-    ports = network.ports(cluster.namespace)
     found = []
-    for node in cluster.lab.nodes:
-        for interface in network.wired_interfaces(cluster.lab, node):
-            port: dict[str, Any] = ports.get(network.tap_name(cluster.lab, node, interface), {})
-            if network.dropped(port):
-                found.append(Fault("silent", node, interface))
-            if port.get("mcast_flood") is False:
-                found.append(Fault("multicast", node, interface))
+    for (node, interface), port in cluster.engine.ports().items():
+        if not port.carries:
+            found.append(Fault("silent", node, interface))
+        if not port.hears:
+            found.append(Fault("multicast", node, interface))
     return found
 
 
@@ -166,12 +162,7 @@ def _keep(cluster: Cluster, found: list[Fault]) -> None:
     cluster.state.save("faults", entries)
 
 
-def _carrier(cluster: Cluster, node: str, interface: str, up: bool) -> None:
-    if cluster.process(node) is not None:
-        cluster.qmp(node, "set_link", name=f"nic-{interface}", up=up)
-
-
-def _tap(cluster: Cluster, node: str, interface: str) -> str:
+def _demand_card(cluster: Cluster, node: str, interface: str) -> None:
     cluster.files(node)
     wired = network.wired_interfaces(cluster.lab, node)
     if interface not in wired:
@@ -179,4 +170,3 @@ def _tap(cluster: Cluster, node: str, interface: str) -> str:
             f"{node} has no interface {interface} on a lab network",
             hint="it has: " + ", ".join(f"{name} ({net})" for name, net in wired.items()),
         )
-    return network.tap_name(cluster.lab, node, interface)

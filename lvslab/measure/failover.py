@@ -217,13 +217,10 @@ def once(
         prepare(cluster)
     watchers = _watchers(cluster, experiment)
 
-    def pids() -> list[int]:
-        return [pid for node in lab.nodes if (pid := cluster.process(node))]
-
     with (
         wire.listening(lab, cluster.namespace) as tap,
         Prober(lab, cluster.namespace) as probe,
-        HostWatch(pids) as host,
+        HostWatch(lambda: list(cluster.engine.processes().values())) as host,
     ):
         # One connection of 200 was reset when it was opened at such a moment (4 of 70 runs).
         _wait_for_calm(probe, experiment)

@@ -51,7 +51,7 @@ def _power(lab: Lab) -> list[Experiment]:
         ),
         Experiment(
             "reboot", f"{node} is shut down by its power button",
-            lambda c: c.qmp(node, "system_powerdown"), hits, 0.3, 0.0, moved, seconds=12,
+            lambda c: c.engine.press_power(node), hits, 0.3, 0.0, moved, seconds=12,
         ),
         Experiment(
             "comeback", f"{node} boots again and takes its addresses back",

@@ -12,7 +12,6 @@ import termios
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -23,6 +22,7 @@ from lvslab.core.waiting import until
 from lvslab.lab import bringup, checklist, faults, warm
 from lvslab.lab import checkpoint as checkpoints
 from lvslab.lab.cluster import Cluster
+from lvslab.lab.local import LocalEngine
 from lvslab.lab.sources import Settings
 from lvslab.model.load import load_lab
 from tests.bare import SAYS, Adverts, BareLab, bare_lab
@@ -153,7 +153,7 @@ def test_an_instance_that_moved_is_shown_with_the_director_that_it_belongs_to(
     running: BareLab, capsys: Captured
 ) -> None:
     assert do(running, "kill", "lvs2") == 0
-    until(lambda: running.cluster.process("lvs2") is None, 5)
+    until(lambda: "lvs2" not in running.cluster.engine.processes(), 5)
     assert do(running, "status", "--json") == 0
     out = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line[0] == "{"]
     (found,) = (one for one in out if one["event"] == "status")
@@ -222,14 +222,14 @@ def test_a_pulled_cable_stays_out_when_the_node_starts_again(
     running: BareLab, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
     cluster, links = running.cluster, list[bool]()
-    qmp = Cluster.qmp
+    plug = LocalEngine.plug
 
-    def heard(self: Cluster, node: str, command: str, **arguments: Any) -> Any:
-        if (node, command, arguments.get("name")) == ("rs1", "set_link", "nic-eth1"):
-            links.append(arguments["up"])
-        return qmp(self, node, command, **arguments)
+    def heard(self: LocalEngine, node: str, interface: str, connected: bool) -> None:
+        if (node, interface) == ("rs1", "eth1"):
+            links.append(connected)
+        plug(self, node, interface, connected)
 
-    monkeypatch.setattr(Cluster, "qmp", heard)
+    monkeypatch.setattr(LocalEngine, "plug", heard)
     assert do(running, "cut", "rs1", "eth1") == 0
     assert capsys.readouterr().out == "rs1 eth1 is cut\n"
     assert do(running, "kill", "rs1") == 0

@@ -430,11 +430,11 @@ def test_qemu_itself_is_asked_paused_and_killed(lab: Lab, namespace: Namespace) 
     assert cluster.node_state("lvs1") == "paused"
     cluster.resume("lvs1")
     assert cluster.node_state("lvs1") == "running"
-    with pytest.raises(StageError, match="nosuch"):
-        cluster.qmp("lvs1", "nosuch")
+    with pytest.raises(StageError, match="no block device"):
+        cluster.engine.save("lvs1", "x")
     cluster.kill("lvs1")
     assert cluster.node_state("lvs1") == "off"
-    assert cluster.process("lvs1") is None
+    assert cluster.engine.processes() == {}
 
 
 @root_only
@@ -476,7 +476,7 @@ def test_a_stale_process_id_is_nobody(lab: Lab) -> None:
     cluster = Cluster(lab)
     cluster.state.create(cluster.lab.nodes)
     cluster.files("lvs1").pid.write_text(f"{os.getpid()}\n")
-    assert cluster.process("lvs1") is None
+    assert cluster.engine.processes() == {}
 
 
 # --- names
@@ -587,10 +587,10 @@ def test_a_checkpoint_that_was_not_written_whole_is_not_listed(
     monkeypatch.setattr(cluster, "pause", lambda node: None)
     monkeypatch.setattr(cluster, "resume", lambda node: None)
 
-    def full(cluster: Cluster, node: str, name: str) -> None:
+    def full(node: str, name: str) -> None:
         raise StageError("No space left on device")
 
-    monkeypatch.setattr(checkpoint, "_snapshot", full)
+    monkeypatch.setattr(cluster.engine, "save", full)
     with pytest.raises(StageError, match="No space"):
         checkpoint.save(cluster, "x")
     assert checkpoint.names(cluster) == {"y": "long ago"}

@@ -1,0 +1,96 @@
+"""Where a lab's machines run: the one interface that every engine implements, and its contract.
+
+An engine knows machines and wires. It knows nothing of keepalived, checklists or lessons: those
+ask the machines' agents, and are the same on every engine (`lvslab.lab.cluster`). The client is
+not a machine of the engine: it lives in the lab's namespace, which `wire` joins to the networks.
+
+The contract, which tests/unit/lab/test_engine.py holds every engine to:
+
+- What cannot be done is a StageError that names the machine and has the engine's own words.
+- `wire` and `remove` converge: called again, also after they were killed, they end the same.
+- `state` asks the engine each time and keeps nothing; a machine that never was is `off`.
+- `kill`, `pause` and `resume` have happened when they return. The guest hears nothing of them.
+- `launch` starts with every cable in. `load` starts it paused, in what `save` kept on its disk.
+- `plug` takes the guest's carrier away. `carry` and `hear` leave it, and take frames away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from lvslab.lab.hardware import Machine
+from lvslab.model.lab import Lab
+
+NodeState = Literal["running", "paused", "disk full", "off"]
+
+
+@dataclass(frozen=True)
+class Port:
+    """A machine's end of a wire: whether frames pass, and whether others' multicast reaches it."""
+
+    carries: bool
+    hears: bool
+
+
+class Engine(Protocol):
+    """Machines by their node's name, and their cards by the interface's name."""
+
+    def wire(self, lab: Lab) -> None:
+        """Make what is missing of the networks of `lab`, the client's end among them."""
+
+    def in_use(self) -> bool:
+        """Whether anything of this lab runs."""
+
+    def remove(self) -> None:
+        """End every machine and remove machines and networks."""
+
+    def renew(self, machine: Machine) -> None:
+        """Give a machine that is off a disk as it is in its image, and UEFI's first variables."""
+
+    def launch(
+        self,
+        machine: Machine,
+        accelerator: str,
+        credentials: Mapping[str, bytes],
+        load: str | None = None,
+    ) -> None:
+        """Start a machine. `credentials` reach its systemd (systemd.system-credentials(7))."""
+
+    def state(self, node: str) -> NodeState:
+        """Whether a machine runs, is paused (also because of a full disk), or is off."""
+
+    def kill(self, node: str) -> None:
+        """Power lost; a machine that is off stays off."""
+
+    def pause(self, node: str) -> None:
+        """Its processors stop until `resume`."""
+
+    def resume(self, node: str) -> None:
+        """Let a paused machine continue."""
+
+    def press_power(self, node: str) -> None:
+        """The power button: the guest shuts down, if it listens (ACPI)."""
+
+    def save(self, node: str, name: str) -> None:
+        """Keep memory and disk of a paused machine under a name, in the place of an older one."""
+
+    def plug(self, node: str, interface: str, connected: bool) -> None:
+        """Put a cable in or pull it: the guest's carrier comes or goes. Nothing if it is off."""
+
+    def carry(self, node: str, interface: str, frames: bool) -> None:
+        """Let every frame of a card through again, or lose all of them."""
+
+    def hear(self, node: str, interface: str, multicast: bool) -> None:
+        """Let multicast (VRRP's adverts, connection sync) reach a card again, or keep it away."""
+
+    def ports(self) -> dict[tuple[str, str], Port]:
+        """The ends of all wires that are there, by node and interface."""
+
+    def agent(self, node: str) -> Path:
+        """A socket of this host that leads to the machine's agent (its third serial port)."""
+
+    def processes(self) -> dict[str, int]:
+        """Machines that are processes of this host, each with its id: the lab's own work here."""
