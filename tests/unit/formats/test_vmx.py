@@ -259,32 +259,21 @@ def test_a_cd_rom_that_is_not_connected_holds_no_seed(lab: Lab, tmp_path: Path) 
     assert 'ide1:0.startConnected = "TRUE"' in caught.value.hint
 
 
-class Recorder(Cluster):
-    """A cluster of VMware's folders whose nodes run; the commands for their monitors are kept."""
-
-    told: list[tuple[str, dict[str, object]]]
-
-    def process(self, node: str) -> int:
-        return 1
-
-    def qmp(self, node: str, command: str, **arguments: object) -> None:
-        self.told.append((command, arguments))
-
-
 def test_its_cable_is_pulled_when_its_qemu_has_started(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LVSLAB_STATE", str(tmp_path / "state"))
     changed(lab, tmp_path, 'ethernet2.startConnected = "TRUE"', 'ethernet2.startConnected="FALSE"')
-    cluster = Recorder(lab)
-    cluster.told = []
+    pulled: list[tuple[str, str, bool]] = []
+    cluster = Cluster(lab)
+    monkeypatch.setattr(cluster.engine, "plug", lambda *words: pulled.append(words))
     cluster.state.create(cluster.lab.nodes)
     cluster.state.save("settings", vars(Settings(origin="vmware")))
     cluster.state.save("artifacts", str(tmp_path))
     for node in ("rs1", "rs2"):
         cluster.state.save(f"{node}/base", "disk.raw")
         faults.reapply(cluster, node)
-    assert cluster.told == [("set_link", {"name": "nic-eth2", "up": False})]
+    assert pulled == [("rs1", "eth2", False)]
 
 
 @pytest.mark.parametrize("words", [["--hardware", "vmware"], ["--firmware", "uefi"]])

@@ -1,4 +1,4 @@
-"""The contract of `lvslab.lab.engine`, held against every engine with machines of a boot sector."""
+"""The contract of `lvslab.lab.engine`, kept by every engine, with machines of a boot sector."""
 
 from __future__ import annotations
 
