@@ -26,6 +26,7 @@ _ORDER = (
         ("docs/article", "docs/services", "docs/failover", "docs/security", "docs/roles"),
     ),
     ("Examples", _EXAMPLES),
+    ("Lessons", ("docs/lessons", "docs/lesson-yaml")),
     ("Reference", ("docs/lab-yaml", "docs/role-yaml", "docs/verbs", "docs/verify")),
     (
         "The project",
@@ -74,7 +75,7 @@ def docs(out: Path) -> None:
 
 def _gather(to: Path) -> None:
     """The pages where they are in the checkout, those that are made, and the table of contents."""
-    from lvslab.model.schema import lab_schema, role_schema
+    from lvslab.model.schema import lab_schema, lesson_schema, role_schema
     from lvslab.render.reference import help_page, schema_page
 
     shutil.copytree(DATA / "docs", to / "docs")
@@ -84,6 +85,7 @@ def _gather(to: Path) -> None:
         shutil.copy2(DATA / name, to / name)
     pages = {
         "docs/lab-yaml": schema_page("lab.yaml, key by key", lab_schema()),
+        "docs/lesson-yaml": schema_page("lesson.yaml, key by key", lesson_schema()),
         "docs/role-yaml": schema_page("role.yaml, key by key", role_schema()),
         "docs/verbs": help_page(dict(_helps())),
         "index": _contents(),

@@ -33,6 +33,7 @@ VERBS = {
     "lock": "lvslab.cli.lock:lock",
     "diff": "lvslab.cli.diff:diff",
     "lab": "lvslab.cli.lab:lab",
+    "lesson": "lvslab.cli.lesson:lesson",
     "vmware": "lvslab.cli.vmware:vmware",
     "docs": "lvslab.cli.docs:docs",
     "release": "lvslab.cli.release:release",

@@ -10,7 +10,7 @@ IN_CHECKOUT = (PACKAGE.parent / "build.py").is_file()
 """Whether this runs from a checkout; else from an installed package, which has all files inside."""
 
 DATA = PACKAGE.parent if IN_CHECKOUT else PACKAGE / "data"
-"""The folder with `roles/`, `cloud-init/`, `packer/`, `examples/`, the lab and the locks."""
+"""The folder with `roles/`, `lessons/`, `examples/`, `cloud-init/`, `packer/`, lab and locks."""
 
 WORK = DATA if IN_CHECKOUT else Path()
 """Where a user's lab.yaml and artifacts/ are: the checkout, else the current folder."""
@@ -37,6 +37,9 @@ TEMPLATES = PACKAGE / "render" / "templates"
 
 EXAMPLES = DATA / "examples"
 """Labs that show one thing each: a folder with a lab.yaml for each."""
+
+LESSONS = DATA / "lessons"
+"""The lessons: a folder with a lesson.yaml and a sheet for each."""
 
 
 def of_project(root: Path, name: str) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -56,7 +57,7 @@ def well(findings: list[CheckResult]) -> bool:
 
 def _examine(cluster: Cluster, machine: str) -> list[CheckResult]:
     try:
-        text = _on_client(cluster) if machine == CLIENT else _on_node(cluster, machine)
+        text = labcheck(cluster, machine)
         return [CheckResult(node=machine, **values) for values in json.loads(text)]
     except StageError as error:
         return [CheckResult(machine, 0, "the node answers", False, error.message, "", error.hint)]
@@ -97,19 +98,25 @@ def _ways_back(cluster: Cluster) -> list[CheckResult]:
     return found
 
 
-def _on_node(cluster: Cluster, node: str) -> str:
-    if cluster.node_state(node) == "off":
-        raise StageError("the node is off", hint=f"start it: lab start {node}")
-    answer = cluster.ask(node, [_ON_NODE, "--json"], timeout=_SECONDS)
+def labcheck(cluster: Cluster, machine: str, words: Sequence[str] = ()) -> str:
+    """What `labcheck --json` says on a node or on the client, with further words.
+
+    Raises StageError if it cannot be asked or ends badly.
+    """
+    if machine == CLIENT:
+        return _on_client(cluster, words)
+    if cluster.node_state(machine) == "off":
+        raise StageError("the node is off", hint=f"start it: lab start {machine}")
+    answer = cluster.ask(machine, [_ON_NODE, "--json", *words], timeout=_SECONDS)
     if answer.status not in (0, 1):
         raise StageError(f"labcheck ended with status {answer.status}: {answer.err.strip()}")
     return answer.out
 
 
-def _on_client(cluster: Cluster) -> str:
+def _on_client(cluster: Cluster, words: Sequence[str]) -> str:
     # no file: it would make the folder of a lab that has just ended again
     command = [sys.executable, str(_PROGRAM), "--json", "--node", CLIENT]
-    command += ["--expect", "/dev/stdin"]
+    command += ["--expect", "/dev/stdin", *words]
     with cluster.namespace.inside():
         try:
             done = subprocess.run(

@@ -1,6 +1,6 @@
-"""JSON Schema of lab.yaml and role.yaml, made from the model, for editors.
+"""JSON Schema of lab.yaml, role.yaml and lesson.yaml, made from the model, for editors.
 
-`python -m lvslab.model.schema` writes the two files of docs/; a test proves that they are
+`python -m lvslab.model.schema` writes the files of docs/; a test proves that they are
 the model's.
 """
 
@@ -17,6 +17,7 @@ from pydantic_core import core_schema
 from lvslab.core.files import write_atomic
 from lvslab.core.places import DATA
 from lvslab.model.lab import LabFile
+from lvslab.model.lesson import LessonFile
 from lvslab.model.role import RoleFile
 from lvslab.model.shapes import Strict
 
@@ -55,15 +56,21 @@ def role_schema() -> Schema:
     return schema_of(RoleFile)
 
 
+def lesson_schema() -> Schema:
+    """The JSON Schema of lesson.yaml."""
+    return schema_of(LessonFile)
+
+
 def schema_text(schema: Schema) -> str:
     """A schema as its file holds it."""
     return json.dumps(schema, indent=2) + "\n"
 
 
 def write_schemas(docs: Path) -> list[Path]:
-    """Writes docs/lab.schema.json and docs/role.schema.json and returns their paths."""
+    """Writes docs/lab.schema.json and those of a role and a lesson; returns their paths."""
     written = []
-    for name, schema in (("lab", lab_schema()), ("role", role_schema())):
+    schemas = {"lab": lab_schema(), "role": role_schema(), "lesson": lesson_schema()}
+    for name, schema in schemas.items():
         path = docs / f"{name}.schema.json"
         write_atomic(path, schema_text(schema))
         written.append(path)

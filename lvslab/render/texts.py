@@ -74,7 +74,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=lambda name: name is not None and name.endswith(".xml.j2"),
+        autoescape=lambda name: name is not None and name.endswith((".xml.j2", ".html.j2")),
     )
     environment.filters["yaml"] = to_yaml
     environment.filters["decimal"] = decimal
@@ -95,7 +95,7 @@ def _compiled(template: str) -> Template:
 def render(template: str, values: Mapping[str, Any]) -> str:
     """The text of a template, named by its path (with `/`) in DATA or in TEMPLATES.
 
-    What ends with .xml.j2 is escaped as XML.
+    What ends with .xml.j2 or .html.j2 is escaped.
 
     Raises jinja2.UndefinedError if the template asks for a name that `values` lacks.
     """

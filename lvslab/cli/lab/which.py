@@ -24,9 +24,14 @@ _NAME = click.option(
 
 
 def which_lab(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options `--lab` and `--name`, parameters `lab_path` and `name`, and the labs' place.
+    """The options `--lab` and `--name`, parameters `lab_path` and `name`, and the labs' place."""
+    return lab_file(_NAME(with_labs(command)))
 
-    The command runs when the host has its programs, and for an ordinary user inside the
+
+def with_labs(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a command where the labs are.
+
+    It runs when the host has its programs, and for an ordinary user inside the
     namespaces of that user's labs (`--help` needs neither).
     """
 
@@ -39,7 +44,7 @@ def which_lab(command: Callable[..., Any]) -> Callable[..., Any]:
         click.get_current_context().call_on_close(rootless.leave)
         return command(*args, **kwargs)
 
-    return lab_file(_NAME(inside))
+    return inside
 
 
 def the_lab(lab_path: Path, name: str | None) -> Lab:

@@ -19,7 +19,7 @@ from tests.sources import our_files
 
 pytestmark = pytest.mark.slow  # builds a wheel and installs it
 
-FOLDERS = ("roles", "cloud-init", "packer", "examples")
+FOLDERS = ("roles", "cloud-init", "packer", "examples", "lessons")
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ LAYERS = (
     "lab",
     "make",
     "measure",
+    "lessons",
     "vmware",
     "reproduce",
     "cli",

@@ -191,7 +191,8 @@ def texts_for_people() -> list[str]:
     for folder in ("docs", "lvslab", "tests", "bench"):
         for ending in ("md", "py", "txt", "yaml", "j2"):
             found |= set((DATA / folder).rglob(f"*.{ending}"))
-    for folder in ("cloud-init", "examples", "packer", "roles"):  # what is on a node, too
+    # what is on a node, too
+    for folder in ("cloud-init", "examples", "lessons", "packer", "roles"):
         found |= {path for path in (DATA / folder).rglob("*") if path.is_file()}
     names = (path.relative_to(DATA).as_posix() for path in sorted(found))
     return [name for name in names if not name.startswith("tests/golden/") and name != THIS]

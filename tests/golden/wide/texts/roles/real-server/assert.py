@@ -157,7 +157,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "74b38c8a00819e6361f94488dfb055f7a185b9d7f84d83526fcb92f7008b3945",
+   "e68da4fe0a59e60045d05c643d913598d87ce0ff2d8f4cbbc87db86eb7a43461",
    493
   ],
   "/usr/local/lib/lvslab/apply-texts": [
@@ -171,6 +171,10 @@ WANTED = json.loads(r"""
   "/usr/local/lib/lvslab/leave-up": [
    "b7959a756ff47cb17851f019c2f76189097a7090111ce9545efc2b2b31ec7d4a",
    493
+  ],
+  "/usr/local/lib/lvslab/lesson": [
+   "1f0118f5880ce5091114c9ea54109a44b3974625d9c84226b49558df6ea0d8a8",
+   420
   ],
   "/usr/local/lib/lvslab/settle": [
    "072b6f9b8c74222f29cb44469214f13e3598881bc8e09df9bb9a18cf981ed37a",

@@ -1,0 +1,1 @@
+"""Lessons: a broken lab, hints, a solution, and a grader."""

@@ -1,0 +1,146 @@
+"""A lesson in the running lab: begun from a checkpoint, solved, ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lvslab.core.errors import CheckFailed, InputError
+from lvslab.core.events import Listener, Note, silent
+from lvslab.core.files import write_atomic
+from lvslab.core.places import PROGRAM
+from lvslab.lab import checklist, checkpoint, faults, warm
+from lvslab.lab.cluster import Cluster
+from lvslab.lessons import attempt
+from lvslab.lessons.attempt import Attempt
+from lvslab.lessons.lesson_folder import Lesson, edited, lab_file
+from lvslab.lessons.variant import Variant, lesson_text
+from lvslab.model.lesson import CLIENT, LabFault, Step
+from lvslab.render.lab_texts import difference
+
+_SECONDS = 60.0
+# What has to hear of a changed file while the machine runs, by the folder that it is in. (At boot
+# each program reads its files by itself.) systemd-networkd takes away what is in no file any more
+# when it reloads, not when it starts.
+_HEAR: Mapping[str, tuple[str, ...]] = {
+    "/etc/sysctl.d/": ("/usr/lib/systemd/systemd-sysctl",),
+    "/etc/systemd/network/": ("networkctl", "reload"),
+    "/etc/keepalived/": ("systemctl", "try-reload-or-restart", "keepalived.service"),
+}
+_UNITS = "/etc/systemd/system/"
+
+
+def start(cluster: Cluster, lesson: Lesson, listener: Listener = silent) -> Attempt:
+    """Bring the lab back to when all was well, and break it as the lesson says.
+
+    Raises InputError if the running lab is not the lesson's.
+    """
+    _demand_lab(cluster, lesson)
+    variant = Variant.of(lesson)
+    changes = {
+        node: difference(variant.healthy[node], variant.broken[node]) for node in lesson.lab.nodes
+    }
+    attempt.forget(cluster)
+    checkpoint.restore(cluster, _whole(cluster, listener))
+    cluster.each(list(changes), lambda node: _change(cluster, lesson, node, changes[node]))
+    for fault in lesson.file.broken.faults:
+        _break(cluster, fault)
+    write_atomic(attempt.client_file(cluster), lesson_text(lesson, CLIENT))
+    begun = Attempt.new(lesson.name)
+    begun.keep(cluster)
+    return begun
+
+
+def end(cluster: Cluster) -> None:
+    """Bring the lab back to when all was well; it is in no lesson then."""
+    checkpoint.restore(cluster, _whole(cluster, silent))
+    attempt.forget(cluster)
+
+
+def solve(cluster: Cluster, lesson: Lesson, listener: Listener = silent) -> None:
+    """Do the steps of the solution. Raises StageError with the step that cannot be done."""
+    for step in lesson.file.solution:
+        listener(Note(f"{step.node}: {step.says}"))
+        _do(cluster, lesson, step)
+
+
+def _demand_lab(cluster: Cluster, lesson: Lesson) -> None:
+    same = lesson.lab.model_copy(update={"name": cluster.lab.name})
+    if cluster.lab != same:
+        path = lab_file(lesson.file)
+        words = f" --lab examples/{lesson.file.lab}/{path.name}" if lesson.file.lab else ""
+        raise InputError(
+            f"the lab {cluster.lab.name} runs with another lab.yaml than {lesson.name} starts from",
+            where=str(path),
+            hint=f"{PROGRAM} lab down, then {PROGRAM} images{words} and {PROGRAM} lab up{words}",
+        )
+
+
+def _whole(cluster: Cluster, listener: Listener) -> str:
+    """The checkpoint of the healthy lab; it is made if there is none and all is well.
+
+    Raises CheckFailed if there is none and the checklist does not pass.
+    """
+    if warm.CHECKPOINT not in checkpoint.names(cluster):
+        findings = checklist.wait(cluster, _SECONDS)
+        if bad := [finding for finding in findings if not finding.ok]:
+            raise CheckFailed(
+                f"a lesson starts from a healthy lab: {bad[0].node}: {bad[0].says}",
+                hint=f"{PROGRAM} lab check shows more; {PROGRAM} lab down and lab up begin again",
+            )
+        listener(Note("a checkpoint of the healthy lab is saved"))
+        checkpoint.save(cluster, warm.CHECKPOINT)
+    return warm.CHECKPOINT
+
+
+def _change(cluster: Cluster, lesson: Lesson, node: str, changes: Mapping[str, Any]) -> None:
+    """Give a running node other texts, as a seed does at boot."""
+    if off := changes["disable"]:
+        cluster.run(node, ["systemctl", "disable", "--now", *off], timeout=_SECONDS)
+    for path, file in changes["files"].items():
+        _write(cluster, node, path, file["content"], file["mode"])
+    if changes["remove"]:
+        cluster.run(node, ["rm", "-f", *changes["remove"]])
+    for command in _commands(lesson, node, changes):
+        cluster.run(node, command, timeout=_SECONDS)
+
+
+def _commands(lesson: Lesson, node: str, changes: Mapping[str, Any]) -> Iterator[list[str]]:
+    """What lets running programs hear of changed texts, in order."""
+    paths = [*changes["files"], *changes["remove"]]
+    if any(path.startswith(_UNITS) for path in paths):
+        yield ["systemctl", "daemon-reload"]
+    for folder, command in _HEAR.items():
+        if any(path.startswith(folder) for path in paths):
+            yield list(command)
+    again = [path.removeprefix(_UNITS) for path in changes["files"] if path.startswith(_UNITS)]
+    again = [unit for unit in again if "/" not in unit]
+    for switch in lesson.file.broken.units:
+        again += switch.restart if node in switch.nodes else ()
+    if again:
+        yield ["systemctl", "try-restart", *again]
+    if changes["enable"]:
+        yield ["systemctl", "enable", "--now", *changes["enable"]]
+
+
+def _write(cluster: Cluster, node: str, path: str, text: str, mode: str = "0644") -> None:
+    cluster.run(node, ["install", "-D", "-m", mode, "/dev/stdin", path], stdin=text)
+
+
+def _break(cluster: Cluster, fault: LabFault) -> None:
+    if fault.kind == "deaf":
+        faults.deafen(cluster, [fault.node])
+    else:
+        assert fault.interface  # `lesson_folder`: cut and silent have one
+        faults.cut(cluster, fault.node, fault.interface, silent=fault.kind == "silent")
+
+
+def _do(cluster: Cluster, lesson: Lesson, step: Step) -> None:
+    if step.path:
+        old = "" if step.text else cluster.run(step.node, ["cat", step.path])
+        where = f"the lesson {lesson.name}, {step.node}"
+        _write(cluster, step.node, step.path, edited(old, step, where))
+    if step.run:
+        cluster.run(step.node, list(step.run), timeout=_SECONDS)
+    if step.heal:
+        faults.heal(cluster, step.node, step.heal)

@@ -1,0 +1,1 @@
+"""Tests of `lvslab.lessons` and of every lesson."""
