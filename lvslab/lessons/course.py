@@ -121,6 +121,9 @@ def _commands(lesson: Lesson, node: str, changes: Mapping[str, Any]) -> Iterator
         yield ["systemctl", "try-restart", *again]
     if changes["enable"]:
         yield ["systemctl", "enable", "--now", *changes["enable"]]
+    for state in lesson.file.broken.running:
+        if node in state.nodes:
+            yield list(state.run)
 
 
 def _write(cluster: Cluster, node: str, path: str, text: str, mode: str = "0644") -> None:

@@ -115,7 +115,7 @@ def _names(file: LessonFile, lab: Lab) -> Iterator[Violation]:
 
 def _nodes(file: LessonFile, lab: Lab) -> Iterator[Named]:
     nodes, machines = tuple(lab.nodes), (*lab.nodes, CLIENT)
-    for kind in ("model", "texts", "units"):
+    for kind in ("model", "texts", "units", "running"):
         for index, change in enumerate(getattr(file.broken, kind)):
             for number, node in enumerate(change.nodes):
                 yield ("broken", kind, index, "nodes", number), node, nodes
@@ -198,7 +198,7 @@ def edited(text: str, edit: TextEdit | Step, where: str) -> str:
     if edit.text:
         return edit.text
     count = text.count(edit.replace)
-    if count != 1:
+    if count != 1 and not (count and edit.every):
         raise InputError(
             f"{edit.replace!r} is there {count} times, not once",
             where=f"{where}: {edit.path}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -40,7 +40,8 @@ class Variant:
     def healthy(self) -> dict[str, NodeTexts]:
         """By node: the texts while all is well."""
         lab = self.lesson.lab
-        return {node: texts_of_node(lab, self._spec(node)) for node in lab.nodes}
+        by_role = {role: texts_of_node(lab, spec) for role, spec in self.specs.items()}
+        return {node: by_role[this.role] for node, this in lab.nodes.items()}
 
     @cached_property
     def broken(self) -> dict[str, NodeTexts]:
@@ -50,12 +51,13 @@ class Variant:
         """
         return {node: self._broken(node) for node in self.lesson.lab.nodes}
 
-    def _spec(self, node: str) -> RoleSpec:
-        return self.specs[self.lesson.lab.nodes[node].role]
-
     def _broken(self, node: str) -> NodeTexts:
         lesson, healthy = self.lesson, self.healthy[node]
-        found = texts_of_node(self._lab_of(node), self._spec(node))
+        patches = [p for p in lesson.file.broken.model if not p.nodes or node in p.nodes]
+        found = healthy
+        if patches:
+            spec = self.specs[lesson.lab.nodes[node].role]
+            found = texts_of_node(self._changed(patches), spec)
         files, units = dict(found.files), list(found.units)
         # What must be so stays what it is: the checklist is that of the healthy lab.
         files[_CHECKLIST] = healthy.files[_CHECKLIST]
@@ -71,12 +73,11 @@ class Variant:
         files[LESSON_FILE] = RenderedFile(lesson_text(lesson, node))
         return NodeTexts(files, tuple(dict.fromkeys(units)))
 
-    def _lab_of(self, node: str) -> Lab:
-        """The lab as a node's texts see it."""
+    def _changed(self, patches: Sequence[ModelPatch]) -> Lab:
+        """The lesson's lab with other values."""
         lesson, data = self.lesson, self.lesson.lab.model_dump(mode="json")
-        for patch in lesson.file.broken.model:
-            if not patch.nodes or node in patch.nodes:
-                _patch(data, patch, f"the lesson {lesson.name}")
+        for patch in patches:
+            _patch(data, patch, f"the lesson {lesson.name}")
         try:
             return Lab.model_validate(data)
         except ValueError as error:
@@ -87,7 +88,7 @@ class Variant:
 
 def _patch(data: dict[str, Any], patch: ModelPatch, where: str) -> None:
     for place, value in patch.put.items():
-        holder, key = _holder(data, place, where)
+        holder, key = _holder(data, place, where, fill=True)
         holder[key] = value
     for place in patch.remove:
         holder, key = _holder(data, place, where)
@@ -95,15 +96,21 @@ def _patch(data: dict[str, Any], patch: ModelPatch, where: str) -> None:
             raise InputError(f"lab.yaml has no {place} to remove", where=where)
 
 
-def _holder(data: dict[str, Any], place: str, where: str) -> tuple[dict[str, Any], str]:
+def _holder(
+    data: dict[str, Any], place: str, where: str, *, fill: bool = False
+) -> tuple[dict[str, Any], str]:
+    """What holds the value at a place, and its key there. With `fill`, null becomes a section."""
     *above, key = place.split(".")
+    holder: Any = data
     for step in above:
-        data = data.get(step) or {}
-    if not isinstance(data, dict) or not data:
+        if fill and isinstance(holder, dict) and step in holder and holder[step] is None:
+            holder[step] = {}
+        holder = holder.get(step) if isinstance(holder, dict) else None
+    if not isinstance(holder, dict):
         raise InputError(
             f"lab.yaml has no {'.'.join(above)}", where=where, hint="compare it with lab.yaml"
         )
-    return data, key
+    return holder, key
 
 
 def lesson_text(lesson: Lesson, machine: str) -> str:

@@ -44,6 +44,7 @@ class TextEdit(Strict):
     path: FilePath = Field(description="the file")
     replace: str = Field("", description="what is replaced; it must be there exactly once")
     by: str = Field("", description="what comes in its place")
+    every: bool = Field(False, description="it may be there more than once; all are replaced")
     text: str = Field("", description="the whole text of the file, in the place of an edit")
 
 
@@ -55,6 +56,15 @@ class UnitSwitch(Strict):
     disable: tuple[Unit, ...] = Field((), description="units that do not")
     restart: tuple[Unit, ...] = Field(
         (), description="units that read what is changed; they start again if they run"
+    )
+
+
+class RunningState(Strict):
+    """What the kernel of a running node still has of the healthy lab, and no program takes away."""
+
+    nodes: Nodes = Field(description="the nodes")
+    run: tuple[Word, ...] = Field(
+        min_length=1, description="the command that takes it away when the lesson starts"
     )
 
 
@@ -77,6 +87,9 @@ class Broken(Strict):
     model: tuple[ModelPatch, ...] = Field((), description="changes of lab.yaml")
     texts: tuple[TextEdit, ...] = Field((), description="changes of files")
     units: tuple[UnitSwitch, ...] = Field((), description="changes of what starts")
+    running: tuple[RunningState, ...] = Field(
+        (), description="what a start in the running lab does besides; a boot needs none of it"
+    )
     faults: tuple[LabFault, ...] = Field((), description="faults of cables")
 
 
@@ -88,6 +101,7 @@ class Step(Strict):
     path: FilePath | None = Field(None, description="edit: the file")
     replace: str = Field("", description="edit: what is replaced; it must be there exactly once")
     by: str = Field("", description="edit: what comes in its place")
+    every: bool = Field(False, description="edit: all places where it is")
     text: str = Field("", description="edit: the whole text of the file")
     run: tuple[Word, ...] = Field((), description="a command, as root")
     heal: InterfaceName | None = Field(None, description="the interface whose cable is put back")

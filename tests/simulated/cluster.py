@@ -14,7 +14,7 @@ from lvslab.model.role import Kind
 from lvslab.render.kinds import kind_of
 from lvslab.render.kinds.shared import wired
 from lvslab.render.lab_texts import NodeTexts
-from lvslab.render.machine_files import role_files
+from lvslab.render.machine_files import role_files, texts_of_lab
 from tests.simulated.blocks import Block
 from tests.simulated.machine import Machine
 from tests.simulated.vrrp import Instance, checker, instances, masters
@@ -35,11 +35,8 @@ class Simulated:
         self.machines: dict[str, Machine] = {}
         for node, this in self.lab.nodes.items():
             own = kind_of(self.lab, node).addresses(self.lab, node)
-            copied = role_files(self.lab, variant.specs[this.role])
-            files = {path: f.content for path, f in {**copied, **texts[node].files}.items()}
-            for path in copied.keys() - texts[node].files.keys():
-                if path in variant.healthy[node].files:
-                    del files[path]
+            files = {**_copied(variant, this.role)}
+            files |= {path: file.content for path, file in texts[node].files.items()}
             machine = Machine(node, files, list(texts[node].units), wired(self.lab, node), own)
             machine.boot()
             self.machines[node] = machine
@@ -86,7 +83,10 @@ class Simulated:
         return masters(every, self._hears, down)
 
     def _nobody(self, machine: Machine, file: str) -> bool:
-        """Whether lvslab-track.service of a machine hears nobody on the network of a file."""
+        """Whether a track file of a machine is 1: lvslab-track.service hears nobody on a network,
+        or somebody has written it."""
+        if file == "leaving":
+            return machine.leaving
         unit = machine.files.get("/etc/systemd/system/lvslab-track.service", "")
         watched = re.search(rf" {re.escape(file)}=(\w+)=(\S+)", unit)
         if not watched or "lvslab-track" not in machine.active:
@@ -263,6 +263,20 @@ class Simulated:
         large (RFC 1191)."""
         room = director.mtu.get(interface, LARGE) - (TUNNEL if method == "TUN" else 0)
         return size <= room or not director.drops("icmp type destination-unreachable", "output")
+
+
+_COPIES: dict[tuple[str, str], dict[str, str]] = {}
+
+
+def _copied(variant: Variant, role: str) -> dict[str, str]:
+    """The files of a role that are the same in every lab; rendered once, as this takes long."""
+    key = (variant.lesson.name, role)
+    if key not in _COPIES:
+        spec = variant.specs[role]
+        of_lab = texts_of_lab(variant.lesson.lab, spec)
+        files = role_files(variant.lesson.lab, spec)
+        _COPIES[key] = {p: f.content for p, f in files.items() if p not in of_lab}
+    return _COPIES[key]
 
 
 def plain(address: str) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from lvslab.lessons.grade import Judged, together
 from lvslab.lessons.lesson_folder import Lesson, edited
 from lvslab.lessons.variant import LESSON_FILE, lesson_text
-from lvslab.model.lesson import CLIENT, LessonFile, Step
+from lvslab.model.lesson import CLIENT, Step
 from lvslab.render import node_facts
 from tests.programs import ROOT, loaded
 from tests.simulated.cluster import Simulated
@@ -20,13 +21,12 @@ from tests.simulated.cluster import Simulated
 FILES = ROOT / "roles/common/files/usr/local"
 LABCHECK = loaded(FILES / "bin/labcheck")
 LESSON = loaded(FILES / "lib/lvslab/lesson")
-Failing = dict[str, set[Any]]
 
 
-def findings(simulated: Simulated, lesson: Lesson) -> dict[str, list[dict[str, Any]]]:
-    """By machine: the graded findings of `labcheck --lesson --json`."""
+def findings(simulated: Simulated, lesson: Lesson) -> list[Judged]:
+    """What `labcheck --lesson --json` says on all machines, put together."""
     simulated.changed()
-    expected = json.loads(node_facts.text(lesson.lab))
+    expected = _expected(lesson.name, lesson)
     found = {}
     for machine in [*lesson.lab.nodes, CLIENT]:
         facts = LABCHECK.facts_of(expected, machine)
@@ -39,25 +39,16 @@ def findings(simulated: Simulated, lesson: Lesson) -> dict[str, list[dict[str, A
             items = [finding.as_dict() for finding in LABCHECK.examine(machine, facts)]
         own = LESSON.own(json.loads(text), lambda words, m=machine: ran(simulated, m, words))
         found[machine] = LESSON.graded(items, own)
-    return found
+    return together(found)
 
 
-def failing(found: dict[str, list[dict[str, Any]]]) -> Failing:
-    """By machine: the items that fail, and the names of the lesson's own checks that do."""
-    bad = {
-        machine: {f["item"] or f["title"] for f in these if not f["ok"]}
-        for machine, these in found.items()
-    }
-    return {machine: these for machine, these in bad.items() if these}
+_EXPECTED: dict[str, Any] = {}
 
 
-def declared(file: LessonFile) -> Failing:
-    """What a lesson says that fails at its start."""
-    found: Failing = {machine: set(items) for machine, items in file.fails.items() if items}
-    for check in file.checks:
-        if check.starts == "red":
-            found.setdefault(check.machine, set()).add(check.name)
-    return found
+def _expected(name: str, lesson: Lesson) -> Any:
+    if name not in _EXPECTED:
+        _EXPECTED[name] = json.loads(node_facts.text(lesson.lab))
+    return _EXPECTED[name]
 
 
 def solve(simulated: Simulated, lesson: Lesson, steps: Sequence[Step]) -> None:
@@ -147,7 +138,11 @@ def ran(simulated: Simulated, machine: str, words: Sequence[str]) -> str:
     if machine != CLIENT:
         return simulated.machines[machine].run(words)
     assert words[0] == "curl", f"the simulated client does not know {words[0]}"
-    [place] = re.findall(r"http://([\d.]+)/", " ".join(words))
-    large = any(word.startswith("@") or "large" in word for word in words)
-    answer = simulated.visit(f"{place}:80", 1500 if large else 100)
-    return str(answer) if isinstance(answer, str) else f"curl: {answer!r}"
+    [place] = set(re.findall(r"http://([\d.]+)/", " ".join(words)))
+    size = min(1500, 100 + sum(map(len, words)))
+    told = []
+    for _ in re.findall("http://", " ".join(words)):
+        answer = simulated.visit(f"{place}:80", size)
+        named = isinstance(answer, str)
+        told.append(f"HTTP/1.1 200 OK\nX-Real-Server: {answer}" if named else f"curl: {answer!r}")
+    return "\n".join(told)

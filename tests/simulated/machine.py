@@ -12,7 +12,8 @@ from tests.simulated.blocks import Block, keepalived, sections
 
 NETWORKD = "/etc/systemd/network/"
 CONF = "/etc/keepalived/keepalived.conf"
-FIREWALL = "/etc/nftables.conf"
+UNITS = "/etc/systemd/system/"
+LEAVING = "/run/lvslab/leaving"
 
 
 @dataclass(frozen=True)
@@ -41,12 +42,14 @@ class Machine:
     conf: Block | None = None
     sync: str = ""
     pool: str = ""
-    firewall: str = ""
+    firewalls: dict[str, str] = field(default_factory=dict)
+    leaving: bool = False
     mtu: dict[str, int] = field(default_factory=dict)
 
     def boot(self) -> None:
         """Everything that runs reads its files."""
-        self.settings, self.firewall, self.active = {}, "", set()
+        self.settings, self.firewalls, self.active = {}, {}, set()
+        self.sync, self.pool, self.conf, self.leaving = "", "", None, False
         self.read_settings()
         self.read_network()
         for unit in self.enabled:
@@ -116,20 +119,32 @@ class Machine:
         self.active.add(name)
         if name == "keepalived":
             self.conf = keepalived(self.files.get(CONF, ""), self.name)
-        elif name == "nftables":
-            self.firewall = self.files.get(FIREWALL, "")
         elif name.endswith("-fpm"):
             self.pool = "\n".join(self.below("/etc/php/*/fpm/pool.d/*.conf"))
         elif name == "lvslab-sync":
-            self.sync = self.files.get(f"/etc/systemd/system/{unit}", "")
+            self.sync = self.program(unit)
+        elif found := re.search(r"/nft --file (\S+)", self.program(unit)):
+            self.firewalls[name] = self.files[found[1]]
+        elif LEAVING in self.program(unit):
+            self.leaving = True
+
+    def program(self, unit: str) -> str:
+        """What a unit of /etc/systemd/system runs."""
+        text = self.files.get(f"{UNITS}{unit}", "")
+        found = [
+            values.get("ExecStart", "") for name, values in sections(text) if name == "Service"
+        ]
+        return found[0] if found else ""
 
     def stop(self, unit: str) -> None:
+        """A unit ends. The kernel's threads of connection sync go on (lvslab-sync.service)."""
         name = unit.removesuffix(".service")
         self.active.discard(name)
+        self.firewalls.pop(name, None)
         if name == "keepalived":
             self.conf = None
-        elif name == "nftables":
-            self.firewall = ""
+        if LEAVING in self.program(unit):
+            self.leaving = False
 
     # --- commands
 
@@ -144,6 +159,7 @@ class Machine:
             "rm": self._rm,
             "nft": self._nft,
             "systemd-analyze": self._analyze,
+            "ipvsadm": self._ipvsadm,
         }
         assert name in known, f"the simulated node does not know the command {' '.join(words)}"
         return known[name](rest)
@@ -174,11 +190,14 @@ class Machine:
             name = unit.removesuffix(".service")
             if verb == "is-active":
                 return "active\n" if name in self.active else "inactive\n"
+            if verb == "is-enabled":
+                return "enabled\n" if unit in self.enabled else "disabled\n"
             if verb == "enable" and unit not in self.enabled:
                 self.enabled.append(unit)
             if verb == "disable" and unit in self.enabled:
                 self.enabled.remove(unit)
             if verb in ("start", "restart", "reload") or (verb == "enable" and "--now" in rest):
+                self.stop(unit) if verb == "restart" else None
                 self.start(unit)
             elif verb == "stop" or (verb == "disable" and "--now" in rest):
                 self.stop(unit)
@@ -204,13 +223,24 @@ class Machine:
         return ""
 
     def _nft(self, rest: list[str]) -> str:
-        if rest == ["flush", "ruleset"]:
-            self.firewall = ""
-        elif rest == ["-f", FIREWALL]:
-            self.firewall = self.files.get(FIREWALL, "")
-        else:
-            assert rest == ["list", "ruleset"], rest
-        return self.firewall
+        assert rest == ["list", "ruleset"], rest
+        return "\n".join(self.firewalls.values())
+
+    def _ipvsadm(self, rest: list[str]) -> str:
+        if rest[0] == "--stop-daemon":
+            self.sync = ""
+            return ""
+        if rest == ["--list", "--daemon"]:
+            kinds = ("master", "backup") if self.sync else ()
+            return "".join(f"{kind} sync daemon (mcast=eth2, syncid=50)\n" for kind in kinds)
+        assert rest == ["-Ln"], rest
+        lines = []
+        for block in self.conf.all("virtual_server") if self.conf else ():
+            line = f"TCP  {':'.join(block.words[1:])} {block.value('lvs_sched')}"
+            if seconds := block.value("persistence_timeout"):
+                line += f" persistent {seconds}"
+            lines.append(f"{line}\n")
+        return "".join(lines)
 
     def _analyze(self, rest: list[str]) -> str:
         assert rest == ["cat-config", "sysctl.d"], rest
@@ -221,7 +251,7 @@ class Machine:
     def drops(self, words: str, hook: str) -> bool:
         """Whether the firewall drops what `words` fits at a hook (nft(8), one rule a line)."""
         current = ""
-        for line in self.firewall.splitlines():
+        for line in "\n".join(self.firewalls.values()).splitlines():
             if found := re.search(r"hook (\w+)", line):
                 current = found[1]
             if current == hook and line.strip().endswith("drop") and words in line:

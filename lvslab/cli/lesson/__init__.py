@@ -17,6 +17,7 @@ VERBS = {
     "solve": "lvslab.cli.lesson.attend:solve",
     "reset": "lvslab.cli.lesson.attend:reset",
     "report": "lvslab.cli.lesson.marks:report",
+    "rehearse": "lvslab.cli.lesson.marks:rehearse",
 }
 
 

@@ -8,7 +8,7 @@ import click
 
 from lvslab.cli.common import as_json, session, verb
 from lvslab.cli.lab.which import with_labs
-from lvslab.cli.lesson.here import current, lab_name, show_judged
+from lvslab.cli.lesson.here import LESSON, current, lab_name, show_judged
 from lvslab.core.errors import CheckFailed, InputError
 from lvslab.core.places import PROGRAM
 
@@ -82,3 +82,42 @@ def report(html: Path | None, name: str | None) -> None:
     if html:
         write_atomic(html, paper.as_html(lesson, attempt))
         this.out(f"written: {html}")
+
+
+@verb("rehearse", "lesson rehearse forwarding-off\nlesson rehearse my-lesson --wait 90")
+@click.argument("lesson_name", type=LESSON, metavar="LESSON")
+@click.option(
+    "--wait",
+    "seconds",
+    type=click.FloatRange(0, 600),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long it may take until it is broken as declared, and until the solution passes.",
+)
+@lab_name
+@as_json
+@with_labs
+def rehearse(lesson_name: str, seconds: float, name: str | None) -> None:
+    """Try a lesson before the class: is it broken as it says, does its solution pass?
+
+    Status 1 if not. The lab is as the solution leaves it; `lab restore up` brings it back.
+    """
+    from lvslab.lab.cluster import Cluster
+    from lvslab.lessons import attempt, rehearsal
+    from lvslab.lessons.lesson_folder import load_lesson
+
+    this = session()
+    lesson = load_lesson(lesson_name)
+    cluster = Cluster.running(name or lesson.lab.name)
+    with cluster.changing(), this.reporting("lesson-rehearse") as listener:
+        went = rehearsal.rehearse(cluster, lesson, seconds, listener)
+        attempt.forget(cluster)
+    this.emit("rehearsal", lesson=lesson.name, **vars(went))
+    for problem in went.problems:
+        this.out(f"✗ {problem}")
+    times = f"started in {went.started:.1f} s, broken after {went.broken:.1f} s more"
+    times += f", solved in {went.solved:.1f} s"
+    this.out(f"{lesson.name}: {times}")
+    if went.problems:
+        raise CheckFailed(f"{lesson.name} is not as it says: {went.problems[0]}")

@@ -190,3 +190,13 @@ def test_a_node_that_does_not_answer_is_red(running: BareLab, capsys: Captured) 
     running.guests.said["/usr/local/bin/labcheck"] = "no JSON"
     assert do("check", "--wait", "0") == 1
     assert "✗ rs1    the machine answers: labcheck gave no findings" in capsys.readouterr().out
+
+
+def test_a_rehearsal_says_what_is_not_as_declared(running: BareLab, capsys: Captured) -> None:
+    running.guests.said["cat"] = "net.ipv4.ip_forward = 0\n"
+    words = ("rehearse", "forwarding-off", "--name", running.name, "--wait", "0")
+    assert do(*words) == 1
+    said = capsys.readouterr()
+    assert "✗ lvs1: 5 holds, and should fail\n" in said.out
+    assert "forwarding-off is not as it says: client: 7 holds, and should fail" in said.err
+    assert do("report", "--name", running.name) == 2

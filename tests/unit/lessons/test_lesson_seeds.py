@@ -15,9 +15,10 @@ from lvslab.lessons.variant import LESSON_FILE, Variant
 from lvslab.model.load import load_reference
 from lvslab.render.machine_files import image_texts
 from lvslab.verify.seeds import labtexts
+from tests.strategies import variants
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", variants(*names(), fast=3))
 def test_a_seed_brings_what_its_node_has_in_the_lesson(name: str) -> None:
     lesson = load_lesson(name)
     variant = Variant.of(lesson)
