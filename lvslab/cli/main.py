@@ -35,6 +35,7 @@ VERBS = {
     "lab": "lvslab.cli.lab:lab",
     "lesson": "lvslab.cli.lesson:lesson",
     "vmware": "lvslab.cli.vmware:vmware",
+    "deploy": "lvslab.cli.deploy:deploy",
     "docs": "lvslab.cli.docs:docs",
     "release": "lvslab.cli.release:release",
     "setup": "lvslab.cli.setup:setup",

@@ -71,6 +71,13 @@ NEEDS = (
     Need("gpgv", "gpgv", ("test",)),
     Need("shellcheck", "shellcheck", ("test",)),
     Need("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "fonts-dejavu-core", ("test",)),
+    # the simulator of a vCenter, and what builds it
+    Need("go", "golang-go", ("test",)),
+    Need(
+        "/usr/share/gocode/src/github.com/vmware/govmomi/simulator",
+        "golang-github-vmware-govmomi-dev",
+        ("test",),
+    ),
     # what the tests make small disks with, that are then broken
     Need("sfdisk", "fdisk", ("test",)),
     Need("mke2fs", "e2fsprogs", ("test",)),

@@ -25,10 +25,9 @@ def base_disk(ova: Path, cache: Path, listener: Listener = silent) -> Path:
     more than this one conversion. Raises InputError if there is no such OVA, or no disk in it;
     CheckFailed if it is not the one that was built.
     """
-    if not ova.is_file():
-        raise InputError("there is no such image", where=str(ova), hint=_BUILD)
+    demand_there(ova)
     digest = sha256_file(ova)
-    _demand_as_built(ova, digest)
+    demand_as_built(ova, digest)
 
     def convert(folder: Path, progress: Callable[..., None]) -> None:
         vmdk = folder / "disk.vmdk"
@@ -63,7 +62,7 @@ def flat_disk(vmdk: Path, node: str, cache: Path, listener: Listener = silent) -
     files = [Path(part["filename"]) for part in json.loads(asked)]
     chain = [sha256_file(file) for file in files]
     for parent, digest in zip(files[1:], chain[1:], strict=True):
-        _demand_as_built(parent, digest)
+        demand_as_built(parent, digest)
 
     def convert(folder: Path, progress: Callable[..., None]) -> None:
         _to_raw(vmdk, folder / "disk.raw", f"reading {vmdk.name}", listener)
@@ -72,7 +71,13 @@ def flat_disk(vmdk: Path, node: str, cache: Path, listener: Listener = silent) -
     return stages.run(f"lab disk {node}", {"chain": chain}, convert, code=(__name__,)) / "disk.raw"
 
 
-def _demand_as_built(path: Path, digest: str) -> None:
+def demand_there(image: Path) -> None:
+    """Raise InputError if there is no such image."""
+    if not image.is_file():
+        raise InputError("there is no such image", where=str(image), hint=_BUILD)
+
+
+def demand_as_built(path: Path, digest: str) -> None:
     """Raise CheckFailed if the nearest SHA256SUMS above a file has another sum for it."""
     folders = path.absolute().parents
     folder = next((folder for folder in folders if (folder / sums.NAME).is_file()), None)

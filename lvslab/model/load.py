@@ -23,11 +23,22 @@ from lvslab.model.lab import Lab, LabFile
 from lvslab.model.names import dangling, name_findings
 from lvslab.model.problems import BadInput, Place, Problem, Violation
 from lvslab.model.role import Declared, Handled, Role, RoleFile, RoleSpec
+from lvslab.model.shapes import Strict
 from lvslab.model.source import YamlText, read_source, shown
 
-__all__ = ["BadInput", "Problem", "load_all", "load_lab", "load_role", "load_roles", "warnings"]
+__all__ = [
+    "BadInput",
+    "Problem",
+    "load_all",
+    "load_lab",
+    "load_role",
+    "load_roles",
+    "load_shape",
+    "warnings",
+]
 
 _T = TypeVar("_T")
+_Shape = TypeVar("_Shape", bound=Strict)
 Folders = Sequence[Path]
 """Folders of roles: of two roles with one name the first counts."""
 
@@ -94,6 +105,15 @@ def _named(data: Any) -> set[str]:
 def _lab(data: Any, roles: Mapping[str, Role]) -> Lab:
     """The lab of a document in which nothing is wrong but what `rules` may find."""
     return Lab.with_roles(LabFile.model_validate_json(json.dumps(data), strict=True), roles)
+
+
+def load_shape(path: Path, model: type[_Shape]) -> _Shape:
+    """A YAML file that one class of values describes. Raises BadInput with all mistakes in it."""
+    source = read_source(path)
+    findings = shape_findings(model, source.data)
+    if findings or source.problems:
+        raise BadInput([*source.problems, *_placed(source, findings)])
+    return model.model_validate_json(json.dumps(source.data), strict=True)
 
 
 def warnings(path: Path, roles_dirs: Folders = ROLE_FOLDERS) -> list[Problem]:

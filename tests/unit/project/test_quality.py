@@ -33,6 +33,7 @@ LAYERS = (
     "measure",
     "lessons",
     "vmware",
+    "deploy",
     "reproduce",
     "cli",
 )
