@@ -23,7 +23,14 @@ _ORDER = (
     ("Begin", ("README", "docs/build", "docs/import", "docs/troubleshooting", "docs/glossary")),
     (
         "The cluster",
-        ("docs/article", "docs/services", "docs/failover", "docs/security", "docs/roles"),
+        (
+            "docs/article",
+            "docs/services",
+            "docs/failover",
+            "docs/security",
+            "docs/hosts",
+            "docs/roles",
+        ),
     ),
     ("Examples", _EXAMPLES),
     ("Lessons", ("docs/lessons", "docs/lesson-yaml")),

@@ -67,6 +67,14 @@ NEEDS = (
     Need("7z", "p7zip-full", ("test",)),
     Need("virt-v2v", "virt-v2v", ("test",)),
     Need("gpg", "gnupg", ("test",)),
+    # hosts that a lab is spread over, in namespaces; neither package starts a service
+    Need("virsh", "libvirt-clients", ("test",)),
+    Need("libvirtd", "libvirt-daemon", ("test",)),
+    Need(
+        "/usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so",
+        "libvirt-daemon-driver-qemu",
+        ("test",),
+    ),
     # Debian 13's apt and gnupg do without it.
     Need("gpgv", "gpgv", ("test",)),
     Need("shellcheck", "shellcheck", ("test",)),

@@ -55,7 +55,7 @@ def up(
     with cluster.changing():
         fresh = not cluster.state.folder.exists()
         missing = cluster.ready(artifacts, cache, settings, listener)
-        kept = warm.place(cluster, cache) if fresh else None
+        kept = warm.place(cluster, cache) if fresh and not settings.hosts else None
         if not (kept and not cold and _warm(cluster, kept, listener)):
             cluster.each(missing, cluster.launch)
             _cables(cluster, missing)
@@ -133,8 +133,7 @@ def _step(cluster: Cluster, node: str, known: list[str] | None) -> str:
     """How far a node's boot has come: firmware, kernel, system or cloud-init."""
     if known is not None:
         return "cloud-init" if _STARTED in known else "system"
-    log = cluster.files(node).console_log
-    said = log.read_bytes() if log.exists() else b""
+    said = cluster.engine.console(node)
     return "kernel" if b"Linux version" in said or b"systemd" in said else "firmware"
 
 

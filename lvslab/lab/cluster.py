@@ -19,13 +19,13 @@ from lvslab.core.together import Result, each
 from lvslab.core.waiting import until
 from lvslab.lab import agent, guest_agent, hardware
 from lvslab.lab.engine import Engine, NodeState
-from lvslab.lab.local import LocalEngine
+from lvslab.lab.libvirt.libvirt_engine import LibvirtEngine
 from lvslab.lab.namespace import Namespace
+from lvslab.lab.qemu.local import LocalEngine
 from lvslab.lab.sources import Settings, source_of
 from lvslab.lab.state import LabState, NodeFiles, own_root
 from lvslab.model.lab import Lab
 
-_FIRST_SSH_PORT = 2201
 _AGENT_UNIT = """\
 [Unit]
 Description=lab agent on COM3
@@ -53,11 +53,16 @@ class Cluster:
         self.lab = lab
         self.state = LabState(lab.name)
         self.namespace = Namespace(f"lvslab-{lab.name}")
+        self._engines: dict[tuple[str, ...], Engine] = {}
 
-    @cached_property
+    @property
     def engine(self) -> Engine:
-        """Where its machines run."""
-        return LocalEngine(self.lab, self.state, self.namespace)
+        """Where its machines run: as it was started, and before that on this host."""
+        hosts = tuple((self.state.load("settings") or {}).get("hosts", ()))
+        if hosts not in self._engines:
+            places = (self.lab, self.state, self.namespace)
+            self._engines[hosts] = LibvirtEngine(*places, hosts) if hosts else LocalEngine(*places)
+        return self._engines[hosts]
 
     @classmethod
     def running(cls, name: str) -> Cluster:
@@ -76,7 +81,7 @@ class Cluster:
     @cached_property
     def settings(self) -> Settings:
         """How the lab was started."""
-        return Settings(**self.state.load("settings"))
+        return Settings.kept(self.state.load("settings"))
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
@@ -130,7 +135,8 @@ class Cluster:
             self.state.folder.parent.rmdir()  # not while there is another lab
 
     def _same_as_before(self, settings: Settings) -> None:
-        if not self.engine.in_use() or (known := Cluster.known(self.lab.name)) is None:
+        known = Cluster.known(self.lab.name)
+        if known is None or not known.engine.in_use():
             return
         if known.lab != self.lab or known.settings != settings:
             raise InputError(
@@ -249,13 +255,12 @@ class Cluster:
 
     def console_tail(self, node: str, lines: int = 8) -> str:
         """The last lines of a node's console."""
-        log = self.files(node).console_log
-        text = log.read_bytes()[-8192:].decode(errors="replace") if log.exists() else ""
+        text = self.engine.console(node)[-8192:].decode(errors="replace")
         return last_lines(_plain(text), lines)
 
     def ssh_port(self, node: str) -> int:
         """The port of the namespace's loopback that leads to a node's SSH."""
-        return _FIRST_SSH_PORT + list(self.lab.nodes).index(node)
+        return hardware.ssh_port(self.lab, node)
 
     def ssh_command(self, node: str, words: Sequence[str] = ()) -> list[str]:
         """The ssh command that reaches a node from inside the namespace."""
@@ -272,8 +277,7 @@ class Cluster:
             *flags,
             "-i",
             str(self.state.key),
-            "-p",
-            str(self.ssh_port(node)),
+            *self.engine.ssh_options(node),
             "root@127.0.0.1",
             *words,
         ]

@@ -92,5 +92,11 @@ class Engine(Protocol):
     def agent(self, node: str) -> Path:
         """A socket of this host that leads to the machine's agent (its third serial port)."""
 
+    def console(self, node: str) -> bytes:
+        """All that the machine's first serial port ever said."""
+
+    def ssh_options(self, node: str) -> list[str]:
+        """Options with which ssh to root@127.0.0.1 reaches the machine, from the namespace."""
+
     def processes(self) -> dict[str, int]:
         """Machines that are processes of this host, each with its id: the lab's own work here."""

@@ -23,7 +23,7 @@ NicModel = Literal["e1000", "vmxnet3", "virtio"]
 Firmware = Literal["bios", "uefi"]
 Hardware = Literal["vmware", "vmware-sata", "virtio"]
 
-_NIC_DEVICE = {
+NIC_DEVICE = {
     "e1000": "e1000-82545em",
     "vmxnet3": "vmxnet3",
     "virtio": "virtio-net-pci",
@@ -34,8 +34,9 @@ _CONTROLLER: dict[Hardware, DiskController] = {
     "virtio": "virtio",
 }
 _FIRST_SLOT = 1
-_AGENT_IRQ = 5  # COM3 would share COM1's, and ISA cannot
-_WWN = 0x5000C50015EA7000  # LSI SAS in QEMU finds a disk by its world wide name only
+_FIRST_SSH_PORT = 2201
+AGENT_IRQ = 5  # COM3 would share COM1's, and ISA cannot
+WWN = 0x5000C50015EA7000  # LSI SAS in QEMU finds a disk by its world wide name only
 _OVMF_CODE = (
     Path("/usr/share/OVMF/OVMF_CODE_4M.fd"),
     Path("/usr/share/OVMF/OVMF_CODE.fd"),
@@ -106,6 +107,11 @@ def machine(
     )
 
 
+def ssh_port(lab: Lab, node: str) -> int:
+    """The port of the namespace's loopback that leads to a node's SSH."""
+    return _FIRST_SSH_PORT + list(lab.nodes).index(node)
+
+
 def ovmf() -> tuple[Path, Path]:
     """UEFI's code and its empty variables. Raises MissingError."""
     for code in _OVMF_CODE:
@@ -172,7 +178,7 @@ def _ports(files: NodeFiles) -> list[str]:
         "-chardev",
         f"socket,id=agent,path={files.agent},server=on,wait=off",
         "-device",
-        f"isa-serial,chardev=agent,index=2,irq={_AGENT_IRQ}",
+        f"isa-serial,chardev=agent,index=2,irq={AGENT_IRQ}",
     ]
 
 
@@ -181,7 +187,7 @@ def disk_devices(machine: Machine, files: NodeFiles) -> list[str]:
     # cache=unsafe: the overlay lives no longer than the lab, and QEMU survives the guest
     drive = f"if=none,id=disk,format=qcow2,cache=unsafe,discard=unmap,file={files.disk}"
     device = {
-        "lsisas": ["-device", "mptsas1068,id=scsi", "-device", f"scsi-hd,drive=disk,wwn={_WWN}"],
+        "lsisas": ["-device", "mptsas1068,id=scsi", "-device", f"scsi-hd,drive=disk,wwn={WWN}"],
         "pvscsi": ["-device", "pvscsi,id=scsi", "-device", "scsi-hd,bus=scsi.0,drive=disk"],
         "ahci": ["-device", "ich9-ahci,id=sata", "-device", "ide-hd,bus=sata.0,drive=disk"],
         "virtio": ["-device", "virtio-blk-pci,drive=disk"],
@@ -205,7 +211,7 @@ def _nic(machine: Machine, nic: Nic, slot: int) -> list[str]:
         backend = f"user,id={nic.interface},restrict=on,ipv6=off,{forward}"
     else:
         backend = f"tap,id={nic.interface},ifname={nic.tap},script=no,downscript=no"
-    device = f"{_NIC_DEVICE[nic.model]},id=nic-{nic.interface},netdev={nic.interface}"
+    device = f"{NIC_DEVICE[nic.model]},id=nic-{nic.interface},netdev={nic.interface}"
     return [
         "-netdev",
         backend,

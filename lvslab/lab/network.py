@@ -41,8 +41,23 @@ def wired_interfaces(lab: Lab, node: str) -> dict[str, str]:
 
 def build(lab: Lab, namespace: Namespace) -> None:
     """Make what is missing of the bridges and taps, and give the client its address."""
+    build_bridges(lab, namespace)
     with namespace.inside():
         there = {link["ifname"]: link for link in _links()}
+        for node in lab.nodes:
+            for interface, network in wired_interfaces(lab, node).items():
+                tap = tap_name(lab, node, interface)
+                if tap not in there:
+                    _ip("tuntap", "add", "dev", tap, "mode", "tap")
+                if "master" not in there.get(tap, {}):
+                    _ip("link", "set", tap, "master", bridge_names(lab)[network])
+                _ip("link", "set", tap, "addrgenmode", "none", "up")
+
+
+def build_bridges(lab: Lab, namespace: Namespace) -> None:
+    """Make what is missing of the bridges, and give the client its address."""
+    with namespace.inside():
+        there = {link["ifname"] for link in _links()}
         for bridge in [*bridge_names(lab).values(), _NOWHERE]:
             if bridge not in there:
                 _ip("link", "add", bridge, "type", "bridge", "mcast_snooping", "0")
@@ -53,14 +68,6 @@ def build(lab: Lab, namespace: Namespace) -> None:
             host, cidr = lab.networks[network].host, lab.networks[network].cidr
             if host and cidr:
                 _ip("addr", "replace", f"{host}/{cidr.prefixlen}", "dev", bridge)
-        for node in lab.nodes:
-            for interface, network in wired_interfaces(lab, node).items():
-                tap = tap_name(lab, node, interface)
-                if tap not in there:
-                    _ip("tuntap", "add", "dev", tap, "mode", "tap")
-                if "master" not in there.get(tap, {}):
-                    _ip("link", "set", tap, "master", bridge_names(lab)[network])
-                _ip("link", "set", tap, "addrgenmode", "none", "up")
 
 
 def drop_silently(namespace: Namespace, tap: str) -> None:

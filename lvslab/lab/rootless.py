@@ -52,6 +52,13 @@ def enter() -> None:
     _start_again(keeper, root)
 
 
+def demand_root(why: str) -> None:
+    """Raise MissingError for an ordinary user, also for one who is root in namespaces."""
+    first, outside, _ = Path("/proc/self/uid_map").read_text().split()[:3]
+    if (first, outside) != ("0", "0") or os.geteuid() != 0:
+        raise MissingError(f"{why}: only root can make them", hint="run it as root")
+
+
 def leave() -> None:
     """After the last lab of an ordinary user: end the keeper. For root nothing."""
     root = runtime_root()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from lvslab.core.events import Listener
 from lvslab.lab.hardware import Firmware, Hardware, Machine
@@ -21,12 +21,19 @@ class Settings:
     """How a lab was started; kept, so that a node is started again in the same way.
 
     `origin` names the source of the machines; VMware's folders decide on hardware and firmware.
+    `hosts` are the URIs of the libvirt hosts that the machines run on; none: this host, by QEMU.
     """
 
     hardware: Hardware = "vmware"
     firmware: Firmware = "bios"
     accelerator: str = "tcg"
     origin: Origin = "ova"
+    hosts: tuple[str, ...] = ()
+
+    @classmethod
+    def kept(cls, dump: dict[str, Any]) -> Settings:
+        """The settings that were kept as JSON: `vars` of them, in which a tuple is a list."""
+        return cls(**{**dump, "hosts": tuple(dump.get("hosts", ()))})
 
 
 class MachineSource(Protocol):

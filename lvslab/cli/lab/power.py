@@ -23,6 +23,7 @@ from lvslab.core.places import PROGRAM, WORK
     lab up --cold
     lab up --name second
     lab up --from vmware
+    lab up --host qemu+ssh://root@a/system --host qemu+ssh://root@b/system
     """,
 )
 @which_lab
@@ -63,6 +64,13 @@ from lvslab.core.places import PROGRAM, WORK
     help="auto: KVM only if a guest has booted under it.",
 )
 @click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    metavar="URI",
+    help="Run the nodes on this libvirt host; given more than once, directors are apart.",
+)
+@click.option(
     "--cold", is_flag=True, help="Boot, also if a checkpoint of an earlier start is in the cache."
 )
 @as_json
@@ -76,6 +84,7 @@ def up(
     hardware: Literal["vmware", "vmware-sata", "virtio"],
     firmware: Literal["bios", "uefi"],
     accelerator: Literal["auto", "kvm", "tcg"],
+    hosts: tuple[str, ...],
     cold: bool,
 ) -> None:
     """Boot all nodes at the same time; done when the checklist passes.
@@ -93,8 +102,8 @@ def up(
     lab = the_lab(lab_path, name)
     with this.reporting("lab-up") as listener:
         if accelerator == "auto":
-            accelerator = _accelerator(this.cache)
-        settings = Settings(hardware, firmware, accelerator, origin)
+            accelerator = _accelerator_of(hosts) if hosts else _accelerator(this.cache)
+        settings = Settings(hardware, firmware, accelerator, origin, hosts)
         started = bringup.up(Cluster(lab), artifacts, this.cache, settings, listener, cold=cold)
     this.emit("up", lab=lab.name, started=started)
     this.out(f"the lab {lab.name} is up: the checklist passes")
@@ -111,6 +120,15 @@ def _demand_one_source(context: click.Context, origin: str) -> None:
                 where=f"--{option}",
                 hint=f"remove --{option}, or edit virtualDev or firmware in the .vmx",
             )
+
+
+def _accelerator_of(hosts: tuple[str, ...]) -> Literal["kvm", "tcg"]:
+    """KVM if every host offers it. Raises MissingError for an ordinary user of this one."""
+    from lvslab.lab import rootless
+    from lvslab.lab.libvirt.libvirt_host import Host
+
+    rootless.demand_root("a lab on other hosts has VXLAN devices here")
+    return "kvm" if all(Host.of(uri).has_kvm() for uri in hosts) else "tcg"
 
 
 def _accelerator(cache: Path) -> Literal["kvm", "tcg"]:

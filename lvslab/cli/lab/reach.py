@@ -114,7 +114,7 @@ def console(lab_path: Path, name: str | None, node: str) -> None:
     cluster = running(lab_path, name)
     files = cluster.files(node)
     if not sys.stdin.isatty():
-        click.echo(files.console_log.read_text(errors="replace"), nl=False)
+        click.echo(cluster.engine.console(node).decode(errors="replace"), nl=False)
         return
     click.echo(f"the console of {node}; Ctrl-] closes it{cluster.console_tail(node, 20)}")
     with socket.socket(socket.AF_UNIX) as wire:

@@ -22,7 +22,7 @@ from lvslab.core.waiting import until
 from lvslab.lab import bringup, checklist, faults, warm
 from lvslab.lab import checkpoint as checkpoints
 from lvslab.lab.cluster import Cluster
-from lvslab.lab.local import LocalEngine
+from lvslab.lab.qemu.local import LocalEngine
 from lvslab.lab.sources import Settings
 from lvslab.model.load import load_lab
 from tests.bare import SAYS, Adverts, BareLab, bare_lab

@@ -37,7 +37,7 @@ from lvslab.lab import (
 )
 from lvslab.lab.cluster import Cluster
 from lvslab.lab.namespace import Namespace
-from lvslab.lab.qmp import monitor
+from lvslab.lab.qemu.qmp import monitor
 from lvslab.lab.sources import Settings
 from lvslab.lab.state import LabState, NodeFiles
 from lvslab.measure import experiments, failover, timeline

@@ -194,7 +194,7 @@ def test_imports_follow_the_order() -> None:
         "from lvslab.cli import main\n",
         "from lvslab import make\n",
         "from ..cli import main\n",
-        "def f():\n    from lvslab.lab import qmp\n",
+        "def f():\n    from lvslab.lab.qemu import qmp\n",
     ],
 )
 def test_an_import_against_the_order_is_found(tmp_path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ from lvslab.core.procs import last_lines, program, run
 from lvslab.lab import hardware, network
 from lvslab.lab.engine import NodeState, Port
 from lvslab.lab.namespace import Namespace
-from lvslab.lab.qmp import monitor
+from lvslab.lab.qemu.qmp import monitor
 from lvslab.lab.state import LabState
 from lvslab.model.lab import Lab
 
@@ -139,6 +139,15 @@ class LocalEngine:
     def agent(self, node: str) -> Path:
         """QEMU's socket."""
         return self._state.node(node).agent
+
+    def console(self, node: str) -> bytes:
+        """What QEMU has kept of the first serial port."""
+        log = self._state.node(node).console_log
+        return log.read_bytes() if log.exists() else b""
+
+    def ssh_options(self, node: str) -> list[str]:
+        """A port of the namespace's loopback."""
+        return ["-p", str(hardware.ssh_port(self._lab, node))]
 
     def processes(self) -> dict[str, int]:
         """The QEMU of each machine that runs."""

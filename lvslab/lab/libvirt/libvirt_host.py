@@ -1,0 +1,211 @@
+"""A libvirt host: named by its URI, asked over SSH with one connection for all commands.
+
+URIs are libvirt's (https://libvirt.org/uri.html, "Remote URIs"): `qemu+ssh://user@host:port/system`
+with the parameters `keyfile` and `known_hosts`. Commands go through ssh itself and not through
+libvirt's own client: bridges and files of the host are needed, too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from lvslab.core.errors import InputError, LabError, MissingError, StageError
+from lvslab.core.procs import last_lines, program, run
+from lvslab.lab.state import runtime_root
+
+VIRSH = ("virsh", "--quiet", "--connect", "qemu:///system")
+"""Libvirt's client on the host itself."""
+
+_CONNECT_SECONDS = 30
+_CONNECTED: set[Path] = set()  # what this process has seen alive
+_PARAMETERS = {"keyfile", "known_hosts"}
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host by its URI; `label` is how errors and tables name it."""
+
+    uri: str
+    label: str
+    destination: str
+    options: tuple[str, ...]
+
+    @classmethod
+    def of(cls, uri: str) -> Host:
+        """The host of a URI. Raises InputError for one that is not `qemu+ssh://HOST/system`."""
+        try:
+            parts = urlsplit(uri)
+            name, port, given = parts.hostname, parts.port, parse_qs(parts.query)
+        except ValueError:
+            name, port, given = None, None, {}
+        right = parts.scheme == "qemu+ssh" and parts.path == "/system" if name else False
+        if not name or not right or name.startswith("-") or not given.keys() <= _PARAMETERS:
+            raise InputError(
+                f"{uri} is not the address of a libvirt host",
+                where="--host",
+                hint="give qemu+ssh://root@HOST/system, if needed with ?keyfile=FILE",
+            )
+        destination = f"{parts.username}@{name}" if parts.username else name
+        options = {"BatchMode": "yes", "ConnectTimeout": str(_CONNECT_SECONDS // 2)}
+        if "known_hosts" in given:
+            options["UserKnownHostsFile"] = given["known_hosts"][0]
+        words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+        if "keyfile" in given:
+            words += ["-i", given["keyfile"][0]]
+        if port:
+            words += ["-p", str(port)]
+        return cls(uri, name, destination, tuple(words))
+
+    def run(
+        self,
+        argv: Sequence[str | Path],
+        *,
+        what: str,
+        stdin: str | bytes | None = None,
+        timeout: float = 60,
+        where: str = "",
+    ) -> str:
+        """Run a program on the host to its end; its output.
+
+        Raises StageError with the program's own words, or those of ssh if there is no connection.
+        """
+        self.connect()
+        words = shlex.join(str(word) for word in argv)
+        try:
+            return run([*self._command(), words], what=what, stdin=stdin, timeout=timeout)
+        except StageError as error:
+            said = error.message.rpartition("ended with status ")[2].partition(": ")[2]
+            raise StageError(said.strip() or error.message, where=where or self.label) from None
+
+    def connect(self) -> None:
+        """Open the connection that all commands share; it ends a while after the last one.
+
+        Raises StageError with ssh's own words, and MissingError if the host has no libvirt.
+        """
+        if self._control in _CONNECTED and self._control.exists():
+            return
+        if self._alive(self._control):
+            _CONNECTED.add(self._control)
+            return
+        options = ["-o", "ControlPersist=600", "-S", str(self._control)]
+        self._background([*options, "-M"])
+        _CONNECTED.add(self._control)
+        try:
+            self.run([*VIRSH, "uri"], what="asking libvirt")
+        except LabError as error:
+            self._ask_master(self._control, "exit")
+            raise MissingError(
+                f"the host {self.label} has no libvirt that answers: {error.message}",
+                hint="on it, as root: apt install libvirt-daemon-system qemu-system-x86",
+            ) from None
+
+    def forward(self, lab: str, sockets: Sequence[tuple[Path, str]]) -> None:
+        """Let sockets of this host lead to sockets of the other, until the lab's `disconnect`."""
+        control = self._forwarder(lab)
+        if self._alive(control):
+            return
+        words = ["-o", "ExitOnForwardFailure=yes", "-o", "StreamLocalBindUnlink=yes"]
+        for here, there in sockets:
+            words += ["-L", f"{here}:{there}"]
+        self._background([*words, "-M", "-S", str(control)])
+
+    def disconnect(self, lab: str) -> None:
+        """End what `forward` opened for a lab."""
+        self._ask_master(self._forwarder(lab), "exit")
+
+    def copy(self, path: Path, there: str) -> None:
+        """Copy a sparse file of this host; it is in place only when it is whole."""
+        self.connect()
+        part = f"{there}.part"
+        unpack = f"tar --sparse -xOf - > {shlex.quote(part)}"
+        # tar sends what a sparse file has, and `cp` makes the holes again
+        finish = f"cp --sparse=always {shlex.quote(part)} {shlex.quote(there)}.new && "
+        finish += f"rm {shlex.quote(part)} && mv {shlex.quote(there)}.new {shlex.quote(there)}"
+        pack = subprocess.Popen(
+            [program("tar"), "--sparse", "-C", path.parent, "-cf", "-", path.name],
+            stdout=subprocess.PIPE,
+        )
+        with pack:
+            done = subprocess.run(
+                [*self._command(), f"{unpack} && {finish}"], stdin=pack.stdout,
+                capture_output=True, text=True, check=False,
+            )  # fmt: skip
+        if done.returncode or pack.returncode:
+            raise StageError(
+                f"copying {path.name} to the host:{last_lines(done.stderr)}",
+                where=self.label,
+                hint=f"look for room in {Path(there).parent} on it",
+            )
+
+    def way_to(self, port: int) -> list[str]:
+        """Options of ssh that reach a port of the host's loopback, also from a namespace."""
+        command = [*self._command()[:-1], "-W", f"127.0.0.1:{port}", self.destination]
+        return ["-o", "ProxyCommand=" + shlex.join(command)]
+
+    def has_kvm(self) -> bool:
+        """Whether libvirt can start KVM's machines on it."""
+        try:
+            words = [*VIRSH, "domcapabilities", "--virttype", "kvm"]
+            return bool(self.run(words, what="asking for KVM"))
+        except StageError:
+            return False
+
+    def addresses(self) -> tuple[str, str]:
+        """This host's address as the other sees it, and the other's (ssh(1), SSH_CONNECTION)."""
+        said = self.run(["sh", "-c", "echo $SSH_CONNECTION"], what="asking for addresses").split()
+        return said[0], said[2]
+
+    def _command(self) -> list[str]:
+        """An ssh that uses the shared connection, up to its destination."""
+        shared = ["-o", "ControlMaster=no", "-S", str(self._control)]
+        return [program("ssh"), *self.options, *shared, self.destination]
+
+    def _forwarder(self, lab: str) -> Path:
+        return self._control.with_name(f"{self._control.name}-{lab}")
+
+    @property
+    def _control(self) -> Path:
+        name = "".join(letter if letter.isalnum() else "-" for letter in self.destination)
+        return runtime_root() / f"ssh-{name}"
+
+    def _alive(self, control: Path) -> bool:
+        return self._ask_master(control, "check")
+
+    def _ask_master(self, control: Path, word: str) -> bool:
+        if not control.exists():
+            return False
+        command = [program("ssh"), "-S", str(control), "-O", word, self.destination]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    def _background(self, words: Sequence[str]) -> None:
+        """An ssh that goes into the background once it is connected.
+
+        Its words go to a file: it would hold a pipe open as long as it lives.
+        """
+        log = self._control.with_suffix(".log")
+        command = [program("ssh"), *self.options, *words, "-f", "-N", self.destination]
+        with log.open("w+") as file:
+            try:
+                done = subprocess.run(
+                    command, stdin=subprocess.DEVNULL, stdout=file, stderr=file,
+                    timeout=_CONNECT_SECONDS, check=False,
+                )  # fmt: skip
+                status = done.returncode
+            except subprocess.TimeoutExpired:
+                status = 255
+            file.seek(0)
+            said = last_lines(file.read())
+        with contextlib.suppress(OSError):
+            log.unlink()
+        if status:
+            raise StageError(
+                f"the host {self.label} cannot be reached:{said}",
+                where=self.label,
+                hint=f"try it: ssh {self.destination}",
+            )

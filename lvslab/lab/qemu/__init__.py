@@ -1,0 +1,1 @@
+"""The engine of this host: QEMU, in a network namespace."""
