@@ -39,7 +39,7 @@ def place(cluster: Cluster, cache: Path) -> Path:
     depends = {
         "form": _FORM,
         "qemu": version,
-        "lab": cluster.lab.model_dump(mode="json"),
+        "lab": cluster.lab.model_dump(mode="json", exclude={"name"}),  # no guest hears it
         "settings": vars(cluster.settings),
         "disks": {node: str(cluster.base(node)) for node in cluster.lab.nodes},
         "seeds": {node: sha256_file(cluster.seed(node)) for node in cluster.lab.nodes},

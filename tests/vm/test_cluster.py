@@ -46,10 +46,13 @@ ROUNDS = 4
 
 @pytest.fixture(scope="module")
 def booted(lab: Lab, built: Path) -> Iterator[Cluster]:
-    """The lab, up: its checklist has passed, and the checkpoint is saved."""
+    """The lab, up from the VMware folders: its checklist has passed, and the checkpoint is saved.
+
+    test_boot.py starts machines from OVAs, and so do those of the examples.
+    """
     cluster = Cluster(lab.model_copy(update={"name": "cluster-test"}))
     try:
-        bringup.up(cluster, built, default_cache(), Settings(), limits=LIMITS)
+        bringup.up(cluster, built, default_cache(), Settings(origin="vmware"), limits=LIMITS)
         checkpoint.save(cluster, START)
         yield cluster
     finally:
@@ -554,7 +557,7 @@ def test_down_leaves_nothing_behind_even_after_a_killed_up(built: Path, tmp_path
     """`lab up` is killed while its nodes boot; a second one goes on; then nothing is left."""
     words = [sys.executable, "-m", "lvslab.cli", "lab"]
     name = ["--name", "kill-test"]
-    up = subprocess.Popen([*words, "up", *name, "--artifacts", str(built)], cwd=ROOT)
+    up = subprocess.Popen([*words, "up", "--cold", *name, "--artifacts", str(built)], cwd=ROOT)
     try:
 
         def all_run() -> Cluster | None:

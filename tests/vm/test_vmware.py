@@ -1,6 +1,7 @@
 """The VMware folders boot: QEMU gets what each .vmx says, and the checklist passes.
 
-They are of another lab than the one in test_cluster.py, on the same images.
+`lab up` goes on from the checkpoint that test_cluster.py has made from the same folders, if that
+ran before; alone it boots.
 """
 
 from __future__ import annotations
@@ -13,48 +14,28 @@ from pathlib import Path
 import pytest
 
 from lvslab.core.files import sha256_file
-from lvslab.core.places import EXAMPLES
 from lvslab.lab import checklist
 from lvslab.lab.cluster import Cluster
-from lvslab.model.load import load_lab
-from tests.conftest import ROLES
+from lvslab.model.lab import Lab
 from tests.documents import ROOT, Example, examples, sheet_commands
 from tests.programs import build_py
 
 pytestmark = pytest.mark.vm
 NAME = "vmware-test"
-LETTER = str(EXAMPLES / "letter/lab.yaml")
 
 
 @pytest.fixture(scope="module")
-def letter(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Those of the article's letter, made after those of the default lab: nothing is baked."""
-    out = tmp_path_factory.mktemp("letter")
-    done = build_py("images", "--lab", LETTER, "--out", str(out))
-    assert done.returncode == 0, done.stdout + done.stderr
-    for role in ROLES:
-        assert f"✓ bake {role} (unchanged)" in done.stderr
-    return out
-
-
-@pytest.fixture(scope="module")
-def cluster(letter: Path) -> Iterator[Cluster]:
+def cluster(lab: Lab, built: Path) -> Iterator[Cluster]:
     """The whole lab, from artifacts/vmware, started as a user does."""
-    made = Cluster(load_lab(Path(LETTER)).model_copy(update={"name": NAME}))
-    words = ["lab", "up", "--lab", LETTER, "--name", NAME, "--from", "vmware"]
+    made = Cluster(lab.model_copy(update={"name": NAME}))
+    words = ["lab", "up", "--name", NAME, "--from", "vmware"]
     try:
-        done = build_py(*words, "--artifacts", str(letter))
+        done = build_py(*words, "--artifacts", str(built))
         assert done.returncode == 0, done.stdout + done.stderr
         assert "is up: the checklist passes" in done.stdout
         yield made
     finally:
         build_py("lab", "down", "--name", NAME)
-
-
-@pytest.mark.parametrize("role", ROLES)
-def test_another_lab_has_the_same_ovas(built: Path, letter: Path, role: str) -> None:
-    one, other = (sha256_file(folder / f"ova/{role}.ova") for folder in (built, letter))
-    assert one == other
 
 
 def test_the_checklist_passes(cluster: Cluster) -> None:
@@ -68,14 +49,14 @@ def test_the_guests_have_the_macs_of_their_vmx(cluster: Cluster) -> None:
         assert found == {i: cluster.lab.mac(node, i) for i in this.interfaces}
 
 
-def test_base_disks_and_children_are_as_they_were(cluster: Cluster, letter: Path) -> None:
+def test_base_disks_and_children_are_as_they_were(cluster: Cluster, built: Path) -> None:
     """While four machines run on them."""
-    lines = (letter / "SHA256SUMS").read_text().splitlines()
+    lines = (built / "SHA256SUMS").read_text().splitlines()
     sums = {name: digest for digest, name in (line.split("  ") for line in lines)}
-    disks = sorted((letter / "vmware").rglob("*.vmdk"))
+    disks = sorted((built / "vmware").rglob("*.vmdk"))
     assert len(disks) == 6
     for disk in disks:
-        assert sha256_file(disk) == sums[disk.relative_to(letter).as_posix()]
+        assert sha256_file(disk) == sums[disk.relative_to(built).as_posix()]
 
 
 # --- the examples of docs/ that need artifacts or a running lab

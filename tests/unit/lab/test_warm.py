@@ -183,3 +183,12 @@ def test_what_qemu_does_not_take_is_thrown_away_and_the_lab_boots(
     assert not bringup._warm(cluster, kept, lambda event: None)
     assert renewed == list(cluster.lab.nodes)
     assert not kept.exists()
+
+
+def test_a_lab_under_another_name_goes_on_from_the_same_checkpoint(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    before = warm.place(cluster, tmp_path)
+    other = Cluster(cluster.lab.model_copy(update={"name": "second"}))
+    other.state, other.namespace = cluster.state, cluster.namespace
+    assert warm.place(other, tmp_path) == before
