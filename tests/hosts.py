@@ -9,6 +9,7 @@ tests run on are joined by a bridge with no way out. /dev/kvm is not theirs.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -93,10 +94,19 @@ class Hosts:
         """Whether a host's SSH server listens."""
         return "ready" in (self.folder / f"{name}.log").read_text(errors="replace")
 
+    def wait(self, name: str) -> bool:
+        """Whether a host is ready within a minute."""
+        return until(lambda: self.ready(name), 60)
+
     def kill(self, name: str) -> None:
-        """Power lost: everything of a host ends at once, its links too."""
+        """Power lost: everything of a host ends at once, its links too. Its files stay."""
         self.processes[name].kill()
         self.processes[name].wait()
+        with self.place(name).inside():
+            said = subprocess.run(["ip", "-json", "link"], capture_output=True, check=True).stdout
+            for link in json.loads(said):
+                if link["ifname"] not in ("lo", "eth0"):
+                    _run("ip", "link", "del", link["ifname"])
 
     def address(self, name: str) -> str:
         """The address of a host on the network between them."""
@@ -159,8 +169,7 @@ def hosts(folder: Path, *names: str) -> Iterator[Hosts]:
             made.start(name)
         with made.place("desk").inside():
             for name in names:
-                log = folder / f"{name}.log"
-                assert until(lambda n=name: made.ready(n), 60), log.read_text()  # type: ignore[misc]
+                assert made.wait(name), (folder / f"{name}.log").read_text()
             yield made
     finally:
         made.end()

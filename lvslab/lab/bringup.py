@@ -104,7 +104,7 @@ def wait_for_boot(cluster: Cluster, node: str, limits: Limits, listener: Listene
         seconds = time.monotonic() - start
         listener(StageProgress(node, _STEPS.index(step), len(_STEPS), note=step))
         state = cluster.node_state(node)
-        if seconds > limits.boot_seconds or state in ("off", "disk full"):
+        if seconds > limits.boot_seconds or state in ("off", "disk full", "unreachable"):
             listener(StageFailed(node, seconds, f"did not get past: {step}"))
             raise StageError(
                 f"the node did not boot (it is {state} and reached: {step}); its console ends with:"

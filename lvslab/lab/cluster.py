@@ -212,7 +212,7 @@ class Cluster:
         }
 
     def node_state(self, node: str) -> NodeState:
-        """Whether a node runs, is paused (also because of a full disk), or is off."""
+        """Whether a node runs, is paused (also because of a full disk), is off or unreachable."""
         return self.engine.state(node)
 
     def kill(self, node: str) -> None:

@@ -24,7 +24,7 @@ from typing import Literal, Protocol
 from lvslab.lab.hardware import Machine
 from lvslab.model.lab import Lab
 
-NodeState = Literal["running", "paused", "disk full", "off"]
+NodeState = Literal["running", "paused", "disk full", "off", "unreachable"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,10 @@ class Engine(Protocol):
         """Start a machine. `credentials` reach its systemd (systemd.system-credentials(7))."""
 
     def state(self, node: str) -> NodeState:
-        """Whether a machine runs, is paused (also because of a full disk), or is off."""
+        """Whether a machine runs, is paused (also because of a full disk), or is off.
+
+        `unreachable`: its host does not answer, so nobody knows.
+        """
 
     def kill(self, node: str) -> None:
         """Power lost; a machine that is off stays off."""

@@ -15,12 +15,15 @@ from lvslab.core.errors import InputError
 from lvslab.lab import network
 from lvslab.lab.cluster import Cluster
 
-FaultKind = Literal["off", "paused", "disk full", "carrier", "silent", "multicast", "service"]
+FaultKind = Literal[
+    "off", "paused", "disk full", "unreachable", "carrier", "silent", "multicast", "service"
+]
 
 _WORDS: dict[str, str] = {
     "off": "{node} is off",
     "paused": "{node} is paused",
     "disk full": "{node} is paused, because the disk of this host is full",
+    "unreachable": "{node}: its host does not answer",
     "carrier": "{node} {what}: cable pulled",
     "silent": "{node} {what}: frames dropped, link up",
     "multicast": "{node} {what}: hears no VRRP",
@@ -124,7 +127,7 @@ def forget(cluster: Cluster) -> None:
 
 
 def _heal_one(cluster: Cluster, fault: Fault) -> None:
-    if fault.kind in ("off", "paused", "disk full"):
+    if fault.kind in ("off", "paused", "disk full", "unreachable"):
         start(cluster, fault.node)
     elif fault.kind == "silent":
         cluster.engine.carry(fault.node, fault.what, True)

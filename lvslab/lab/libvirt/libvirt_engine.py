@@ -16,7 +16,7 @@ from lvslab.lab.engine import NodeState, Port
 from lvslab.lab.hardware import Machine
 from lvslab.lab.libvirt.domain import Placed, domain
 from lvslab.lab.libvirt.fabric import Fabric, placement
-from lvslab.lab.libvirt.libvirt_host import VIRSH, Host
+from lvslab.lab.libvirt.libvirt_host import ANSWER_SECONDS, VIRSH, Host
 from lvslab.lab.namespace import Namespace
 from lvslab.lab.network import bridge_names, wired_interfaces
 from lvslab.lab.state import LabState
@@ -129,6 +129,8 @@ class LibvirtEngine:
         """Define and start the domain; its agent and console can be reached then."""
         name = machine.name
         host, placed = self._host(name), self._placed(name)
+        if not set(placed.taps.values()) <= set(self._links(host.uri)):
+            self.wire(self._lab)  # the host was started again: links are not kept
         if load:
             self._ask(name, "snapshot-revert", placed.uuid, load, "--paused", timeout=_LONG)
         else:
@@ -150,12 +152,15 @@ class LibvirtEngine:
 
     def state(self, node: str) -> NodeState:
         """As libvirt says."""
+        words = ("domstate", self._placed(node).uuid, "--reason")
         try:
-            said = self._ask(node, "domstate", self._placed(node).uuid, "--reason").strip()
+            said = self._ask(node, *words, timeout=ANSWER_SECONDS).strip()
         except StageError as error:
             if "failed to get domain" in error.message:
                 return "off"
-            raise
+            if self._host(node).answers():
+                raise
+            return "unreachable"
         word, _, reason = said.partition(" (")
         if word == "paused":
             return "disk full" if reason.startswith("I/O error") else "paused"
@@ -208,9 +213,13 @@ class LibvirtEngine:
         self._set_port(node, interface, "mcast_flood", "on" if multicast else "off")
 
     def ports(self) -> dict[tuple[str, str], Port]:
-        """As the hosts' bridges say."""
+        """As the bridges say of those hosts that answer."""
         command = ["bridge", "-json", "-details", "link"]
-        said = self._on_hosts(lambda host: host.run(command, what="asking the bridges"))
+
+        def ask(host: Host) -> str:
+            return host.run(command, what="asking the bridges") if host.answers() else ""
+
+        said = self._on_hosts(ask)
         there: dict[str, dict[str, Any]] = {}
         for text in said.values():
             there |= {port["ifname"]: port for port in json.loads(text or "[]")}

@@ -22,6 +22,9 @@ from lvslab.lab.state import runtime_root
 VIRSH = ("virsh", "--quiet", "--connect", "qemu:///system")
 """Libvirt's client on the host itself."""
 
+ANSWER_SECONDS = 10
+"""A host that says nothing for so long does not answer."""
+
 _CONNECT_SECONDS = 30
 _CONNECTED: set[Path] = set()  # what this process has seen alive
 _PARAMETERS = {"keyfile", "known_hosts"}
@@ -52,7 +55,12 @@ class Host:
                 hint="give qemu+ssh://root@HOST/system, if needed with ?keyfile=FILE",
             )
         destination = f"{parts.username}@{name}" if parts.username else name
-        options = {"BatchMode": "yes", "ConnectTimeout": str(_CONNECT_SECONDS // 2)}
+        options = {
+            "BatchMode": "yes",
+            "ConnectTimeout": str(ANSWER_SECONDS),
+            "ServerAliveInterval": "2",  # a host that died is noticed, not waited for
+            "ServerAliveCountMax": "2",
+        }
         if "known_hosts" in given:
             options["UserKnownHostsFile"] = given["known_hosts"][0]
         words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
@@ -104,6 +112,15 @@ class Host:
                 f"the host {self.label} has no libvirt that answers: {error.message}",
                 hint="on it, as root: apt install libvirt-daemon-system qemu-system-x86",
             ) from None
+
+    def answers(self) -> bool:
+        """Whether the host can be reached now."""
+        try:
+            self.run(["true"], what="asking the host", timeout=ANSWER_SECONDS)
+        except LabError:
+            _CONNECTED.discard(self._control)
+            return False
+        return True
 
     def forward(self, lab: str, sockets: Sequence[tuple[Path, str]]) -> None:
         """Let sockets of this host lead to sockets of the other, until the lab's `disconnect`."""

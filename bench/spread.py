@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""The default lab over two libvirt hosts: up, checked, hit by faults, one host killed and back.
+
+    bench/spread.py [--artifacts DIR] [FAULT ...]
+
+The hosts are namespaces on this machine, each with its own libvirtd (tests/hosts.py); root only.
+Prints one line for each step; status 1 if one failed. Takes some ten minutes in emulation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from lvslab.core.errors import LabError  # noqa: E402
+from lvslab.core.stages import default_cache  # noqa: E402
+from lvslab.lab import bringup, checklist, checkpoint, faults, status  # noqa: E402
+from lvslab.lab.cluster import Cluster  # noqa: E402
+from lvslab.lab.sources import Settings  # noqa: E402
+from lvslab.measure import experiments, failover  # noqa: E402
+from lvslab.measure.probe import Prober, view  # noqa: E402
+from lvslab.model.load import load_lab  # noqa: E402
+from tests.hosts import Hosts, hosts  # noqa: E402
+
+LIMITS = bringup.Limits(boot_seconds=1500, settle_seconds=300)
+FAULTS = ("crash", "stop", "cut-back", "silent-lvs1-eth2", "server-crash")
+WATCH_SECONDS = 8.0
+
+
+class Spread:
+    """The lab over the hosts, step by step."""
+
+    def __init__(self, cluster: Cluster, rig: Hosts) -> None:
+        self.cluster, self.rig = cluster, rig
+        self.failed: list[str] = []
+
+    def step(self, what: str, work: Callable[[], str | None]) -> None:
+        """Do a step and say how long it took, and what went wrong."""
+        start = time.monotonic()
+        try:
+            says = work()
+        except (LabError, AssertionError) as error:
+            says = f"FAILED: {error}"
+            self.failed.append(what)
+        seconds = time.monotonic() - start
+        print(f"{what}: {seconds:.1f} s" + (f": {says}" if says else ""), flush=True)
+
+    def check(self) -> str:
+        """The checklist, within two minutes."""
+        bad = [each for each in checklist.wait(self.cluster, 120) if not each.ok]
+        assert not bad, bad
+        return "it passes"
+
+    def fault(self, name: str) -> str:
+        """One experiment of `lab failover`."""
+        experiment = experiments.everything(self.cluster.lab)[name]
+        found = failover.once(self.cluster, experiment)
+        assert found.ok, found.problems
+        return "; ".join(f"{name}: {seen}" for name, seen in found.views.items())
+
+    def host_dies(self) -> str:
+        """The host of lvs2 and rs2 loses its power; what the clients of each address lose."""
+        checkpoint.restore(self.cluster, failover.CHECKPOINT)
+        checklist.wait(self.cluster, 60)
+        with Prober(self.cluster.lab, self.cluster.namespace) as probe:
+            time.sleep(2)
+            zero = time.monotonic()
+            self.rig.kill("b")
+            time.sleep(WATCH_SECONDS)
+        end = zero + WATCH_SECONDS
+        seen = {name: view(asked, zero, end) for name, asked in probe.requests.items()}
+        broken = [str(fault) for fault in faults.broken(self.cluster)]
+        assert broken == ["lvs2: its host does not answer", "rs2: its host does not answer"], broken
+        return "; ".join(f"{name}: {each}" for name, each in seen.items())
+
+    def host_returns(self) -> str:
+        """It is started again, and its nodes with it; the checklist passes."""
+        self.rig.start("b")
+        assert self.rig.wait("b")
+        for node in ("lvs2", "rs2"):
+            faults.start(self.cluster, node)
+        for node in ("lvs2", "rs2"):
+            bringup.wait_for_boot(self.cluster, node, LIMITS, lambda event: None)
+        return self.check()
+
+
+def main() -> int:
+    """Boot, hit, kill, and end."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("faults", nargs="*", default=FAULTS)
+    parser.add_argument("--artifacts", type=Path, default=ROOT / "artifacts")
+    options = parser.parse_args()
+    cluster = Cluster(load_lab(ROOT / "lab.yaml").model_copy(update={"name": "spread"}))
+    with tempfile.TemporaryDirectory() as folder, hosts(Path(folder), "a", "b") as rig:
+        spread = Spread(cluster, rig)
+        settings = Settings(hosts=tuple(rig.uris))
+        up = (cluster, options.artifacts, default_cache(), settings)
+        try:
+            spread.step("up", lambda: str(bringup.up(*up, limits=LIMITS)))
+            if not spread.failed:
+                spread.step("check", spread.check)
+                spread.step("status", lambda: "; ".join(status.look(cluster).broken))
+                spread.step("save", lambda: checkpoint.save(cluster, failover.CHECKPOINT))
+                spread.step("restore", lambda: checkpoint.restore(cluster, failover.CHECKPOINT))
+                for name in options.faults:
+                    spread.step(name, partial(spread.fault, name))
+                spread.step("host dies", spread.host_dies)
+                spread.step("host returns", spread.host_returns)
+        finally:
+            with cluster.changing():
+                spread.step("down", cluster.down)
+    print("failed: " + ", ".join(spread.failed) if spread.failed else "every step passed")
+    return int(bool(spread.failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
