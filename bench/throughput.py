@@ -18,7 +18,6 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from ipaddress import IPv4Interface
 from pathlib import Path
 from statistics import median
 
@@ -28,6 +27,7 @@ from lvslab.core.errors import LabError, MissingError  # noqa: E402
 from lvslab.core.procs import program  # noqa: E402
 from lvslab.lab.cluster import Cluster  # noqa: E402
 from lvslab.lab.network import bridge_names  # noqa: E402
+from lvslab.model.family import IPV4  # noqa: E402
 
 _RATE = re.compile(r"^Requests/sec:\s+([0-9.]+)", re.MULTILINE)
 _FAILED = re.compile(r"Non-2xx or 3xx responses: \d+|Socket errors: .*")
@@ -36,8 +36,8 @@ _FAILED = re.compile(r"Non-2xx or 3xx responses: \d+|Socket errors: .*")
 @contextmanager
 def on_the_servers_network(cluster: Cluster, network: str) -> Iterator[None]:
     """The client has the last address of a backend network for the time of a block."""
-    cidr = cluster.lab.cidr(network)
-    address = str(IPv4Interface((cidr[-2], cidr.prefixlen)))
+    cidr = cluster.lab.cidr(network, IPV4)
+    address = f"{cidr[-2]}/{cidr.prefixlen}"
     bridge = bridge_names(cluster.lab)[network]
     with cluster.namespace.inside():
         subprocess.run([program("ip"), "address", "add", address, "dev", bridge], check=True)

@@ -149,8 +149,7 @@ class Guests:
     def _addresses(self, node: str) -> str:
         links = []
         for interface, network in self.lab.nodes[node].interfaces.items():
-            own = self.lab.address_of(node, network)
-            mine = [own] if own else []
+            mine = list(self.lab.addresses_of(node, network))
             for name, instance in self.lab.vrrp_instances.items():
                 if instance.network == network and self.lab.owners(name)[0] == node:
                     mine.append(self.lab.instance_interface(name))

@@ -26,7 +26,22 @@ def ip(protocol: int, source: str, body: bytes, mac: bytes = MAC) -> bytes:
 def vrrp3(router: int, priority: int, centiseconds: int, *addresses: str) -> bytes:
     """What an advert of version 3 says."""
     body = struct.pack("!BBBBHH", 0x31, router, priority, len(addresses), centiseconds, 0)
-    return body + b"".join(socket.inet_aton(address) for address in addresses)
+    families = {True: socket.AF_INET6, False: socket.AF_INET}
+    return body + b"".join(socket.inet_pton(families[":" in a], a) for a in addresses)
+
+
+def ip6(protocol: int, source: str, body: bytes, mac: bytes = MAC) -> bytes:
+    """An IPv6 packet to VRRP's group (RFC 8200, section 3)."""
+    head = struct.pack("!IHBB", 6 << 28, len(body), protocol, 255)
+    ends = [socket.inet_pton(socket.AF_INET6, address) for address in (source, "ff02::12")]
+    return bytes.fromhex("333300000012") + mac + b"\x86\xdd" + head + b"".join(ends) + body
+
+
+def has_address(address: str, flags: int, mac: bytes = MAC) -> bytes:
+    """A neighbour advertisement (RFC 4861, section 4.4) with its sender's MAC."""
+    target = socket.inet_pton(socket.AF_INET6, address)
+    body = bytes([136, 0, 0, 0, flags, 0, 0, 0]) + target + b"\x02\x01" + mac
+    return ip6(58, address, body, mac)
 
 
 def arp(operation: int, sender: str, target: str, mac: bytes = MAC) -> bytes:

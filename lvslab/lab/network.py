@@ -11,6 +11,7 @@ from typing import Any
 
 from lvslab.core.procs import run
 from lvslab.lab.namespace import Namespace
+from lvslab.model.family import IPV6, family_of
 from lvslab.model.lab import Lab
 
 _NAME_LIMIT = 15  # IFNAMSIZ - 1, linux/if.h
@@ -65,9 +66,10 @@ def build_bridges(lab: Lab, namespace: Namespace) -> None:
                 _ip("link", "set", bridge, "addrgenmode", "none")
             _ip("link", "set", bridge, "up")
         for network, bridge in bridge_names(lab).items():
-            host, cidr = lab.networks[network].host, lab.networks[network].cidr
-            if host and cidr:
-                _ip("addr", "replace", f"{host}/{cidr.prefixlen}", "dev", bridge)
+            for address in lab.hosts_on(network):
+                # nodad (IPv6): it answers at once
+                at_once = ["nodad"] if family_of(address) is IPV6 else []
+                _ip("addr", "replace", str(address), "dev", bridge, *at_once)
 
 
 def drop_silently(namespace: Namespace, tap: str) -> None:

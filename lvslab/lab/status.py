@@ -84,14 +84,16 @@ def _node(cluster: Cluster, name: str) -> NodeStatus:
     if state != "running":
         return NodeStatus(name, str(role), state, False, {}, [])
     try:
-        links = json.loads(cluster.run(name, ["ip", "-4", "-json", "address"], timeout=10))
+        links = json.loads(cluster.run(name, ["ip", "-json", "address"], timeout=10))
         table = ""
         if name in cluster.lab.nodes_of(Kind.DIRECTOR):
             table = cluster.run(name, ["ipvsadm", "-Ln"], timeout=10)
     except StageError:
         return NodeStatus(name, str(role), state, False, {}, [])
     found = {
-        link["ifname"]: [f"{a['local']}/{a['prefixlen']}" for a in link["addr_info"]]
+        link["ifname"]: [
+            f"{a['local']}/{a['prefixlen']}" for a in link["addr_info"] if a.get("scope") != "link"
+        ]
         for link in links
         if link and link["ifname"] in cluster.lab.nodes[name].interfaces
     }

@@ -1,7 +1,8 @@
 """What the wires of the lab carry: VRRP adverts and gratuitous ARP, with the kernel's times.
 
-Formats: Ethernet II; ARP (RFC 826; gratuitous: RFC 5227, section 3); IPv4 (RFC 791);
-VRRP version 2 (RFC 3768, section 5.1) and 3 (RFC 5798, section 5.1).
+Formats: Ethernet II; ARP (RFC 826; gratuitous: RFC 5227, section 3), and what is the same in IPv6,
+unsolicited neighbour advertisements (RFC 4861, sections 4.4 and 7.2.6); IPv4 (RFC 791); IPv6 (RFC
+8200, section 3); VRRP version 2 (RFC 3768, section 5.1) and 3 (RFC 5798, section 5.1).
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv6Address, ip_address
 
 from lvslab.lab.namespace import Namespace
 from lvslab.lab.network import bridge_names
+from lvslab.model.family import Address, family_of
 from lvslab.model.lab import Lab
 
-_ETH_P_ALL, _ETH_P_IP, _ETH_P_ARP = 0x0003, 0x0800, 0x0806  # linux/if_ether.h
+_ETH_P_ALL, _ETH_P_IP, _ETH_P_ARP, _ETH_P_IPV6 = 0x0003, 0x0800, 0x0806, 0x86DD  # linux/if_ether.h
+_IPV6_HEADER = 40
+_ADVERTISEMENT, _SOLICITED = 136, 0x40  # the type of ICMPv6, and the flag of an answer
 _VRRP = 112  # IANA protocol number
 _SO_TIMESTAMPNS = 35  # asm-generic/socket.h
 _PACKET_OUTGOING = 4  # linux/if_packet.h
@@ -34,22 +38,22 @@ class Advert:
     seconds: float
     network: str
     mac: str
-    source: IPv4Address
+    source: Address
     version: int
     router_id: int
     priority: int
     interval: float
-    addresses: tuple[IPv4Address, ...]
+    addresses: tuple[Address, ...]
 
 
 @dataclass(frozen=True)
 class Announcement:
-    """A gratuitous ARP: `mac` says that it owns `address`."""
+    """A gratuitous ARP, or IPv6's counterpart: `mac` says that it owns `address`."""
 
     seconds: float
     network: str
     mac: str
-    address: IPv4Address
+    address: Address
 
 
 Heard = Advert | Announcement
@@ -63,9 +67,23 @@ def decode(frame: bytes, network: str, seconds: float) -> Heard | None:
     mac = frame[6:12].hex(":")
     if kind == _ETH_P_ARP:
         return _arp(frame[14:], network, mac, seconds)
-    if kind == _ETH_P_IP and frame[23] == _VRRP:
-        return _vrrp(frame[14:], network, mac, seconds)
+    packet = frame[14:]
+    if kind == _ETH_P_IP and packet[9] == _VRRP:
+        body = packet[(packet[0] & 0x0F) * 4 :]
+        return _vrrp(body, packet[12:16], network, mac, seconds)
+    if kind == _ETH_P_IPV6 and len(packet) > _IPV6_HEADER:
+        body = packet[_IPV6_HEADER:]
+        if packet[6] == _VRRP:
+            return _vrrp(body, packet[8:24], network, mac, seconds)
+        if packet[6] == socket.IPPROTO_ICMPV6:
+            return _neighbour(body, network, mac, seconds)
     return None
+
+
+def _neighbour(body: bytes, network: str, mac: str, seconds: float) -> Announcement | None:
+    if len(body) < 24 or body[0] != _ADVERTISEMENT or body[4] & _SOLICITED:
+        return None
+    return Announcement(seconds, network, mac, IPv6Address(body[8:24]))
 
 
 def _arp(packet: bytes, network: str, mac: str, seconds: float) -> Announcement | None:
@@ -74,22 +92,23 @@ def _arp(packet: bytes, network: str, mac: str, seconds: float) -> Announcement 
     sender, target = packet[14:18], packet[24:28]
     if sender != target or sender == bytes(4):
         return None
-    return Announcement(seconds, network, mac, IPv4Address(sender))
+    return Announcement(seconds, network, mac, ip_address(sender))
 
 
-def _vrrp(packet: bytes, network: str, mac: str, seconds: float) -> Advert | None:
-    body = packet[(packet[0] & 0x0F) * 4 :]
+def _vrrp(body: bytes, sender: bytes, network: str, mac: str, seconds: float) -> Advert | None:
+    """`sender` is the packet's source, by whose family the addresses are of four or 16 bytes."""
     if len(body) < 8 or body[0] & 0x0F != 1:  # type 1: ADVERTISEMENT, the only one
         return None
-    version, count = body[0] >> 4, body[3]
-    if len(body) < 8 + 4 * count:
+    version, count, each = body[0] >> 4, body[3], len(sender)
+    if len(body) < 8 + each * count:
         return None
     if version == 3:
         interval = (struct.unpack_from("!H", body, 4)[0] & 0x0FFF) / 100  # centiseconds
     else:
         interval = float(body[5])
-    addresses = tuple(IPv4Address(body[8 + 4 * i : 12 + 4 * i]) for i in range(count))
-    source = IPv4Address(packet[12:16])
+    places = range(8, 8 + each * count, each)
+    addresses = tuple(ip_address(body[at : at + each]) for at in places)
+    source = ip_address(sender)
     return Advert(seconds, network, mac, source, version, body[1], body[2], interval, addresses)
 
 
@@ -190,15 +209,20 @@ def answerers(lab: Lab, namespace: Namespace, virtual_server: str, seconds: floa
 
 
 def _is_from(frame: bytes, address: str, port: int) -> bool:
-    """Whether a frame is TCP over IPv4 (RFC 9293, section 3.1) from an address and port."""
-    if len(frame) < 54 or frame[12:14] != struct.pack("!H", _ETH_P_IP):
+    """Whether a frame is TCP (RFC 9293, section 3.1) from an address and port."""
+    if len(frame) < 54:
         return False
-    segment = 14 + (frame[14] & 0x0F) * 4
-    source = IPv4Address(frame[26:30])
+    kind, packet = struct.unpack_from("!H", frame, 12)[0], frame[14:]
+    if kind == _ETH_P_IP:
+        start, protocol, source = (packet[0] & 0x0F) * 4, packet[9], packet[12:16]
+    elif kind == _ETH_P_IPV6:
+        start, protocol, source = _IPV6_HEADER, packet[6], packet[8:24]
+    else:
+        return False
     return (
-        frame[23] == socket.IPPROTO_TCP
-        and str(source) == address
-        and frame[segment : segment + 2] == struct.pack("!H", port)
+        protocol == socket.IPPROTO_TCP
+        and str(ip_address(source)) == address
+        and packet[start : start + 2] == struct.pack("!H", port)
     )
 
 
@@ -218,10 +242,13 @@ def timeline(lab: Lab, adverts: list[Advert]) -> list[tuple[float, str, str]]:
     of priority 0 gives the address up (RFC 5798, section 5.2.4) and is left out.
     """
     nodes = nodes_by_mac(lab)
-    instances = {(i.network, i.router_id): name for name, i in lab.vrrp_instances.items()}
+    instances = {
+        (this.network, this.family, this.router_id): name
+        for name, this in lab.vrrp_instances.items()
+    }
     found = []
     for advert in adverts:
-        instance = instances.get((advert.network, advert.router_id))
+        instance = instances.get((advert.network, family_of(advert.source), advert.router_id))
         if instance and advert.priority:
             found.append((advert.seconds, instance, nodes.get(advert.mac, advert.mac)))
     return sorted(found)

@@ -17,6 +17,7 @@ from types import TracebackType
 from lvslab.core.errors import StageError
 from lvslab.lab.namespace import Namespace
 from lvslab.measure.speech import Speech, streams
+from lvslab.model.family import family_named
 from lvslab.model.lab import Lab
 
 _CONNECT_SECONDS = 20.0
@@ -172,7 +173,7 @@ class SlowRequests:
         with namespace.inside(), contextlib.ExitStack() as stack:
             wires = []
             for target in islice(cycle(web_servers(lab)), count):
-                wire = stack.enter_context(socket.socket())
+                wire = stack.enter_context(socket.socket(family_named(target[0]).socket))
                 wire.setblocking(False)
                 wire.connect_ex(target)
                 wires.append(wire)

@@ -127,7 +127,8 @@ class Prober:
         page = datagram or (page and speech is not None)  # over UDP there is nothing but a question
         request = Request(now, page)
         self.requests[service].append(request)
-        wire = socket.socket(type=socket.SOCK_DGRAM if datagram else socket.SOCK_STREAM)
+        kind = socket.SOCK_DGRAM if datagram else socket.SOCK_STREAM
+        wire = socket.socket(self.lab.family_of(service).socket, kind)
         wire.setblocking(False)
         if not page:
             wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lvslab.model.family import in_url
 from lvslab.model.lab import Lab
 
 
@@ -30,7 +31,7 @@ _HEADER = b"x-real-server:"
 
 
 def _get(host: str, path: str) -> bytes:
-    return f"GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+    return f"GET /{path} HTTP/1.1\r\nHost: {in_url(host)}\r\nConnection: close\r\n\r\n".encode()
 
 
 def _has_head(received: bytes) -> bool:

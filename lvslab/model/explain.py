@@ -9,13 +9,14 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Iterable
-from ipaddress import IPv4Network
+from ipaddress import ip_network
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from lvslab.core.words import decimal
+from lvslab.model.family import Cidr
 from lvslab.model.problems import Place, Violation, dotted, listed
 from lvslab.model.schema import Schema, schema_of
 from lvslab.model.shapes import SHAPES, Strict
@@ -50,9 +51,23 @@ def did_you_mean(word: object, known: Iterable[str]) -> str | None:
 
 
 def _without_echoes(findings: list[Violation]) -> list[Violation]:
-    """Leaves out "X is missing" where an unknown key was probably meant to be X."""
+    """Leaves out "X is missing" where an unknown key was probably meant to be X.
+
+    Of a list in the place of one value it leaves out that it is no such value, if an entry of it
+    is wrong.
+    """
     typos = {(*f.path[:-1], f.meant) for f in findings if f.unknown and f.meant}
-    return [f for f in findings if not (f.what.startswith("missing") and f.path in typos)]
+    inside = {f.path[:-1] for f in findings if _is_entry(f)}
+    return [
+        f
+        for f in findings
+        if not (f.what.startswith("missing") and f.path in typos) and f.path not in inside
+    ]
+
+
+def _is_entry(finding: Violation) -> bool:
+    """Whether it is about an entry of a list."""
+    return bool(finding.path) and isinstance(finding.path[-1], int)
 
 
 def _finding(model: type[Strict], data: Any, detail: ErrorDetails) -> Violation:
@@ -76,7 +91,7 @@ def _locate(data: Any, location: tuple[int | str, ...]) -> tuple[Place, Any, boo
         try:
             data = data[step]
         except (KeyError, IndexError, TypeError):
-            break
+            continue  # a member of a union
         path = (*path, step)
     return path, data, False
 
@@ -126,13 +141,13 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, str) and value.replace(".", "", 1).isdecimal() and value[0] != "0"
 
 
-def _network_of(schema: Schema, value: Any) -> IPv4Network | None:
+def _network_of(schema: Schema, value: Any) -> Cidr | None:
     """The network that an address with a prefix is in, where a network was asked for."""
     wanted = any(s.get("format") == "ipv4network" for s in _members(schema))
     if not wanted or not isinstance(value, str) or "/" not in value:
         return None
     try:
-        return IPv4Network(value, strict=False)
+        return ip_network(value, strict=False)
     except ValueError:
         return None
 
@@ -153,6 +168,9 @@ def expected(schema: Schema) -> str:
     members = _members(schema)
     if choices := _choices(schema):
         return f"one of {listed(choices)}" if len(choices) > 1 else choices[0]
+    *others, last = members
+    if others and last.get("type") == "array" and _members(last["items"]) == others:
+        return " or ".join(map(_expected_one, others)) + ", or a list ([a, b]) of both"
     return " or ".join(_expected_one(member) for member in members)
 
 
@@ -175,6 +193,8 @@ def _expected_one(schema: Schema) -> str:
     examples = {
         "ipv4": "an IPv4 address such as 192.168.50.1",
         "ipv4network": "an IPv4 network such as 192.168.50.0/24",
+        "ipv6": "an IPv6 address such as fd00:50::1",
+        "ipv6network": "an IPv6 network such as fd00:50::/64",
     }
     return examples.get(schema.get("format", ""), "a text")
 
@@ -207,7 +227,7 @@ def _schema_at(model: type[Strict], path: Place) -> Schema:
     whole = schema_of(model)
     current = _followed(whole, whole)
     for step in path:
-        current = _members(current)[0]  # what may also be left out
+        current = _holder(current, step)
         if "properties" in current:
             inner = current["properties"][step]
         elif "patternProperties" in current:
@@ -216,6 +236,12 @@ def _schema_at(model: type[Strict], path: Place) -> Schema:
             inner = current["items"]
         current = _followed(whole, inner)
     return current
+
+
+def _holder(schema: Schema, step: int | str) -> Schema:
+    """The member of a union that has something at a step; it may also be left out."""
+    wanted = {"items"} if isinstance(step, int) else {"properties", "patternProperties"}
+    return next((s for s in _members(schema) if wanted & s.keys()), _members(schema)[0])
 
 
 def _followed(whole: Schema, schema: Schema) -> Schema:

@@ -8,11 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field
 
+from lvslab.model.family import (
+    FAMILIES,
+    IPV6,
+    Address,
+    AddressInterface,
+    Cidr,
+    Family,
+    family_of,
+    of_family,
+    with_prefix,
+)
 from lvslab.model.role import Kind, Role, RoleName, Service
 from lvslab.model.shapes import HostName, InterfaceName, Name, NetworkName, Port, Strict, shaped
 
@@ -22,6 +32,17 @@ NAT_NETWORK = "VMnet8"
 MAX_NODES = 210
 """So that a node's number fits in one byte of its MAC addresses, with room to spare."""
 
+_T = TypeVar("_T")
+Pair = Annotated[tuple[_T, ...], Field(min_length=1)]
+"""A list in the place of one value: one of each family (`rules`)."""
+
+
+def _each(value: _T | tuple[_T, ...] | None) -> tuple[_T, ...]:
+    """One value, a list of them or none, as a list."""
+    if value is None:
+        return ()
+    return value if isinstance(value, tuple) else (value,)
+
 
 class Network(Strict):
     """A VMware virtual network. `nat` networks give addresses by DHCP; the lab ignores them."""
@@ -29,12 +50,31 @@ class Network(Strict):
     kind: Literal["host-only", "nat"] = Field(
         "host-only", description="host-only: the lab's own; nat: the way out, not the cluster's"
     )
-    cidr: IPv4Network | None = Field(
-        None, description="private IPv4 network; required if host-only, absent if nat"
+    cidr: Cidr | Pair[Cidr] | None = Field(
+        None,
+        description="private network, or a list of one of each family; required if host-only, "
+        "absent if nat",
     )
-    host: IPv4Address | None = Field(
-        None, description="address of the host itself (the client), on one network only"
+    host: Address | Pair[Address] | None = Field(
+        None,
+        description="address of the host itself (the client), on one network only; or a list of "
+        "one of each family",
     )
+
+    @property
+    def cidrs(self) -> tuple[Cidr, ...]:
+        """Its networks, one of each family at most (`rules`)."""
+        return _each(self.cidr)
+
+    @property
+    def hosts(self) -> tuple[Address, ...]:
+        """The host's addresses on it."""
+        return _each(self.host)
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """The families that it has a network of."""
+        return tuple(family for family in FAMILIES if of_family(self.cidrs, family))
 
 
 class Node(Strict):
@@ -44,19 +84,28 @@ class Node(Strict):
     interfaces: dict[InterfaceName, NetworkName] = Field(
         description="interface name to network name; the same for all nodes of a role"
     )
-    addresses: dict[InterfaceName, IPv4Address] = Field(
+    addresses: dict[InterfaceName, Address | Pair[Address]] = Field(
         default_factory=dict,
-        description="real server: static addresses; director: keepalived's source addresses",
+        description="real server: static addresses; director: keepalived's source addresses; or "
+        "a list of one of each family",
     )
     memory_mib: int = Field(
         512, ge=256, le=65536, multiple_of=4, description="memory in MiB, a multiple of 4"
     )
     cpus: int = Field(1, ge=1, le=16, description="virtual CPUs; hardware version 14 has 16")
 
-    def address_on(self, network: str) -> IPv4Address | None:
-        """The machine's own address on a network; None if it has none there."""
-        behind = (self.addresses.get(i) for i, n in self.interfaces.items() if n == network)
-        return next(filter(None, behind), None)
+    def addresses_at(self, interface: str) -> tuple[Address, ...]:
+        """The machine's own addresses on an interface."""
+        return _each(self.addresses.get(interface))
+
+    def addresses_on(self, network: str) -> tuple[Address, ...]:
+        """The machine's own addresses on a network."""
+        behind = (self.addresses_at(i) for i, n in self.interfaces.items() if n == network)
+        return next(filter(None, behind), ())
+
+    def address_on(self, network: str, family: Family) -> Address | None:
+        """The machine's own address of a family on a network; None if it has none there."""
+        return of_family(self.addresses_on(network), family)
 
 
 class VrrpInstance(Strict):
@@ -64,10 +113,15 @@ class VrrpInstance(Strict):
 
     network: NetworkName = Field(description="the network that has the address")
     router_id: int = Field(ge=1, le=255, description="virtual router id (RFC 5798, 5.2.3)")
-    address: IPv4Address = Field(description="the address that moves between the directors")
+    address: Address = Field(description="the address that moves between the directors")
     priorities: dict[HostName, Annotated[int, Field(ge=1, le=254)]] = Field(
         description="director to priority; the highest owns the address"
     )
+
+    @property
+    def family(self) -> Family:
+        """What its adverts are sent over, and what it gives an address of."""
+        return family_of(self.address)
 
 
 class Vrrp(Strict):
@@ -164,7 +218,9 @@ class Persistence(Strict):
     """How long, and how alike, clients are taken for one (ipvsadm(8), --persistent, --netmask)."""
 
     seconds: int = Field(360, ge=1, le=86400, description="after its last connection")
-    prefix: int = Field(32, ge=1, le=32, description="so many bits of the client's address")
+    prefix: int | None = Field(
+        None, ge=1, le=128, description="so many bits of the client's address; all if none"
+    )
 
 
 class VirtualServer(Strict):
@@ -318,9 +374,9 @@ class Lab(LabFile):
         """The nodes of one role, in the file's order."""
         return {name: node for name, node in self.nodes.items() if node.role == role}
 
-    def cidr(self, network: str) -> IPv4Network:
-        """The IPv4 network of a host-only network (`rules` guarantees that it has one)."""
-        cidr = self.networks[network].cidr
+    def cidr(self, network: str, family: Family) -> Cidr:
+        """What a host-only network is in a family (`rules`: it is, where this is asked)."""
+        cidr = of_family(self.networks[network].cidrs, family)
         assert cidr is not None
         return cidr
 
@@ -335,15 +391,41 @@ class Lab(LabFile):
                     return interface
         raise KeyError(f"no director has an interface on {network}")
 
-    def address_of(self, node: str, network: str) -> IPv4Interface | None:
-        """A node's own address on a network, with the network's prefix; None if it has none."""
-        own = self.nodes[node].address_on(network)
-        return IPv4Interface((own, self.cidr(network).prefixlen)) if own else None
+    def addresses_of(self, node: str, network: str) -> tuple[AddressInterface, ...]:
+        """A node's own addresses on a network, with the network's prefix."""
+        return self._with_prefixes(self.nodes[node].addresses_on(network), network)
 
-    def instance_interface(self, instance: str) -> IPv4Interface:
+    def address_of(self, node: str, network: str, family: Family) -> AddressInterface | None:
+        """A node's own address of a family on a network, with the network's prefix."""
+        return of_family(self.addresses_of(node, network), family)
+
+    def hosts_on(self, network: str) -> tuple[AddressInterface, ...]:
+        """The host's own addresses on a network, with the network's prefix."""
+        return self._with_prefixes(self.networks[network].hosts, network)
+
+    def _with_prefixes(
+        self, addresses: tuple[Address, ...], network: str
+    ) -> tuple[AddressInterface, ...]:
+        cidrs = (self.cidr(network, family_of(address)) for address in addresses)
+        return tuple(with_prefix(a, c.prefixlen) for a, c in zip(addresses, cidrs, strict=True))
+
+    def instance_interface(self, instance: str) -> AddressInterface:
         """The address of a VRRP instance with its network's prefix (a VIP needs it, not /32)."""
         this = self.vrrp_instances[instance]
-        return IPv4Interface((this.address, self.cidr(this.network).prefixlen))
+        return with_prefix(this.address, self.cidr(this.network, this.family).prefixlen)
+
+    def family_of(self, virtual_server: str) -> Family:
+        """The family of a virtual server: that of its address."""
+        return self.vrrp_instances[self.virtual_servers[virtual_server].instance].family
+
+    def table_family(self, table: str) -> Family:
+        """The family of a routing table: that of its gateway."""
+        return self.vrrp_instances[self.tables[table].via].family
+
+    @cached_property
+    def speaks_ipv6(self) -> bool:
+        """Whether any network of the lab is an IPv6 one."""
+        return any(IPV6 in network.families for network in self.networks.values())
 
     def group_of(self, instance: str) -> str | None:
         """The sync group that an instance belongs to."""
@@ -375,7 +457,7 @@ class Lab(LabFile):
             for name, this in self.virtual_servers.items()
         )
 
-    def held_by(self, node: str) -> list[IPv4Address]:
+    def held_by(self, node: str) -> list[Address]:
         """The addresses of services that a real server has for itself, and tells nobody of."""
         return list(
             dict.fromkeys(
@@ -385,24 +467,28 @@ class Lab(LabFile):
             )
         )
 
-    def real_servers(self, virtual_server: str) -> dict[str, IPv4Address]:
+    def real_servers(self, virtual_server: str) -> dict[str, Address]:
         """Real server names and addresses behind a virtual server, in the file's order."""
         this = self.virtual_servers[virtual_server]
-        there = self.real_servers_on.get(self.network_of(virtual_server), {})
         return {
             name: ip
-            for name, ip in there.items()
+            for name, ip in self.servers_beside(virtual_server).items()
             if self.services_of(name).keys() >= set(this.services) and name != this.sorry_server
         }
 
+    def servers_beside(self, virtual_server: str) -> dict[str, Address]:
+        """All real servers, and their addresses of its family, on a virtual server's network."""
+        there = self.network_of(virtual_server), self.family_of(virtual_server)
+        return self._real_servers_on.get(there, {})
+
     @cached_property
-    def real_servers_on(self) -> dict[str, dict[str, IPv4Address]]:
-        """By network: real server names and addresses there, in the file's order."""
-        found: dict[str, dict[str, IPv4Address]] = {}
+    def _real_servers_on(self) -> dict[tuple[str, Family], dict[str, Address]]:
+        """By network and family: real server names and addresses there, in the file's order."""
+        found: dict[tuple[str, Family], dict[str, Address]] = {}
         for name, node in self.nodes_of(Kind.SERVER).items():
             for network in dict.fromkeys(node.interfaces.values()):
-                if address := node.address_on(network):
-                    found.setdefault(network, {})[name] = address
+                for address in node.addresses_on(network):
+                    found.setdefault((network, family_of(address)), {}).setdefault(name, address)
         return found
 
     def services_of(self, node: str) -> dict[str, Service]:
@@ -469,13 +555,13 @@ class Lab(LabFile):
         return sorted(set(wanted))
 
     @cached_property
-    def hosts(self) -> dict[str, str]:
-        """Each node's first address on the cluster's networks, for /etc/hosts."""
+    def hosts(self) -> dict[str, tuple[Address, ...]]:
+        """Each node's addresses on the first of the cluster's networks, for /etc/hosts."""
         found = {}
         for name, node in self.nodes.items():
-            own = (self.address_of(name, network) for network in node.interfaces.values())
+            own = (node.addresses_on(network) for network in node.interfaces.values())
             if first := next(filter(None, own), None):
-                found[name] = str(first.ip)
+                found[name] = first
         return found
 
     @cached_property

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from lvslab.core.places import COMMON, REFERENCE, ROLE_FOLDERS
 from lvslab.model import rules
@@ -254,8 +254,8 @@ def _corrected(data: dict[str, Any], finding: Violation) -> bool:
         if finding.meant and finding.meant not in holder:
             holder[finding.meant] = value
         return True
-    if finding.meant and isinstance(holder, dict):
-        holder[last] = finding.meant
+    if finding.meant and isinstance(holder, dict | list):
+        holder[cast(Any, last)] = finding.meant
         return True
     _drop(data, finding.path[:2])
     return False

@@ -2,6 +2,17 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
+
+from lvslab.model.family import (
+    IPV4,
+    IPV6,
+    AddressInterface,
+    in_url,
+    of_family,
+    silent_lan,
+    with_prefix,
+)
 from lvslab.model.lab import NAT_NETWORK, Lab, Network
 from lvslab.model.role import Kind
 from lvslab.render.picture import svg
@@ -35,17 +46,30 @@ def answers(lab: Lab) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, network in host_only(lab).items():
         prefix = f"VNET_{number(name)}"
-        cidr = lab.cidr(name)
+        cidr = vmware_cidr(lab, name)
         found |= {
             f"{prefix}_DHCP": "no",
             f"{prefix}_HOSTONLY_NETMASK": str(cidr.netmask),
             f"{prefix}_HOSTONLY_SUBNET": str(cidr.network_address),
             f"{prefix}_NAT": "no",
-            f"{prefix}_VIRTUAL_ADAPTER": "yes" if network.host else "no",
+            f"{prefix}_VIRTUAL_ADAPTER": "yes" if network.hosts else "no",
         }
-        if network.host:
-            found[f"{prefix}_VIRTUAL_ADAPTER_ADDR"] = str(network.host)
+        if network.hosts:
+            found[f"{prefix}_VIRTUAL_ADAPTER_ADDR"] = str(_vmware_host(lab, name).ip)
     return found
+
+
+def vmware_cidr(lab: Lab, network: str) -> IPv4Network:
+    """The IPv4 network that VMware gets told: it cannot do without, and has no word for IPv6."""
+    own = of_family(lab.networks[network].cidrs, IPV4)
+    return own if isinstance(own, IPv4Network) else silent_lan(number(network))
+
+
+def _vmware_host(lab: Lab, network: str) -> AddressInterface:
+    """The host's IPv4 address on a network, or, where that is IPv6 alone, one that nobody asks."""
+    own = of_family(lab.hosts_on(network), IPV4)
+    cidr = vmware_cidr(lab, network)
+    return own or with_prefix(cidr[-2], cidr.prefixlen)
 
 
 def wiring(lab: Lab, role: str) -> list[tuple[str, str]]:
@@ -75,10 +99,11 @@ def _values(lab: Lab) -> dict[str, object]:
         {
             "name": name,
             "number": number(name),
-            "subnet": str(lab.cidr(name).network_address),
-            "mask": str(lab.cidr(name).netmask),
-            "prefix": lab.cidr(name).prefixlen,
-            "host": str(network.host or ""),
+            "subnet": str(vmware_cidr(lab, name).network_address),
+            "mask": str(vmware_cidr(lab, name).netmask),
+            "prefix": vmware_cidr(lab, name).prefixlen,
+            "host": str(_vmware_host(lab, name).ip) if network.hosts else "",
+            "ipv6": str(of_family(lab.hosts_on(name), IPV6) or ""),
         }
         for name, network in host_only(lab).items()
     ]
@@ -89,9 +114,11 @@ def _values(lab: Lab) -> dict[str, object]:
         "nats": [{"name": name, "number": number(name)} for name in other_nats(lab)],
         "answers": answers(lab),
         "wirings": {role: wiring(lab, role) for role in lab.roles},
-        "host": f"{lab.networks[client].host}/{lab.cidr(client).prefixlen}",
+        "host": str(_vmware_host(lab, client)),
+        "ipv6_host": str(of_family(lab.hosts_on(client), IPV6) or ""),
+        "hosts": list(map(str, lab.hosts_on(client))),
         "client_network": client,
-        "vips": list(dict.fromkeys(lab.endpoint(name)[0] for name in lab.virtual_servers)),
+        "vips": list(dict.fromkeys(in_url(lab.endpoint(name)[0]) for name in lab.virtual_servers)),
         "direct": any(map(lab.answers_directly, lab.virtual_servers)),
         "directors": list(lab.nodes_of(Kind.DIRECTOR)),
         "real_servers": list(lab.nodes_of(Kind.SERVER)),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
+from lvslab.model.family import IPV4, IPV6, Address, AddressInterface, link_local
 from lvslab.model.lab import Lab
 from lvslab.model.role import Kind
 from lvslab.render.texts import render
@@ -29,42 +30,61 @@ class OwnAddress:
     """An address of a director's own on an interface."""
 
     interface: str
-    address: IPv4Interface
+    address: AddressInterface
 
 
 @dataclass(frozen=True)
 class Watch:
-    """A network that the directors watch by ARP: the interface, and who should answer."""
+    """A network that the directors watch: the interface, and who should answer.
+
+    `coming` are the IPv6 addresses that keepalived may put on the interface.
+    """
 
     network: str
     interface: str
-    addresses: tuple[IPv4Address, ...]
+    addresses: tuple[Address, ...]
+    coming: tuple[Address, ...] = ()
 
 
 def sources(lab: Lab, director: str) -> list[OwnAddress]:
     """The director's own addresses on the cluster's interfaces."""
-    node = lab.nodes[director]
-    found = []
-    for interface, network in node.interfaces.items():
-        address = lab.address_of(director, network)
-        if address is not None:
-            found.append(OwnAddress(interface, address))
-    return found
+    interfaces = lab.nodes[director].interfaces.items()
+    return [
+        OwnAddress(interface, address)
+        for interface, network in interfaces
+        for address in lab.addresses_of(director, network)
+    ]
 
 
 def advert_sources(lab: Lab, director: str) -> dict[str, IPv4Address]:
-    """VRRP instance to the source address of the director's adverts (mcast_src_ip).
+    """IPv4 VRRP instance to the source address of the director's adverts (mcast_src_ip).
 
     Without one an instance on an interface that has no address is in FAULT. It must never
     be a VIP: a receiver that owns the sender's address drops the advert. A director without
     an address on the network gets a link-local one of its own (RFC 3927), used for nothing else.
+    IPv6 adverts have the interface's link-local address (RFC 5798, 5.1.2.1), which keepalived
+    takes by itself.
     """
     fallback = IPv4Address(f"169.254.{lab.number}.{lab.node_numbers[director]}")
     found = {}
     for name, instance in lab.vrrp_instances.items():
-        own = lab.address_of(director, instance.network)
-        found[name] = own.ip if own else fallback
+        if instance.family is IPV4:
+            own = lab.nodes[director].address_on(instance.network, IPV4)
+            found[name] = own if isinstance(own, IPv4Address) else fallback
     return found
+
+
+def virtual_addresses(lab: Lab, instance: str) -> list[str]:
+    """What an instance's virtual_ipaddress has, the first as RFC 5798, 5.2.9, asks.
+
+    An IPv6 address is deprecated (RFC 4862, 5.5.4): the director's own packets have its own address
+    for their source, as with IPv4.
+    """
+    this = lab.vrrp_instances[instance]
+    address = str(lab.instance_interface(instance))
+    if this.family is IPV4:
+        return [address]
+    return [str(link_local(this.router_id)), f"{address} preferred_lft 0"]
 
 
 def watches(lab: Lab) -> dict[str, Watch]:
@@ -76,25 +96,34 @@ def watches(lab: Lab) -> dict[str, Watch]:
     """
     if not lab.directors.track.enabled:
         return {}
-    behind: dict[str, list[IPv4Address]] = {}
+    behind: dict[str, list[Address]] = {}
     for name in lab.virtual_servers:
-        behind[lab.network_of(name)] = list(lab.real_servers(name).values())
+        there = behind.setdefault(lab.network_of(name), [])
+        there += [a for a in lab.real_servers(name).values() if a not in there]
     found = {}
     for network in dict.fromkeys([*(i.network for i in lab.vrrp_instances.values()), *behind]):
         asked = behind.get(network, [])[:_ASKED_BY_ARP] or _neighbours(lab, network)
         if asked:
             interface = lab.directors_interface_on(network)
-            found[f"arp_{network}"] = Watch(network, interface, tuple(asked))
+            watch = Watch(network, interface, tuple(asked), tuple(_coming(lab, network)))
+            found[f"arp_{network}"] = watch
     return found
 
 
-def _neighbours(lab: Lab, network: str) -> list[IPv4Address]:
+def _coming(lab: Lab, network: str) -> Iterator[Address]:
+    """The IPv6 addresses of a network that VRRP moves."""
+    for instance in lab.vrrp_instances.values():
+        if instance.network == network and instance.family is IPV6:
+            yield link_local(instance.router_id).ip
+            yield instance.address
+
+
+def _neighbours(lab: Lab, network: str) -> list[Address]:
     """The host and, if they have addresses of their own, the directors on a network."""
-    host = lab.networks[network].host
-    found = [host] if host else []
+    found = list(lab.networks[network].hosts)
     if lab.directors.source_addresses == "own":
-        own = (lab.address_of(director, network) for director in lab.nodes_of(Kind.DIRECTOR))
-        found += [address.ip for address in own if address]
+        for director in lab.nodes_of(Kind.DIRECTOR).values():
+            found += director.addresses_on(network)
     return found
 
 
@@ -126,13 +155,28 @@ def sync_interface(lab: Lab) -> str:
     return lab.directors_interface_on(lab.network_of(first))
 
 
+def sync_group(lab: Lab) -> str:
+    """The multicast group of connection sync, if it is not the kernel's own (224.0.0.81)."""
+    first = next(iter(lab.virtual_servers))
+    speaks_ipv4 = IPV4 in lab.networks[lab.network_of(first)].families
+    return "" if speaks_ipv4 else "ff02::81"
+
+
 def syncs_connections(lab: Lab) -> bool:
     """Whether the directors run connection sync: it needs source addresses of their own."""
     return lab.directors.connection_sync and lab.directors.source_addresses == "own"
 
 
-def _netmask(prefix: int) -> str:
-    return str(IPv4Network((0, prefix)).netmask)
+def _granularity(lab: Lab) -> dict[str, str]:
+    """Virtual server with persistence to how alike clients are: a netmask, or IPv6's prefix."""
+    found = {}
+    for name, server in lab.virtual_servers.items():
+        if server.persistence:
+            family = lab.family_of(name)
+            prefix = server.persistence.prefix or family.bits
+            mask = str(IPv4Network((0, prefix)).netmask) if family is IPV4 else str(prefix)
+            found[name] = mask
+    return found
 
 
 def _sorry_addresses(lab: Lab) -> dict[str, str]:
@@ -140,8 +184,8 @@ def _sorry_addresses(lab: Lab) -> dict[str, str]:
     found = {}
     for name, server in lab.virtual_servers.items():
         if server.sorry_server:
-            address = lab.address_of(server.sorry_server, lab.network_of(name))
-            found[name] = str(address.ip) if address else ""
+            network, family = lab.network_of(name), lab.family_of(name)
+            found[name] = str(lab.nodes[server.sorry_server].address_on(network, family))
     return found
 
 
@@ -157,7 +201,8 @@ def context(lab: Lab) -> dict[str, Any]:
         "sources": {director: sources(lab, director) for director in directors},
         "advert_sources": {director: advert_sources(lab, director) for director in directors},
         "checkers": _CHECKERS,
-        "netmask": _netmask,
+        "granularity": _granularity(lab),
+        "virtual_addresses": {name: virtual_addresses(lab, name) for name in lab.vrrp_instances},
         "sorry_address": _sorry_addresses(lab),
         "watches": watches(lab),
         "instance_watches": instance_watches(lab),

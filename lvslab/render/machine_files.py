@@ -17,6 +17,7 @@ from typing import Any
 
 from lvslab.core.archives import PUBLIC
 from lvslab.core.places import COMMON, ROLES
+from lvslab.model.family import IPV6, alone
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 from lvslab.render import keepalived, node_facts
@@ -47,7 +48,17 @@ def kernel_settings(lab: Lab, spec: RoleSpec) -> dict[str, str]:
     for key, value in spec.sysctl.items():
         for interface in cluster_interfaces(lab, spec.name):
             found[key.replace(_INTERFACE, interface)] = str(value)
-    return found | KINDS[spec.kind].kernel(lab)
+    found |= KINDS[spec.kind].kernel(lab)
+    if lab.speaks_ipv6:
+        # An address answers at once: nobody is asked first whether another machine has it.
+        found |= {f"net.ipv6.conf.{i}.accept_dad": "0" for i in _speaking_ipv6(lab, spec.name)}
+    return found
+
+
+def _speaking_ipv6(lab: Lab, role: str) -> list[str]:
+    """The role's interfaces on IPv6 networks."""
+    interfaces = cluster_interfaces(lab, role).items()
+    return [i for i, network in interfaces if IPV6 in lab.networks[network].families]
 
 
 def seed_names(lab: Lab, spec: RoleSpec) -> str:
@@ -67,6 +78,7 @@ def _context(lab: Lab, spec: RoleSpec) -> dict[str, Any]:
         "checklist": node_facts.text(lab),
         "served": {service: lab.ports_wanted(service) for service in spec.services},
         "sync_interface": keepalived.sync_interface(lab),
+        "sync_group": keepalived.sync_group(lab),
         "archives": PUBLIC,
         "services_here": _services_here(lab, spec),
         "tunnels": any(map(lab.tunnels_to, lab.nodes_with(spec.name))),
@@ -81,6 +93,7 @@ def marks(lab: Lab) -> list[dict[str, Any]]:
     return [
         {
             "mark": mark,
+            "header": lab.family_of(name).header,
             "address": lab.endpoint(name)[0],
             "ports": sorted(lab.ports_of(name).values()),
         }
@@ -105,7 +118,7 @@ def _enabled(spec: RoleSpec, files: Collection[str]) -> list[str]:
 def _services_here(lab: Lab, spec: RoleSpec) -> list[str]:
     """The addresses of services that the role's nodes have for themselves."""
     held = (address for node in lab.nodes_with(spec.name) for address in lab.held_by(node))
-    return list(dict.fromkeys(map(str, held)))
+    return list(dict.fromkeys(str(alone(address)) for address in held))
 
 
 def _sources(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -169,7 +182,8 @@ def _files(lab: Lab, spec: RoleSpec) -> tuple[dict[str, RenderedFile], dict[str,
                 rendered[target] = RenderedFile(render_text(text, values), mode)
                 continue
             for interface, network in interfaces.items():
-                own = values | {"interface": interface, "network": network}
+                ipv6 = IPV6 in lab.networks[network].families
+                own = values | {"interface": interface, "network": network, "ipv6": ipv6}
                 rendered[target.replace(_INTERFACE, interface)] = RenderedFile(
                     render_text(text, own), mode
                 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 
+from lvslab.model.family import place
 from lvslab.model.lab import Lab
 from lvslab.render.kinds import kind_of
 from lvslab.render.kinds.shared import Facts, instances
@@ -32,11 +33,11 @@ def _client(lab: Lab) -> Facts:
     return {
         "kind": "client",
         "network": network,
-        "address": f"{lab.networks[network].host}/{lab.cidr(network).prefixlen}",
+        "addresses": list(map(str, lab.hosts_on(network))),
         "vips": [fact for fact in instances(lab) if fact["network"] == network],
         "services": [
             {
-                "service": f"{lab.endpoint(name)[0]}:{port}",
+                "service": place(lab.endpoint(name)[0], port),
                 "probe": lab.asked_by(service, this.protocol),
                 "real_servers": list(lab.real_servers(name)),
             }

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from xml.sax.saxutils import escape, quoteattr
 
+from lvslab.model.family import IPV4, AddressInterface, family_of, in_url
 from lvslab.model.lab import Lab
 from lvslab.model.role import Kind
 
@@ -228,7 +229,7 @@ class _Picture:
         """The services, in as many lines as they need beside the lab's name."""
         room = self.right - _MARGIN - text_width(self.lab.name, 26) - _GAP
         services = [
-            f"{name} {self.lab.endpoint(name)[0]}:"
+            f"{name} {in_url(self.lab.endpoint(name)[0])}:"
             + "+".join(map(str, self.lab.ports_of(name).values()))
             for name in self.lab.virtual_servers
         ]
@@ -250,16 +251,19 @@ class _Picture:
 
     def _bars(self) -> None:
         """The switches with their names; the text is where no wire is."""
-        tables = {table.network: (name, table.via) for name, table in self.lab.tables.items()}
         for tint, name in zip(TINTS * 9, [self.front, *self.backends], strict=False):
             y = self.bar_y[name]
             self.canvas.bar(_MARGIN, y, self.width - 2 * _MARGIN, tint)
             self.canvas.text(_MARGIN + 12, y + 26, name, size=17, bold=True)
-            self.canvas.text(_MARGIN + 112, y + 26, str(self.lab.cidr(name)), size=14)
-            if name in tables:
-                table, via = tables[name]
-                gateway = self.lab.vrrp_instances[via].address
-                note = f"real servers: table {table}, default via {gateway}"
+            cidrs = ", ".join(map(str, self.lab.networks[name].cidrs))
+            self.canvas.text(_MARGIN + 112, y + 26, cidrs, size=14)
+            ways = [
+                f"table {table}, default via {self.lab.vrrp_instances[this.via].address}"
+                for table, this in self.lab.tables.items()
+                if this.network == name
+            ]
+            if ways:
+                note = "real servers: " + "; ".join(ways)
                 self.canvas.text(_MARGIN + 12, y + _BAR + 16, note, size=11, colour=GREY)
         if self.again:
             y = self.again_y
@@ -277,10 +281,11 @@ class _Picture:
         # beside the middle if a director is there: two wires in one line look like one
         aside = 70 * (len(self.directors) % 2)
         middle, width = self.left + self.content / 2 + aside, 330
-        address = f"{self.lab.networks[self.front].host}/{self.lab.cidr(self.front).prefixlen}"
+        address = ", ".join(map(str, self.lab.hosts_on(self.front)))
         self.canvas.box(middle - width / 2, self.host_y, width, 62, "#f3f4f6")
         self.canvas.text(middle, self.host_y + 26, "the host: client", bold=True, anchor="middle")
-        self.canvas.text(middle, self.host_y + 48, address, size=16, anchor="middle")
+        size = fitting(address, width - 12, 16)
+        self.canvas.text(middle, self.host_y + 48, address, size=size, anchor="middle")
         top = self.bar_y[self.front] + _BAR / 2
         self.canvas.wire([(middle, self.host_y + 62), (middle, top)], BLACK)
         room = middle - width / 2 - self.left - _GAP
@@ -293,8 +298,8 @@ class _Picture:
         """A machine of the lab that is on the client's network, beside the host."""
         canvas, middle, y = self.canvas, x + width / 2, self.host_y
         canvas.box(x, y, width, 62, mark=_mark(box=name))
-        own = self.lab.address_of(name, self.front)
-        lines = [name, str(own) if own else "", others or self.lab.nodes[name].role]
+        own = ", ".join(map(str, self.lab.addresses_of(name, self.front)))
+        lines = [name, own, others or self.lab.nodes[name].role]
         for place, text in enumerate(lines):
             size = fitting(text, width - 12, (18, 14, 11)[place])
             colour = GREY if place == 2 else BLACK
@@ -431,11 +436,10 @@ class _Picture:
             mark = self._wire_mark(name, network)
             canvas.wire([(at, y), (at, bars[network] + _BAR / 2)], BLACK, mark=mark)
             canvas.text(at, y + 17, networks[network], colour=GREY, anchor="middle", size=12)
-            own = self.lab.address_of(name, network)
-            if own is not None:
-                fixed = 0 if self.wide else own.network.prefixlen // 8
-                short = ("." if fixed else "") + ".".join(str(own.ip).split(".")[fixed:])
-                canvas.text(at, y + 37, short, bold=True, anchor="middle", size=14)
+            for line, own in enumerate(self.lab.addresses_of(name, network)):
+                short = str(own.ip) if self.wide else _host_part(own)
+                size = fitting(short, (self.server_width - 16) / len(behind), 14)
+                canvas.text(at, y + 37 + 13 * line, short, bold=True, anchor="middle", size=size)
         for network in self.nats:
             if network in networks:
                 end = self.bar_y[network] + 8
@@ -455,6 +459,14 @@ class _Picture:
             path = f"{x:g},{y - 5:g} {x + 38:g},{y - 5:g}"
             self.canvas.wires.append(_polyline(path, colour, 3, "0.1 7" if dotted else ""))
             self.canvas.text(x + 50, y, text, size=13)
+
+
+def _host_part(own: AddressInterface) -> str:
+    """What follows the network's own part of an address, as far as whole bytes go."""
+    if family_of(own) is IPV4:
+        fixed = own.network.prefixlen // 8
+        return ("." if fixed else "") + ".".join(str(own.ip).split(".")[fixed:])
+    return "::" + f"{int(own.ip) & int(own.network.hostmask):x}"
 
 
 def svg(lab: Lab) -> str:

@@ -100,12 +100,11 @@ class Simulated:
             return False
         others = [(n, i) for n, i in self.there(network) if n != machine.name]
         own = {ip for n, i in others for ip in map(plain, self._static(self.machines[n], i))}
-        host = self.lab.networks[network].host
-        return bool({*own, *([str(host)] if host else [])} & set(wanted))
+        hosts = map(str, self.lab.networks[network].hosts)
+        return bool({*own, *hosts} & set(wanted))
 
     def _static(self, machine: Machine, interface: str) -> list[str]:
-        own = machine.own.get(interface)
-        found = [str(own)] if own else []
+        found = list(map(str, machine.own.get(interface, ())))
         for block in machine.conf.all("static_ipaddress") if machine.conf else ():
             found += [b.words[0] for b in block.inside if b.words[2] == interface]
         return found
@@ -147,8 +146,8 @@ class Simulated:
             here = {plain(a) for place in places for a in self.holders[node][place]}
             if node != asker and address in here:
                 found.append(node)
-        host = self.lab.networks[network].host
-        return found + ([CLIENT] if str(host) == address and asker != CLIENT else [])
+        hosts = list(map(str, self.lab.networks[network].hosts))
+        return found + ([CLIENT] if address in hosts and asker != CLIENT else [])
 
     # --- IPVS
 
@@ -254,7 +253,7 @@ class Simulated:
             return TimeoutError()
         if director.sysctl("net.ipv4.ip_forward") != "1":
             return TimeoutError()
-        client = str(self.lab.networks[self.lab.client_network].host)
+        (client,) = map(str, self.lab.networks[self.lab.client_network].hosts)
         # An address with /32 gives the director no way to the client's network.
         return self.page(node) if self._towards(director, client) else TimeoutError()
 

@@ -75,7 +75,7 @@ def answering(simulated: Simulated, machine: str) -> Iterator[None]:
         patch.setattr(LABCHECK, "ip_json", asked.ip_json)
         patch.setattr(LABCHECK, "ipvs_table", lambda: simulated.table(machine))
         patch.setattr(LABCHECK, "sysctl", lambda key: simulated.machines[machine].sysctl(key))
-        patch.setattr(LABCHECK, "arp_answers", asked.arp_answers)
+        patch.setattr(LABCHECK, "neighbour_answers", asked.arp_answers)
         patch.setitem(LABCHECK.PROBES, "http", asked.page)
         yield
 
@@ -89,9 +89,8 @@ class Asked:
     def links(self) -> dict[str, dict[str, Any]]:
         lab = self.simulated.lab
         if self.machine == CLIENT:
-            host = f"{lab.networks[lab.client_network].host}"
-            prefix = lab.cidr(lab.client_network).prefixlen
-            return {lab.client_network.lower(): link([f"{host}/{prefix}"])}
+            hosts = list(map(str, lab.hosts_on(lab.client_network)))
+            return {lab.client_network.lower(): link(hosts)}
         here = self.simulated.holders[self.machine]
         found = {
             interface: link(addresses, self.simulated.carrier(self.machine, interface))

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
+from lvslab.render.kinds.shared import Addresses
 from tests.simulated.blocks import Block, keepalived, sections
 
 NETWORKD = "/etc/systemd/network/"
@@ -33,7 +34,7 @@ class Machine:
     files: dict[str, str]
     enabled: list[str]
     interfaces: Mapping[str, str]
-    own: Mapping[str, IPv4Interface | None]
+    own: Addresses
     settings: dict[str, str] = field(default_factory=dict)
     active: set[str] = field(default_factory=set)
     rules: list[tuple[str, str]] = field(default_factory=list)

@@ -6,59 +6,28 @@ Its controls take away what keeps real servers silent, or what lets them answer.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from lvslab.core.places import EXAMPLES
-from lvslab.core.stages import default_cache
-from lvslab.core.waiting import until
-from lvslab.lab import bringup, checklist, checkpoint, wire
+from lvslab.lab import checklist, checkpoint, wire
 from lvslab.lab.cluster import Cluster
-from lvslab.lab.sources import Settings
 from lvslab.measure import experiments, failover
-from lvslab.model.load import load_lab
-from tests.conftest import ROLES
-from tests.programs import build_py
+from tests.examples import START, problems, up
 
 pytestmark = pytest.mark.vm
-LAB = EXAMPLES / "direct-routing/lab.yaml"
-LIMITS = bringup.Limits(boot_seconds=1500, settle_seconds=300)
-START = failover.CHECKPOINT
 
 
 @pytest.fixture(scope="module")
-def booted(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def booted(built: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The lab, up from images that were made before, and saved."""
-    out = tmp_path_factory.mktemp("direct")
-    done = build_py("images", "--lab", str(LAB), "--out", str(out))
-    assert done.returncode == 0, done.stdout + done.stderr
-    for role in ROLES:
-        assert f"✓ bake {role} (unchanged)" in done.stderr
-    cluster = Cluster(load_lab(LAB).model_copy(update={"name": "direct-test"}))
-    try:
-        bringup.up(cluster, out, default_cache(), Settings(), limits=LIMITS)
-        checkpoint.save(cluster, START)
+    with up("direct-routing", tmp_path_factory.mktemp("direct")) as cluster:
         yield cluster
-    finally:
-        with cluster.changing():
-            cluster.down()
 
 
 @pytest.fixture
 def cluster(booted: Cluster) -> Cluster:
     checkpoint.restore(booted, START)
     return booted
-
-
-def problems(cluster: Cluster, item: int) -> list[str]:
-    """What is wrong with an item of the checklist, within half a minute."""
-
-    def found() -> list[str]:
-        results = checklist.check(cluster)
-        return [each.says for each in results if each.item == item and not each.ok]
-
-    return until(found, 30)
 
 
 def test_the_checklist_passes_and_looks_at_silence_and_the_way_back(cluster: Cluster) -> None:

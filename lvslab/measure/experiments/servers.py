@@ -28,7 +28,8 @@ subprocess.run(["systemctl", "--no-block", "start", unit], check=True)
 while True:
     try:
         if probe == "http":
-            urllib.request.urlopen("http://" + address + ":" + port, timeout=20).close()
+            host = "[" + address + "]" if ":" in address else address
+            urllib.request.urlopen("http://" + host + ":" + port, timeout=20).close()
         else:
             socket.create_connection((address, int(port)), timeout=20).close()
         break

@@ -4,7 +4,7 @@ A rule is a small function that yields findings. It may take for granted that na
 something and that each value for itself is right (`names`, `explain`).
 """
 
-from lvslab.model.rules import login, networks, nodes, services, times, vrrp
+from lvslab.model.rules import families, login, networks, nodes, services, times, vrrp
 from lvslab.model.rules.registry import (
     RULES,
     RULES_OF_A_WHOLE_LAB,
@@ -19,6 +19,7 @@ __all__ = [
     "RULES_OF_A_WHOLE_LAB",
     "WARNINGS",
     "check",
+    "families",
     "login",
     "networks",
     "nodes",

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
+from typing import Any
 
+from lvslab.model.family import IPV4, IPV6, Address, Cidr, family_of, of_family
 from lvslab.model.lab import NAT_NETWORK, Lab
-from lvslab.model.problems import Place, Violation, dotted, listed
+from lvslab.model.problems import Place, Violation, dotted
 from lvslab.model.rules.registry import rule, rule_of_a_whole_lab, warning
-
-PRIVATE = tuple(IPv4Network(n) for n in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"))
-SMALLEST = 29
-"""The longest prefix of a network: six addresses, as a VIP, two directors and some servers need."""
 
 
 @rule
@@ -20,11 +17,11 @@ def networks_have_a_cidr_or_dhcp(lab: Lab) -> Iterator[Violation]:
     """A host-only network has a cidr; a nat network has neither cidr nor host."""
     for name, network in lab.networks.items():
         path: Place = ("networks", name)
-        if network.kind == "host-only" and network.cidr is None:
+        if network.kind == "host-only" and not network.cidrs:
             right = "add `cidr:`, or `kind: nat` if it is the way out"
             yield Violation(path, f"{name} is a host-only network without a cidr", right, True)
         for key in ("cidr", "host"):
-            if network.kind == "nat" and getattr(network, key) is not None:
+            if network.kind == "nat" and getattr(network, f"{key}s"):
                 what = f"{name} is a nat network, VMware gives it its addresses"
                 yield Violation((*path, key), what, f"remove `{key}`", True)
 
@@ -54,49 +51,88 @@ def vmware_s_nat_stays(lab: Lab) -> Iterator[Violation]:
         yield Violation(("networks", NAT_NETWORK), what, right, True)
 
 
+def placed(path: Place, written: Any) -> Iterator[tuple[Place, Any]]:
+    """The values that are written at a path, one or a list, each with its place."""
+    if isinstance(written, tuple):
+        yield from (((*path, index), value) for index, value in enumerate(written))
+    elif written is not None:
+        yield path, written
+
+
+def _cidrs(lab: Lab) -> Iterator[tuple[Place, str, Cidr]]:
+    """Every network of the lab in each of its families: where it is, its name, what it is."""
+    for name, network in lab.networks.items():
+        for path, cidr in placed(("networks", name, "cidr"), network.cidr):
+            yield path, name, cidr
+
+
 @rule
 def networks_are_private(lab: Lab) -> Iterator[Violation]:
-    """A lab's networks are private (RFC 1918, section 3) and have room for its machines."""
-    for name, network in lab.networks.items():
-        if (cidr := network.cidr) is None:
-            continue
-        path = ("networks", name, "cidr")
-        if not any(cidr.subnet_of(private) for private in PRIVATE):
-            right = f"use a part of {listed(PRIVATE)}"
+    """A lab's networks are private (RFC 1918; RFC 4193) and have room for its machines."""
+    for path, name, cidr in _cidrs(lab):
+        family = family_of(cidr)
+        right = f"use a part of {family.private_words}"
+        if cidr.is_link_local:
+            what = f"{name}'s network {cidr} is link-local: every interface has such an address"
+            yield Violation(path, what, right)
+        elif cidr.is_multicast:
+            yield Violation(path, f"{name}'s network {cidr} is for multicast", right)
+        elif not any(_is_within(cidr, private) for private in family.private):
             yield Violation(path, f"{name}'s network {cidr} is not private", right)
-        elif cidr.prefixlen > SMALLEST:
-            right = f"make it /{SMALLEST} or larger, usually /24"
+        elif cidr.prefixlen > family.smallest:
+            usual = 24 if family is IPV4 else 64
+            right = f"make it /{family.smallest} or larger, usually /{usual}"
             yield Violation(path, f"{name}'s network {cidr} has no room for a cluster", right)
+
+
+def _is_within(inner: Cidr, outer: Cidr) -> bool:
+    return inner.network_address in outer and inner.prefixlen >= outer.prefixlen
 
 
 @rule
 def networks_do_not_overlap(lab: Lab) -> Iterator[Violation]:
     """Two networks have no address in common."""
-    for (first, a), (second, b) in combinations(lab.networks.items(), 2):
-        if a.cidr and b.cidr and a.cidr.overlaps(b.cidr):
-            what = f"{second}'s network {b.cidr} overlaps {first}'s ({a.cidr})"
-            yield Violation(("networks", second, "cidr"), what, "give each network its own range")
+    for (_, first, a), (path, second, b) in combinations(_cidrs(lab), 2):
+        if first != second and (_is_within(a, b) or _is_within(b, a)):
+            what = f"{second}'s network {b} overlaps {first}'s ({a})"
+            yield Violation(path, what, "give each network its own range")
 
 
-def _addresses(lab: Lab) -> Iterator[tuple[Place, str, IPv4Address, str]]:
+def addresses(lab: Lab) -> Iterator[tuple[Place, str, Address, str]]:
     """Every address of the lab: where it is, whose it is, the address, its network."""
     for name, network in lab.networks.items():
-        if network.host:
-            yield ("networks", name, "host"), "the host", network.host, name
+        for path, address in placed(("networks", name, "host"), network.host):
+            yield path, "the host", address, name
     for name, node in lab.nodes.items():
-        for interface, address in node.addresses.items():
+        for interface, written in node.addresses.items():
             if interface in node.interfaces:
-                path = ("nodes", name, "addresses", interface)
-                yield path, f"{name}'s {interface}", address, node.interfaces[interface]
+                for path, address in placed(("nodes", name, "addresses", interface), written):
+                    yield path, f"{name}'s {interface}", address, node.interfaces[interface]
     for name, instance in lab.vrrp_instances.items():
         yield ("vrrp_instances", name, "address"), name, instance.address, instance.network
 
 
 @rule
+def addresses_are_for_one_machine(lab: Lab) -> Iterator[Violation]:
+    """Link-local and multicast addresses are nobody's to give; a zone is only of this machine."""
+    for path, owner, address, _ in addresses(lab):
+        right = f"use one of the network's own, a part of {family_of(address).private_words}"
+        if address.is_multicast:
+            what = f"{dotted(path)}: {address} is a multicast address, and {owner} is one machine"
+            yield Violation(path, what, right)
+        elif address.is_link_local:
+            what = f"{dotted(path)}: {address} is link-local, and the machines make such themselves"
+            yield Violation(path, what, right)
+        elif getattr(address, "scope_id", None):
+            what = f"{dotted(path)}: {address} names an interface, as only link-local addresses do"
+            yield Violation(path, what, "write it without %")
+
+
+@rule
 def addresses_are_unique(lab: Lab) -> Iterator[Violation]:
     """No address appears twice, whether the host's, a node's or a VRRP instance's."""
-    owners: dict[IPv4Address, str] = {}
-    for path, owner, address, _ in _addresses(lab):
+    owners: dict[Address, str] = {}
+    for path, owner, address, _ in addresses(lab):
         if address in owners:
             what = f"{dotted(path)}: {address} already belongs to {owners[address]}"
             yield Violation(path, what, "give each its own address")
@@ -106,16 +142,28 @@ def addresses_are_unique(lab: Lab) -> Iterator[Violation]:
 
 @rule
 def addresses_are_in_their_network(lab: Lab) -> Iterator[Violation]:
-    """An address lies in its network and is neither the first nor the last of it."""
-    for path, _, address, network in _addresses(lab):
-        cidr = lab.networks[network].cidr
-        if cidr is None or cidr.prefixlen > SMALLEST:
+    """An address lies in its network and is neither the first nor, of IPv4, the last of it.
+
+    The first of an IPv6 network means its routers, whoever they are (RFC 4291, 2.6.1).
+    """
+    for path, _, address, network in addresses(lab):
+        family = family_of(address)
+        cidr = of_family(lab.networks[network].cidrs, family)
+        if (
+            cidr is None
+            or cidr.prefixlen > family.smallest
+            or address.is_link_local
+            or address.is_multicast
+        ):
             continue
         right = f"use one from {cidr[1]} to {cidr[-2]}"
         if address not in cidr:
             what = f"{dotted(path)}: {address} is outside {network} ({cidr})"
             yield Violation(path, what, right)
-        elif address in (cidr.network_address, cidr.broadcast_address):
+        elif address == cidr.network_address and family is IPV6:
+            what = f"{dotted(path)}: {address} means all routers of {network} ({cidr})"
+            yield Violation(path, what, right)
+        elif family is IPV4 and address in (cidr.network_address, cidr.broadcast_address):
             kind = "network" if address == cidr.network_address else "broadcast"
             what = f"{dotted(path)}: {address} is the {kind} address of {network} ({cidr})"
             yield Violation(path, what, right)
@@ -124,7 +172,7 @@ def addresses_are_in_their_network(lab: Lab) -> Iterator[Violation]:
 @rule_of_a_whole_lab
 def the_client_has_an_address(lab: Lab) -> Iterator[Violation]:
     """The host is the client, so it has an address on the network of the VIPs."""
-    if not any(network.host for network in lab.networks.values()):
+    if not any(network.hosts for network in lab.networks.values()):
         right = "add `host:` to the network that the virtual servers' addresses are on"
         yield Violation(
             ("networks",), "the host has no address, so there is no client", right, True
@@ -134,7 +182,7 @@ def the_client_has_an_address(lab: Lab) -> Iterator[Violation]:
 @rule
 def the_client_is_on_one_network(lab: Lab) -> Iterator[Violation]:
     """With two `host` addresses it would not be clear where the client is."""
-    hosts = [n for n, v in lab.networks.items() if v.host and v.kind == "host-only"]
+    hosts = [n for n, v in lab.networks.items() if v.hosts and v.kind == "host-only"]
     first, *others = hosts or [""]
     for name in others:
         what = f"the host, which is the client, already has an address on {first}"

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from itertools import product
 
-from lvslab.model.lab import MAX_NODES, Lab, Node
+from lvslab.model.family import family_of
+from lvslab.model.lab import MAX_NODES, Lab
 from lvslab.model.problems import Place, Violation, listed
 from lvslab.model.role import Kind
 from lvslab.model.rules.registry import rule, rule_of_a_whole_lab
@@ -139,10 +140,10 @@ def directors_have_source_addresses(lab: Lab) -> Iterator[Violation]:
     used = dict.fromkeys(instance.network for instance in lab.vrrp_instances.values())
     used |= dict.fromkeys(this.network for this in lab.virtual_servers.values() if this.network)
     networks = [network for network in used if lab.networks[network].kind == "host-only"]
-    for name, node in lab.nodes_of(Kind.DIRECTOR).items():
+    for name in lab.nodes_of(Kind.DIRECTOR):
         for network in networks:
             right = "or write `source_addresses: none` under `directors`"
-            yield from _lacking_address(name, node, network, "source address", f", {right}")
+            yield from _lacking_address(lab, name, network, "source address", f", {right}")
 
 
 @rule
@@ -155,7 +156,7 @@ def real_servers_have_addresses(lab: Lab) -> Iterator[Violation]:
     for name, node in lab.nodes_of(Kind.SERVER).items():
         for network, words in networks.items():
             if network in node.interfaces.values():
-                yield from _lacking_address(name, node, network, "address", "")
+                yield from _lacking_address(lab, name, network, "address", "")
             else:
                 what = f"{name} has no interface on {network}, {words}"
                 path = ("nodes", name, "interfaces")
@@ -168,14 +169,22 @@ def hosts_have_addresses(lab: Lab) -> Iterator[Violation]:
     for name, node in lab.nodes_of(Kind.HOST).items():
         for network in node.interfaces.values():
             if lab.networks[network].kind == "host-only":
-                yield from _lacking_address(name, node, network, "address", "")
+                yield from _lacking_address(lab, name, network, "address", "")
 
 
 def _lacking_address(
-    name: str, node: Node, network: str, noun: str, otherwise: str
+    lab: Lab, name: str, network: str, noun: str, otherwise: str
 ) -> Iterator[Violation]:
+    """No address at all on a network, or none of one of its families."""
+    node, families = lab.nodes[name], lab.networks[network].families
     there = [interface for interface, behind in node.interfaces.items() if behind == network]
-    if there and not any(interface in node.addresses for interface in there):
+    own = [family_of(address) for address in node.addresses_on(network)]
+    if there and not own:
         what = f"{name} has no {noun} on {network}"
         right = f"add `{there[0]}: …` to its addresses{otherwise}"
         yield Violation(("nodes", name, "addresses"), what, right, True)
+    for family in families if there and own and set(own) <= set(families) else ():
+        if family not in own:
+            what = f"{name} has no {family} {noun} on {network}, which has an {family} network"
+            right = f"write two addresses: `{there[0]}: [{node.addresses_on(network)[0]}, …]`"
+            yield Violation(("nodes", name, "addresses", there[0]), what, right)

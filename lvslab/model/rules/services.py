@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Address
 
+from lvslab.model.family import Address, Family, of_family
 from lvslab.model.lab import HealthCheck, Lab, VirtualServer
 from lvslab.model.problems import Place, Violation, listed
 from lvslab.model.role import Kind
@@ -30,13 +30,16 @@ def table_names_and_ids_are_free(lab: Lab) -> Iterator[Violation]:
 
 @rule
 def a_network_has_one_table(lab: Lab) -> Iterator[Violation]:
-    """The rule "from this network" can name one table."""
-    seen: dict[str, str] = {}
+    """The rule "from this network" can name one table; each family has rules of its own."""
+    seen: dict[tuple[str, Family], str] = {}
     for name, table in lab.tables.items():
-        first = seen.setdefault(table.network, name)
+        family = lab.table_family(name)
+        first = seen.setdefault((table.network, family), name)
         if first != name:
-            what = f"{name} and {first} are both for {table.network}"
-            yield Violation(("tables", name, "network"), what, "keep one table for a network")
+            two = len(lab.networks[table.network].families) > 1
+            words, one = (f"{family} on ", f"{family} table") if two else ("", "table")
+            what = f"{name} and {first} are both for {words}{table.network}"
+            yield Violation(("tables", name, "network"), what, f"keep one {one} for a network")
 
 
 @rule
@@ -55,7 +58,7 @@ def a_gateway_is_on_its_table_s_network(lab: Lab) -> Iterator[Violation]:
 def real_servers_are_not_on_the_client_s_network(lab: Lab) -> Iterator[Violation]:
     """A real server on the client's own network would answer it past the director (NAT breaks)."""
     for name, table in lab.tables.items():
-        if lab.networks[table.network].host:
+        if lab.networks[table.network].hosts:
             what = f"{name} is for {table.network}, which is the client's network"
             right = "use a network without `host`: replies must go through the director"
             yield Violation(("tables", name, "network"), what, right)
@@ -106,14 +109,15 @@ def directors_are_where_the_real_servers_are(lab: Lab) -> Iterator[Violation]:
 def real_servers_that_answer_directly_reach_the_client(lab: Lab) -> Iterator[Violation]:
     """Direct routing needs a way from each real server to the clients that is not the director."""
     for name, server in lab.virtual_servers.items():
-        front = lab.vrrp_instances[server.instance].network
+        front, family = lab.vrrp_instances[server.instance].network, lab.family_of(name)
         if not lab.answers_directly(name):
             continue
         for node in lab.real_servers(name):
-            if lab.nodes[node].address_on(front) is None:
+            if lab.nodes[node].address_on(front, family) is None:
+                noun = "address" if not lab.nodes[node].addresses_on(front) else f"{family} address"
                 what = (
                     f"{node} cannot answer the clients of {name}: with {server.method} it needs "
-                    f"an address on {front}"
+                    f"an {noun} on {front}"
                 )
                 right = "give it an interface and an address there, or write `method: NAT`"
                 yield Violation(("nodes", node, "interfaces"), what, right, True)
@@ -196,8 +200,10 @@ def a_sorry_server_can_serve(lab: Lab) -> Iterator[Violation]:
         if missing := set(server.services) - lab.services_of(node).keys():
             what = f"{name}: {node} has no service {min(missing)} to be sorry with"
             yield Violation(path, what, "name a node whose role has it")
-        elif node not in lab.real_servers_on.get(network, {}):
-            what = f"{name}: its sorry server {node} has no address on {network}"
+        elif node not in lab.servers_beside(name):
+            there = lab.nodes[node].addresses_on(network)
+            noun = f"{lab.family_of(name)} address" if there else "address"
+            what = f"{name}: its sorry server {node} has no {noun} on {network}"
             yield Violation(path, what, f"name a real server on {network}")
         elif node in server.weights:
             what = f"{name} has a weight for {node}, its sorry server, which serves alone"
@@ -220,14 +226,18 @@ def a_quorum_can_be_reached(lab: Lab) -> Iterator[Violation]:
 @rule
 def virtual_servers_are_on_the_client_s_network(lab: Lab) -> Iterator[Violation]:
     """The client has no router, so a VIP is on its own network."""
-    if not any(network.host for network in lab.networks.values()):
+    if not any(network.hosts for network in lab.networks.values()):
         return
     for name, server in lab.virtual_servers.items():
         network = lab.vrrp_instances[server.instance].network
-        if not lab.networks[network].host:
+        hosts, family = lab.networks[network].hosts, lab.family_of(name)
+        path: Place = ("virtual_servers", name, "instance")
+        if not hosts:
             what = f"{name} uses the address of {server.instance} on {network}, without a client"
-            right = "name an instance on the network that has `host`"
-            yield Violation(("virtual_servers", name, "instance"), what, right)
+            yield Violation(path, what, "name an instance on the network that has `host`")
+        elif of_family(hosts, family) is None:
+            what = f"{name} is {family}, and the host, its client, has no {family} address"
+            yield Violation(path, what, f"add one to `host:` of {network}")
 
 
 def _known(lab: Lab) -> dict[str, VirtualServer]:
@@ -243,7 +253,7 @@ def somebody_has_the_service(lab: Lab) -> Iterator[Violation]:
     """The role of a real server on the virtual server's network has its service."""
     for name, server in lab.virtual_servers.items():
         network = lab.network_of(name)
-        there = lab.real_servers_on.get(network, {})
+        there = lab.servers_beside(name)
         if there and not lab.real_servers(name):
             have = sorted({service for node in there for service in lab.services_of(node)})
             wanted = " and ".join(server.services)
@@ -258,7 +268,7 @@ def somebody_has_the_service(lab: Lab) -> Iterator[Violation]:
 @rule
 def services_are_unique(lab: Lab) -> Iterator[Violation]:
     """An address and a port are one virtual server."""
-    seen: dict[tuple[IPv4Address, int, str], str] = {}
+    seen: dict[tuple[Address, int, str], str] = {}
     for name, server in _known(lab).items():
         address = lab.vrrp_instances[server.instance].address
         for port in lab.ports_of(name).values():

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from lvslab.core.words import decimal
+from lvslab.model.family import Family
 from lvslab.model.lab import Lab
 from lvslab.model.problems import Place, Violation, listed
 from lvslab.model.role import Kind
@@ -24,10 +25,11 @@ def instances_are_on_host_only_networks(lab: Lab) -> Iterator[Violation]:
 
 @rule
 def router_ids_are_unique(lab: Lab) -> Iterator[Violation]:
-    """A virtual router id appears once on a network (RFC 5798, 5.2.3)."""
-    seen: dict[tuple[str, int], str] = {}
+    """A virtual router id appears once in a family of a network (RFC 5798, 5.2.3)."""
+    seen: dict[tuple[str, Family, int], str] = {}
     for name, instance in lab.vrrp_instances.items():
-        first = seen.setdefault((instance.network, instance.router_id), name)
+        this = (instance.network, instance.family, instance.router_id)
+        first = seen.setdefault(this, name)
         if first != name:
             what = (
                 f"{name} and {first} both have router id {instance.router_id} on {instance.network}"

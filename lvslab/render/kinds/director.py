@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Interface
-
+from lvslab.model.family import Family, place
 from lvslab.model.lab import Lab
 from lvslab.model.role import Kind, RoleSpec
-from lvslab.render.kinds.shared import Facts, instances, interface_facts, wired
+from lvslab.render.kinds.shared import Addresses, Facts, instances, interface_facts, wired
 
 _KERNEL = {"net.ipv4.ip_forward": "1", "net.ipv4.conf.all.rp_filter": "0"}
+_IPV6 = {"net.ipv6.conf.all.forwarding": "1"}
 
 
-def addresses(lab: Lab, node: str) -> dict[str, IPv4Interface | None]:
+def addresses(lab: Lab, node: str) -> Addresses:
     """None: keepalived gives them."""
-    return dict.fromkeys(lab.nodes[node].interfaces)
+    return dict.fromkeys(lab.nodes[node].interfaces, ())
 
 
 def modules(lab: Lab, spec: RoleSpec) -> list[str]:
@@ -22,9 +22,9 @@ def modules(lab: Lab, spec: RoleSpec) -> list[str]:
     return list(dict.fromkeys([*spec.modules, *schedulers]))
 
 
-def kernel(_lab: Lab) -> dict[str, str]:
-    """The role's are all."""
-    return {}
+def kernel(lab: Lab) -> dict[str, str]:
+    """The role's, and forwarding in the second family."""
+    return dict(_IPV6) if lab.speaks_ipv6 else {}
 
 
 def readers(lab: Lab) -> list[str]:
@@ -46,7 +46,7 @@ def facts(lab: Lab, node: str) -> Facts:
     return {
         "vrrp": instances(lab),
         "virtual_servers": _virtual_servers(lab, node),
-        "kernel": _KERNEL | {f"net.ipv4.conf.{i}.rp_filter": "0" for i in networks},
+        "kernel": _KERNEL | kernel(lab) | {f"net.ipv4.conf.{i}.rp_filter": "0" for i in networks},
         "interfaces": interfaces,
     }
 
@@ -60,39 +60,43 @@ def _virtual_servers(lab: Lab, node: str) -> list[Facts]:
             "scheduler": this.scheduler,
             "method": this.method,
             "real_servers": [
-                f"{address}:{0 if this.also else lab.port_of(service)}"
+                place(address, 0 if this.also else lab.port_of(service))
                 for server, address in lab.real_servers(service).items()
                 if this.weights.get(server, 1)
             ],
         }
         for service, this in lab.virtual_servers.items()
-        if _reaches(lab, node, lab.network_of(service))
+        if _reaches(lab, node, lab.network_of(service), lab.family_of(service))
     ]
 
 
 def _table_entry(lab: Lab, virtual_server: str) -> str:
     """What a virtual server is in the table: its address and port, or a mark."""
     mark = lab.mark_of(virtual_server)
-    return f"mark {mark}" if mark else "{}:{}".format(*lab.endpoint(virtual_server))
+    return f"mark {mark}" if mark else place(*lab.endpoint(virtual_server))
 
 
 def _neighbours(lab: Lab, node: str, network: str) -> list[str]:
     """The real servers on a network; where there are none, the other directors and the host."""
-    servers = [lab.address_of(server, network) for server in lab.nodes_of(Kind.SERVER)]
-    if found := [str(address.ip) for address in servers if address]:
+    servers = lab.nodes_of(Kind.SERVER).values()
+    if found := [str(address) for this in servers for address in this.addresses_on(network)]:
         return found
     others = [
-        lab.address_of(other, network)
-        for other in lab.nodes_of(Kind.DIRECTOR)
+        address
+        for other, this in lab.nodes_of(Kind.DIRECTOR).items()
         if other != node and _has_sources(lab)
+        for address in this.addresses_on(network)
     ]
-    host = lab.networks[network].host
-    return [str(a.ip) for a in others if a] + ([str(host)] if host else [])
+    return list(map(str, [*others, *lab.networks[network].hosts]))
 
 
-def _reaches(lab: Lab, director: str, network: str) -> bool:
+def _reaches(lab: Lab, director: str, network: str, family: Family) -> bool:
     """Whether a director has an address on a network: one of its own, or one from VRRP."""
-    there = (name for name, this in lab.vrrp_instances.items() if this.network == network)
+    there = (
+        name
+        for name, this in lab.vrrp_instances.items()
+        if this.network == network and this.family is family
+    )
     return _has_sources(lab) or any(lab.owners(name)[0] == director for name in there)
 
 

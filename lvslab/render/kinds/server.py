@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lvslab.model.family import IPV4, alone, family_of
 from lvslab.model.lab import Lab
 from lvslab.model.role import Kind, RoleSpec
 from lvslab.render.kinds.plain import readers
@@ -17,16 +18,13 @@ _SILENT = {"net.ipv4.conf.all.arp_ignore": "1", "net.ipv4.conf.all.arp_announce"
 
 def kernel(lab: Lab) -> dict[str, str]:
     """Real servers that answer clients directly say nothing of the service's address."""
-    return dict(_SILENT) if _direct(lab) else {}
+    held = (address for node in lab.nodes_of(Kind.SERVER) for address in lab.held_by(node))
+    return dict(_SILENT) if any(family_of(address) is IPV4 for address in held) else {}
 
 
 def modules(lab: Lab, spec: RoleSpec) -> list[str]:
     """The role's, and what takes packets out of others (it makes the device tunl0)."""
     return [*spec.modules, *(["ipip"] if _tunnels(lab) else [])]
-
-
-def _direct(lab: Lab) -> bool:
-    return any(map(lab.answers_directly, lab.virtual_servers))
 
 
 def _tunnels(lab: Lab) -> bool:
@@ -40,7 +38,8 @@ def facts(lab: Lab, node: str) -> Facts:
     for interface, network in networks.items():
         for table, this in lab.tables.items():
             if this.network == network and node in _behind(lab, table):
-                cidr, gateway = str(lab.cidr(network)), lab.vrrp_instances[this.via].address
+                cidr = str(lab.cidr(network, lab.table_family(table)))
+                gateway = lab.vrrp_instances[this.via].address
                 rules.append({"from": cidr, "table": table})
                 routes = [
                     {"to": cidr, "via": None, "dev": interface},
@@ -52,7 +51,7 @@ def facts(lab: Lab, node: str) -> Facts:
         "interfaces": interface_facts(lab, node, neighbours),
         "rules": rules,
         "tables": tables,
-        "silent": [f"{address}/32" for address in lab.held_by(node)],
+        "silent": [str(alone(address)) for address in lab.held_by(node)],
         "tunnel": lab.tunnels_to(node),
         "serves": _serves(lab, node),
     }
@@ -62,14 +61,19 @@ def _serves(lab: Lab, node: str) -> list[Facts]:
     """What a node serves on which port, and how it is asked, each once."""
     own = lab.services_of(node)
     wanted = {
-        (service, port, lab.asked_by(service, this.protocol))
+        (service, port, lab.family_of(name).loopback, lab.asked_by(service, this.protocol))
         for name, this in lab.virtual_servers.items()
         if own.keys() >= set(this.services)
         for service, port in lab.ports_of(name).items()
     }
     return [
-        {"service": service, "port": port, "probe": probe, "unit": own[service].unit}
-        for service, port, probe in sorted(wanted)
+        {
+            "service": service,
+            "place": f"{loopback}:{port}",
+            "probe": probe,
+            "unit": own[service].unit,
+        }
+        for service, port, loopback, probe in sorted(wanted)
     ]
 
 
@@ -80,8 +84,8 @@ def _neighbours(lab: Lab, network: str) -> list[str]:
         for table in lab.tables.values()
         if table.network == network
     ]
-    directors = (lab.address_of(node, network) for node in lab.nodes_of(Kind.DIRECTOR))
-    return gateways or [str(address.ip) for address in directors if address]
+    directors = lab.nodes_of(Kind.DIRECTOR).values()
+    return gateways or [str(own) for each in directors for own in each.addresses_on(network)]
 
 
 def _behind(lab: Lab, table: str) -> set[str]:

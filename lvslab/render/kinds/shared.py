@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import IPv4Interface
 from typing import Any, Protocol
 
+from lvslab.model.family import AddressInterface
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 
 Facts = dict[str, Any]
+Addresses = dict[str, tuple[AddressInterface, ...]]
 
 
 class MachineKind(Protocol):
     """What differs between the kinds of machines; each kind is a module with these functions."""
 
-    def addresses(self, lab: Lab, node: str) -> dict[str, IPv4Interface | None]:
-        """Interface to the address that the node's seed gives it; None: none."""
+    def addresses(self, lab: Lab, node: str) -> Addresses:
+        """Interface to the addresses that the node's seed gives it."""
         ...
 
     def modules(self, lab: Lab, spec: RoleSpec) -> list[str]:
@@ -36,10 +37,10 @@ class MachineKind(Protocol):
         ...
 
 
-def static_addresses(lab: Lab, node: str) -> dict[str, IPv4Interface | None]:
-    """Interface to the node's own address there."""
+def static_addresses(lab: Lab, node: str) -> Addresses:
+    """Interface to the node's own addresses there."""
     interfaces = lab.nodes[node].interfaces
-    return {interface: lab.address_of(node, network) for interface, network in interfaces.items()}
+    return {interface: lab.addresses_of(node, network) for interface, network in interfaces.items()}
 
 
 def interface_facts(
@@ -53,7 +54,7 @@ def interface_facts(
     return {
         interface: {
             "network": network,
-            "own": _text(lab.address_of(node, network)) if own else None,
+            "own": list(map(str, lab.addresses_of(node, network))) if own else [],
             "vrrp": [],
             "neighbours": neighbours[network],
         }
@@ -82,7 +83,3 @@ def instances(lab: Lab) -> list[Facts]:
         }
         for name, this in lab.vrrp_instances.items()
     ]
-
-
-def _text(address: IPv4Interface | None) -> str | None:
-    return str(address) if address else None

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
-from ipaddress import IPv4Interface
 from typing import Any, BinaryIO
 
 import pycdlib
@@ -279,9 +278,9 @@ def _addresses(seed: SeedIso) -> str:
     if seed.lab and (node := seed.lab_node):
         wires = seed.lab.nodes[node].interfaces
         for address, name in found:
-            if isinstance(address, IPv4Interface):
-                wanted = seed.lab.address_of(node, wires.get(name, ""))
-                demand(address == wanted, f"{name} has {address}, the lab says {wanted}")
+            wanted = seed.lab.addresses_of(node, wires.get(name, ""))
+            says = " and ".join(map(str, wanted)) or None
+            demand(address in wanted, f"{name} has {address}, the lab says {says}")
     return ", ".join(str(address) for address, _ in found) or "no static address"
 
 

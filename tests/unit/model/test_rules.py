@@ -69,7 +69,8 @@ def test_what_the_lab_answers_about_itself(lab: Lab) -> None:
         network = lab.network_of(name)
         behind = lab.real_servers(name)
         assert list(behind) == list(lab.nodes_of(Kind.SERVER))
-        assert all(address in lab.cidr(network) for address in behind.values())
+        cidr = lab.cidr(network, lab.family_of(name))
+        assert all(address in cidr for address in behind.values())
         if server.table:
             via = lab.tables[server.table].via
             assert lab.group_of(server.instance) == lab.group_of(via) is not None

@@ -80,8 +80,8 @@ def many(lab: Lab, count: int) -> Lab:
         f"rs{n}": lab.nodes["rs1"].model_copy(
             update={
                 "addresses": {
-                    interface: address + n
-                    for interface, address in lab.nodes["rs1"].addresses.items()
+                    interface: lab.nodes["rs1"].addresses_at(interface)[0] + n
+                    for interface in lab.nodes["rs1"].addresses
                 }
             }
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ROOT
+from tests.neighbour import beside
 from tests.programs import loaded
 
 PROGRAM = ROOT / "roles/director/files/usr/local/lib/lvslab/arp-watch"
@@ -130,6 +133,67 @@ def test_the_adverts_group_is_joined_and_not_left(watch: ModuleType) -> None:
     assert "120000E0" in Path("/proc/net/igmp").read_text()  # 224.0.0.18 in this host's order
     member.close()
     assert watch.join("none-such") is None
+
+
+def test_ipv6_s_groups_are_joined_before_an_address_comes(watch: ModuleType) -> None:
+    """Or each move of an address set the card up again: it hears nothing for a second."""
+    coming = [watch.packed("fd00:50::ab:1"), watch.packed("fd00:51::ab:1")]
+    member = watch.join6("lo", coming)
+    joined = Path("/proc/net/igmp6").read_text()
+    assert "ff020000000000000000000000000012" in joined  # the adverts'
+    assert joined.count("ff0200000000000000000001ffab0001") == 1  # both are asked for in one
+    member.close()
+    assert watch.join6("none-such", coming) is None
+
+
+def test_a_network_of_ipv6_is_alive_by_another_s_answer(watch: ModuleType) -> None:
+    this = watch.Network(SETTLE, "arp_VMnet12", "eth2", "fd00:100::10", "fd00:100::1")
+    this.own = b"\x00\x50\x56\x00\x01\x03"
+    assert this.addresses == [] and [a.hex() for a in this.coming] == ["fd000100" + "0" * 23 + "1"]
+
+    def says_it_has(mac: bytes, address: str) -> bytes:
+        head = bytes([watch.ADVERTISEMENT, 0, 0, 0, 0x60, 0, 0, 0])
+        return head + bytes(watch.packed(address)) + b"\x02\x01" + mac
+
+    def hears(*messages: bytes) -> bool:
+        this.socket6 = Wire(list(messages))
+        heard: bool = this.answered()
+        return heard
+
+    other = b"\x00\x50\x56\x00\x01\x0a"
+    assert hears(b"short", says_it_has(other, "fd00:100::10"))
+    assert not hears()
+    assert not hears(says_it_has(this.own, "fd00:100::10"))
+    assert not hears(says_it_has(other, "fd00:100::99"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here")
+@pytest.mark.parametrize(("address", "alive"), [("fd00:50::10", True), ("fd00:50::11", False)])
+def test_a_neighbour_is_asked_in_a_real_network(address: str, alive: bool, tmp_path: Path) -> None:
+    """An address of the neighbour's, and one that nobody has."""
+    said = beside(
+        ["fd00:50::10/64 dev eth1 nodad"],
+        ["fd00:50::100/64 dev eth1 nodad"],
+        *(sys.executable, "-c", WATCH, address, str(tmp_path)),
+    )
+    assert said.split() == [str(alive)]
+
+
+WATCH = f"""\
+import sys, time
+from pathlib import Path
+from tests.programs import loaded
+watch = loaded(Path("{PROGRAM}"))
+address, folder = sys.argv[1:]
+watch.STATE = folder + "/"
+this = watch.Network(0.0, "arp_VMnet1", "eth1", address)
+heard = False
+for _ in range(20):
+    this.ask()
+    time.sleep(0.1)
+    heard = heard or this.answered()
+print(heard)
+"""
 
 
 def test_a_director_s_own_answer_and_a_stranger_s_count_for_nothing(watch: ModuleType) -> None:

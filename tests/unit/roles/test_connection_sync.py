@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.neighbour import beside
 from tests.programs import loaded
 
 PROGRAM = ROOT / "roles/director/files/usr/local/lib/lvslab/connection-sync"
@@ -36,6 +39,68 @@ def test_established_connections_to_addresses_held_here_are_reported(sync: Modul
     assert list(sync.connections(HEADING, {"192.168.50.1"})) == []
 
 
+IPV6 = (
+    "TCP fd00:0050:0000:0000:0000:0000:0000:0100 8D46 fd00:0050:0000:0000:0000:0000:0000:0001 0050 "
+    "fd00:0100:0000:0000:0000:0000:0000:0010 0050 ESTABLISHED     899\n"
+)
+
+
+def test_ipv6_connections_are_reported_as_the_kernel_reports_them(sync: ModuleType) -> None:
+    """struct ip_vs_sync_v6: its first byte says STYPE_F_INET6."""
+    packed = list(sync.connections(TABLE + IPV6, {"fd00:50::1"}))
+    assert [one.hex() for one in packed] == [
+        "01" "06" "0048" "00000000" "0001" "8d46" "0050" "0050" "00000000" "00000383"
+        "fd000050000000000000000000000100" "fd000050000000000000000000000001"
+        "fd000100000000000000000000000010"
+    ]  # fmt: skip
+    assert list(sync.connections(IPV6, {"192.168.50.1", "fd00:50::2"})) == []
+
+
+def test_a_message_holds_both_families_and_is_never_too_long(sync: ModuleType) -> None:
+    both = list(sync.connections(TABLE + IPV6, {"192.168.50.2", "fd00:50::1"})) * 30
+    found = list(sync.messages(both, 50))
+    assert b"".join(message[8:] for message in found) == b"".join(both)
+    assert sum(message[4] for message in found) == len(both)
+    assert all(int.from_bytes(message[2:4], "big") == len(message) <= 1472 for message in found)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here")
+@pytest.mark.parametrize("group", ["224.0.0.81", "ff02::81"])
+def test_two_directors_hear_each_other_in_either_family(group: str) -> None:
+    """One asks and the other hears it, on a wire of two network namespaces; not itself."""
+    said = beside(
+        ["192.168.100.252/24 dev eth1", "fd00:100::252/64 dev eth1 nodad"],
+        ["192.168.100.251/24 dev eth1", "fd00:100::251/64 dev eth1 nodad"],
+        *("sh", "-eu", "-c", ASK_AND_HEAR, "sh", sys.executable, HEAR, group),
+    )
+    assert said.split() == ["other", "silence"]
+
+
+ASK_AND_HEAR = """\
+nsenter --net --target $OTHER "$1" -c "$2" "$3" ask & asking=$!
+"$1" -c "$2" "$3" hear
+wait $asking
+"""
+
+HEAR = f"""\
+import sys, time
+from pathlib import Path
+from tests.programs import loaded
+sync = loaded(Path("{PROGRAM}"))
+group, what = sys.argv[1:]
+wire = sync.opened("eth1", group)
+wire.settimeout(20 if what == "hear" else 0.3)
+if what == "ask":
+    for _ in range(20):
+        wire.sendto(sync.QUESTION, (group, sync.OWN_PORT))
+        time.sleep(0.1)
+try:
+    print("other" if wire.recvfrom(99)[0] == sync.QUESTION else "strange", flush=True)
+except TimeoutError:
+    print("silence", flush=True)
+"""
+
+
 def test_a_message_is_one_of_the_kernels_protocol(sync: ModuleType) -> None:
     (packed,) = sync.connections(TABLE, {"192.168.50.2"})
     (message,) = sync.messages([packed], 50)
@@ -56,7 +121,6 @@ def test_an_answer_goes_to_the_kernels_port(
     (tmp_path / "table").write_text(TABLE)
     monkeypatch.setattr(sync, "TABLE", str(tmp_path / "table"))
     monkeypatch.setattr(sync, "held_addresses", lambda: {"192.168.50.1", "192.168.50.2"})
-    monkeypatch.setattr(sync, "GROUP", "127.0.0.1")
     with (
         socket.socket(type=socket.SOCK_DGRAM) as kernel,
         socket.socket(type=socket.SOCK_DGRAM) as wire,
@@ -64,7 +128,7 @@ def test_an_answer_goes_to_the_kernels_port(
         kernel.bind(("127.0.0.1", 0))
         kernel.settimeout(5)
         monkeypatch.setattr(sync, "KERNEL_PORT", kernel.getsockname()[1])
-        sync.answer(wire, 50)
+        sync.answer(wire, "127.0.0.1", 50)
         assert kernel.recv(4096)[4] == 2
 
 

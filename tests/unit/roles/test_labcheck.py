@@ -100,7 +100,13 @@ def examine(
     monkeypatch.setattr(LABCHECK, "ip_json", ip_json)
     monkeypatch.setitem(LABCHECK.PROBES, "http", lambda place: world["pages"](place))
     monkeypatch.setattr(
-        LABCHECK, "arp_answers", lambda interface, *_, **__: world["answers"].get(interface, [])
+        LABCHECK,
+        "neighbour_answers",
+        lambda interface, _mac, targets, *_, **__: [
+            mac
+            for mac in world["answers"].get(interface, [])
+            if set(targets) - world.get("silent", set())
+        ],
     )
     expected = node_facts.expectations(lab)
     facts = expected["client"] if node == "client" else expected["nodes"][node]
@@ -183,9 +189,9 @@ BROKEN: list[tuple[str, int, Callable[[World], Any], str]] = [
      "table LVS2 has 3 routes, not 2"),
     ("rs1", 6, lambda w: unset(w, "answers", "eth1"),
      "eth1 (VMnet12): nobody answers for 192.168.100.1"),
-    ("rs1", 7, lambda w: w.update(pages=lambda _: "rs2"), "http, port 80: answered by rs2"),
+    ("rs1", 7, lambda w: w.update(pages=lambda _: "rs2"), "http, 127.0.0.1:80: answered by rs2"),
     ("rs1", 7, lambda w: w.update(pages=lambda _: TimeoutError()),
-     "http, port 80: no answer within 1.5 s"),
+     "http, 127.0.0.1:80: no answer within 1.5 s"),
     ("client", 1, lambda w: w["answers"].clear(),
      "nobody answers for 192.168.50.1; nobody answers for 192.168.50.2"),
     ("client", 1, lambda w: w["answers"].update(vmnet1=["aa", "bb"]),
@@ -225,6 +231,9 @@ def test_the_kernels_ipvs_table_is_read(tmp_path: Path, monkeypatch: pytest.Monk
         "TCP  C0A83201:0050 rr \n"
         "  -> C0A8640A:0050      Masq    1      0          3         \n"
         "  -> C0A86414:0050      Masq    0      0          0         \n"
+        "TCP  [fd00:0050:0000:0000:0000:0000:0000:0001]:0050 rr \n"
+        "  -> [fd00:0100:0000:0000:0000:0000:0000:0010]:0050      Masq    1      0          0\n"
+        "UDP  [fd00:0050:0000:0000:0000:0000:0000:0002]:0035 wrr ops \n"
         "FWM  00000010 wlc persistent 300 FFFFFFFF\n"
         "  -> C0A8640A:0000      Masq    1      0          0         \n"
     )
@@ -239,6 +248,11 @@ def test_the_kernels_ipvs_table_is_read(tmp_path: Path, monkeypatch: pytest.Monk
                 "192.168.100.20:80": ("Masq", False),
             },
         },
+        "[fd00:50::1]:80": {
+            "scheduler": "rr",
+            "real_servers": {"[fd00:100::10]:80": ("Masq", True)},
+        },
+        "[fd00:50::2]:53/udp": {"scheduler": "wrr", "real_servers": {}},
         "mark 16": {"scheduler": "wlc", "real_servers": {"192.168.100.10:0": ("Masq", True)}},
     }
 

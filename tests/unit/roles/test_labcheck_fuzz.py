@@ -39,7 +39,7 @@ def still_world(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LABCHECK, "ipvs_table", lambda: {})
     monkeypatch.setattr(LABCHECK, "ip_json", lambda *_: [])
     monkeypatch.setattr(LABCHECK, "get", lambda _: OSError("nobody is there"))
-    monkeypatch.setattr(LABCHECK, "arp_answers", lambda *_, **__: [])
+    monkeypatch.setattr(LABCHECK, "neighbour_answers", lambda *_, **__: [])
 
 
 READ_WORDS = LABCHECK.arguments

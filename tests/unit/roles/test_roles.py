@@ -84,12 +84,12 @@ def test_each_node_is_checked_as_its_kind(dns: Loaded) -> None:
     lab, _ = dns
     facts = json.loads(node_facts.text(lab))
     assert facts["nodes"]["ns1"]["serves"] == [
-        {"service": "dns", "port": 53, "probe": probe, "unit": "unbound.service"}
+        {"service": "dns", "place": "127.0.0.1:53", "probe": probe, "unit": "unbound.service"}
         for probe in ("dns", "dns-udp")
     ]
     assert set(facts["nodes"]["pc1"]) == {"kind", "interfaces"}
     interface = facts["nodes"]["pc1"]["interfaces"]["eth1"]
-    assert interface["own"] == "192.168.50.10/24"
+    assert interface["own"] == ["192.168.50.10/24"]
     assert interface["neighbours"] == ["192.168.50.1", "192.168.50.2"]
     asked = facts["client"]["services"]
     assert [(one["service"], one["probe"]) for one in asked] == [

@@ -67,7 +67,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/lvslab/checklist.json": [
-   "844de4a493b9f62560583dff25e4077094799203844c1439e3ce30973ab0b0ed",
+   "f2aef81d11e6ba10f4164dc27a423548109d4a8bb0bc145088e9ca8edf85bc55",
    420
   ],
   "/etc/lvslab/role": [
@@ -159,7 +159,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "e68da4fe0a59e60045d05c643d913598d87ce0ff2d8f4cbbc87db86eb7a43461",
+   "ffc2bdb2feaddbc560b93a7ff96126e3ffb8e2ef6e77dbfd6ee34daefd5edf55",
    493
   ],
   "/usr/local/lib/lvslab/apply-texts": [
@@ -167,11 +167,11 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/arp-watch": [
-   "a1bca0715d633a5afbcc42e9bfb5d2820f305d09266fbeeb734654a168f8d0ce",
+   "b783c698fd5953dc3df07f734f5d62ebf726d05bab6b1809f45ce96f5d19b9e0",
    493
   ],
   "/usr/local/lib/lvslab/connection-sync": [
-   "7a3c72c108a6313cd809d6f3ac41dc343004ee7f989372cc1303ac04931b6eaf",
+   "8d587cd3da92ce197d3f3e247b42a228bb80c6a2d8cf8a3a97b0069b5b1dec10",
    493
   ],
   "/usr/local/lib/lvslab/first-boot": [
@@ -179,7 +179,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/hand-over": [
-   "9e36eac73e42ef747c755f8869788fb4788393013bd5315689d43d41d07b5c4e",
+   "68c81485565c22fec1e2b8fc9d9e12f115e34ec97c9f84fe9fcdaeeda1842b5f",
    493
   ],
   "/usr/local/lib/lvslab/leave-up": [
@@ -195,7 +195,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/texts.json": [
-   "26e5e950a0710a3be2803e5a8afbd021fc0475272c5390d621fa455b7e2be710",
+   "cd61aed6283a1bb6ca7dec814553079474e4e82d7bf68f7ea19c6b6a5dbfa91a",
    420
   ]
  },

@@ -77,7 +77,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/lvslab/checklist.json": [
-   "844de4a493b9f62560583dff25e4077094799203844c1439e3ce30973ab0b0ed",
+   "f2aef81d11e6ba10f4164dc27a423548109d4a8bb0bc145088e9ca8edf85bc55",
    420
   ],
   "/etc/lvslab/role": [
@@ -161,7 +161,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "e68da4fe0a59e60045d05c643d913598d87ce0ff2d8f4cbbc87db86eb7a43461",
+   "ffc2bdb2feaddbc560b93a7ff96126e3ffb8e2ef6e77dbfd6ee34daefd5edf55",
    493
   ],
   "/usr/local/lib/lvslab/apply-texts": [
@@ -185,7 +185,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/texts.json": [
-   "44dd368b8903a4efdfbfea1ad5baeb1b1f4bd62b981419c7299b457471533a57",
+   "8c5b472cfe1b6f6e7966ac4558b701d26025cbb1d6ad0fbb6f4f8d6023d1144a",
    420
   ],
   "/var/www/lvslab/index.php": [

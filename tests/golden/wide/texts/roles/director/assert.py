@@ -67,7 +67,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/lvslab/checklist.json": [
-   "17575d99633c228246026a94a534c53288f9bcdc8bca48809bd1d4796c6fbec7",
+   "f243de6ad76b4d1e93376fab8e573906c7fa84fa1590f2396e275bcc06370a1c",
    420
   ],
   "/etc/lvslab/role": [
@@ -147,7 +147,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "e68da4fe0a59e60045d05c643d913598d87ce0ff2d8f4cbbc87db86eb7a43461",
+   "ffc2bdb2feaddbc560b93a7ff96126e3ffb8e2ef6e77dbfd6ee34daefd5edf55",
    493
   ],
   "/usr/local/lib/lvslab/apply-texts": [
@@ -155,11 +155,11 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/arp-watch": [
-   "a1bca0715d633a5afbcc42e9bfb5d2820f305d09266fbeeb734654a168f8d0ce",
+   "b783c698fd5953dc3df07f734f5d62ebf726d05bab6b1809f45ce96f5d19b9e0",
    493
   ],
   "/usr/local/lib/lvslab/connection-sync": [
-   "7a3c72c108a6313cd809d6f3ac41dc343004ee7f989372cc1303ac04931b6eaf",
+   "8d587cd3da92ce197d3f3e247b42a228bb80c6a2d8cf8a3a97b0069b5b1dec10",
    493
   ],
   "/usr/local/lib/lvslab/first-boot": [
@@ -167,7 +167,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/hand-over": [
-   "9e36eac73e42ef747c755f8869788fb4788393013bd5315689d43d41d07b5c4e",
+   "68c81485565c22fec1e2b8fc9d9e12f115e34ec97c9f84fe9fcdaeeda1842b5f",
    493
   ],
   "/usr/local/lib/lvslab/leave-up": [
@@ -183,7 +183,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/texts.json": [
-   "9521171beb3acd295e18ac650ef88664784ce2be5acfba8f706d67e604463403",
+   "1f5e83fdf267a9a6b31d6d12f7fea8a06ac65e4ab6b85f136011c5e5dff5d175",
    420
   ]
  },

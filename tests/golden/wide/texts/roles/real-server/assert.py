@@ -77,7 +77,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/etc/lvslab/checklist.json": [
-   "17575d99633c228246026a94a534c53288f9bcdc8bca48809bd1d4796c6fbec7",
+   "f243de6ad76b4d1e93376fab8e573906c7fa84fa1590f2396e275bcc06370a1c",
    420
   ],
   "/etc/lvslab/role": [
@@ -157,7 +157,7 @@ WANTED = json.loads(r"""
    420
   ],
   "/usr/local/bin/labcheck": [
-   "e68da4fe0a59e60045d05c643d913598d87ce0ff2d8f4cbbc87db86eb7a43461",
+   "ffc2bdb2feaddbc560b93a7ff96126e3ffb8e2ef6e77dbfd6ee34daefd5edf55",
    493
   ],
   "/usr/local/lib/lvslab/apply-texts": [
@@ -181,7 +181,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/texts.json": [
-   "af716b9963a5d3e089de25bc09259f60fc812cfc4778f6486f299fc95de457dd",
+   "3f3b1e7f7214b2a524e297839e57b6a8a1cbb06956563ca62cc49f307fc5f223",
    420
   ],
   "/var/www/lvslab/index.php": [

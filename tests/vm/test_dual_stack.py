@@ -1,0 +1,92 @@
+"""IPv4 and IPv6 beside each other in the lab: the example, web over TCP and DNS over UDP in both.
+
+Its controls take away a part of IPv6, or leave something of it behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from lvslab.lab import checklist, checkpoint, wire
+from lvslab.lab.cluster import Cluster
+from lvslab.lab.status import look
+from lvslab.measure import experiments, failover
+from tests.examples import START, problems, up
+
+pytestmark = pytest.mark.vm
+VIP, NETWORK, TABLE = "fd00:50::1", "fd00:100::/64", "LVS1v6"
+
+
+@pytest.fixture(scope="module")
+def booted(built: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The lab, up from images of which the default lab's were made before, and saved."""
+    with up("dual-stack", tmp_path_factory.mktemp("dual")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(booted: Cluster) -> Cluster:
+    checkpoint.restore(booted, START)
+    checklist.wait(booted, 60)
+    return booted
+
+
+def test_the_checklist_passes_in_both_families(cluster: Cluster) -> None:
+    found = checklist.wait(cluster, 60)
+    assert checklist.well(found), [each for each in found if not each.ok]
+    (client,) = [each for each in found if each.node == "client" and each.item == 7]
+    for place in (
+        "http://192.168.50.1:80/ answered by rs1, rs2",
+        "http://[fd00:50::1]:80/ answered by rs1, rs2",
+        "dns 192.168.50.2:53 over UDP answered by ns1, ns2",
+        "dns [fd00:50::2]:53 over UDP answered by ns1, ns2",
+    ):
+        assert place in client.says
+
+
+def test_each_instance_is_advertised_by_its_owner_in_its_own_family(cluster: Cluster) -> None:
+    found = {instance.name: instance for instance in look(cluster).instances}
+    assert len(found) == 8 and all(instance.ok for instance in found.values())
+    with wire.listening(cluster.lab, cluster.namespace) as tap:
+        look(cluster)
+    sources = {advert.source.version: advert.source for advert in tap.adverts()}
+    assert sources.keys() == {4, 6} and sources[6].is_link_local
+
+
+def test_with_nat_each_answer_passes_the_director(cluster: Cluster) -> None:
+    for name in ("web", "web6"):
+        assert wire.answerers(cluster.lab, cluster.namespace, name) == {"lvs1"}
+
+
+@pytest.mark.parametrize("name", ["crash", "stop", "server-crash"])
+def test_a_fault_costs_what_is_promised(booted: Cluster, name: str) -> None:
+    """With 200 connections in the middle of a request, of both families."""
+    found = failover.undisturbed(booted, experiments.everything(booted.lab)[name], START)
+    assert found.ok, found.problems
+
+
+def test_a_missing_ipv6_rule_is_red_and_ipv4_goes_on(cluster: Cluster) -> None:
+    cluster.run("rs1", ["ip", "-6", "rule", "del", "from", NETWORK, "lookup", TABLE])
+    assert problems(cluster, 3) == [f"no rule `from {NETWORK} lookup {TABLE}`"]
+    (says,) = problems(cluster, 7, "client")
+    assert f"http://[{VIP}]:80/" in says and "192.168.50.1" not in says
+
+
+def test_a_stale_rule_is_red(cluster: Cluster) -> None:
+    stale = ["ip", "-6", "rule", "add", "from", "fd00:9::/64", "lookup", TABLE]
+    cluster.run("rs1", [*stale, "priority", "1500"])
+    assert problems(cluster, 3) == [f"table {TABLE} has more than one rule"]
+
+
+def test_a_director_that_does_not_forward_ipv6_is_red(cluster: Cluster) -> None:
+    cluster.run("lvs1", ["sysctl", "-w", "net.ipv6.conf.all.forwarding=0"])
+    assert problems(cluster, 5) == ["net.ipv6.conf.all.forwarding is 0, not 1"]
+
+
+def test_two_owners_of_an_ipv6_address_are_red(cluster: Cluster) -> None:
+    """As in a split brain: the neighbours would send to either."""
+    cluster.run("lvs2", ["ip", "address", "add", f"{VIP}/64", "dev", "eth1", "nodad"])
+    (says,) = problems(cluster, 1, "client")
+    assert says.startswith(f"2 machines answer for {VIP}: ")
