@@ -201,7 +201,8 @@ class Adverts:
     def _run(self) -> None:
         lab, last = self._cluster.lab, dict[str, str]()
         while not self._ended.wait(_BEAT):
-            runs = list(filter(self._runs, lab.nodes_of(Kind.DIRECTOR)))
+            processes = self._cluster.engine.processes()
+            runs = [node for node in lab.nodes_of(Kind.DIRECTOR) if node in processes]
             for name, instance in lab.vrrp_instances.items():
                 owner = next((node for node in lab.owners(name) if node in runs), "")
                 if not owner:
@@ -214,13 +215,6 @@ class Adverts:
                     if last.get(name) != owner:
                         wire.send(arp(1, address, address, mac))
                 last[name] = owner
-
-    def _runs(self, node: str) -> bool:
-        """As `LocalEngine.processes`, which would make the folder of a lab that has ended again."""
-        with contextlib.suppress(OSError, ValueError):
-            pid = int((self._cluster.state.folder / node / "pid").read_text())
-            return self._cluster.namespace.has(pid)
-        return False
 
 
 @dataclass

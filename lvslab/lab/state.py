@@ -141,6 +141,22 @@ class LabState:
         """Held by whoever changes the lab; outside the folder, which `down` removes."""
         return runtime_root() / f"{self.name}.lock"
 
+    def is_locked(self) -> bool:
+        """Whether somebody changes the lab now, from the kernel's list of locks (proc_locks(5)).
+
+        Trying the lock would make the verb fail that takes it at the same moment.
+        """
+        try:
+            inode, holder = self.lock.stat().st_ino, self.lock.read_text()
+        except FileNotFoundError:
+            return False
+        lines = Path("/proc/locks").read_text().splitlines()
+        return any(
+            words[1] == "FLOCK" and words[4] == holder and words[5].endswith(f":{inode}")
+            for words in map(str.split, lines)
+            if "->" not in words  # who waits for a lock
+        )
+
     def save(self, name: str, value: object) -> None:
         """Keep a JSON-able value under `name`."""
         write_atomic(self.folder / f"{name}.json", json.dumps(value, indent=1))

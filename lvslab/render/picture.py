@@ -3,8 +3,8 @@
 Black is what is used while all is well; orange are the backup paths, and the addresses at
 the places where they would go; dotted is NAT, which the cluster does not use.
 
-What a page may bring to life (`lab watch`) says what it is: a machine has `data-box`, its kind
-`data-kind`, a wire `data-node` and `data-interface`, an address `data-node` and `data-instance`.
+What a page may bring to life (`lab watch`) says what it is: a machine has `data-box`, a wire
+`data-node`, `data-interface` and `data-network`, an address `data-node` and `data-instance`.
 """
 
 from __future__ import annotations
@@ -311,7 +311,8 @@ class _Picture:
 
     def _wire_mark(self, name: str, network: str) -> str:
         behind = self.lab.nodes[name].interfaces.items()
-        return _mark(node=name, interface=next(i for i, net in behind if net == network))
+        interface = next(i for i, net in behind if net == network)
+        return _mark(node=name, interface=interface, network=network)
 
     def _director(self, number: int, name: str, x: float) -> None:
         canvas, y, node = self.canvas, self.director_y, self.lab.nodes[name]
@@ -319,8 +320,7 @@ class _Picture:
         canvas.box(x, y, _DIRECTOR, self.director_height, mark=_mark(box=name))
         size = fitting(name, _DIRECTOR - 96, 24)  # beside it is the name of a card
         canvas.text(middle, y + self.name_y, name, size=size, bold=True, anchor="middle")
-        y_kind, mark = y + self.name_y + 19, _mark(kind=name)
-        canvas.text(middle, y_kind, "director", 12, GREY, anchor="middle", mark=mark)
+        canvas.text(middle, y + self.name_y + 19, "director", size=12, colour=GREY, anchor="middle")
         networks = {network: i for i, network in node.interfaces.items()}
         if self.front in networks:
             on_bar = self.bar_y[self.front] + _BAR / 2
@@ -424,8 +424,7 @@ class _Picture:
         canvas.text(middle, y + 66, name, size=size, bold=True, anchor="middle")
         is_server = self.lab.kind_of(name) == Kind.SERVER
         kind = "real server" if is_server else self.lab.nodes[name].role
-        mark = _mark(kind=name)
-        canvas.text(middle, y + 82, kind, size=11, colour=GREY, anchor="middle", mark=mark)
+        canvas.text(middle, y + 82, kind, size=11, colour=GREY, anchor="middle")
         networks = {network: i for i, network in node.interfaces.items()}
         bars = {network: self.bar_y[network] for network in self.backends}
         if self.again:

@@ -11,6 +11,7 @@ VERBS = {
     "down": "lvslab.cli.lab.power:down",
     "status": "lvslab.cli.lab.look:status",
     "check": "lvslab.cli.lab.look:check",
+    "watch": "lvslab.cli.lab.watch:watch",
     "ssh": "lvslab.cli.lab.reach:ssh",
     "console": "lvslab.cli.lab.reach:console",
     "client": "lvslab.cli.lab.reach:client",

@@ -19,14 +19,14 @@ class Qmp:
         self.path = path
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(timeout)
+        self._file = self._socket.makefile("rb")
         try:
             self._socket.connect(str(path))
-        except OSError:
-            self._socket.close()
+            self._answer()  # the greeting
+            self.execute("qmp_capabilities")
+        except (OSError, StageError):  # a QEMU that just ends has no greeting
+            self.close()
             raise
-        self._file = self._socket.makefile("rb")
-        self._answer()  # the greeting
-        self.execute("qmp_capabilities")
 
     def close(self) -> None:
         """Close the connection; QEMU continues."""

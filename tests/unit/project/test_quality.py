@@ -32,6 +32,7 @@ LAYERS = (
     "make",
     "measure",
     "lessons",
+    "watch",
     "vmware",
     "deploy",
     "reproduce",
