@@ -10,7 +10,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -239,6 +239,49 @@ def chromium(folder: Path, width: int = 1500, height: int = 1000) -> Iterator[Ch
         yield driver
     finally:
         driver.quit()
+
+
+def pill(browser: Chrome, node: str, instance: str) -> tuple[str, str, str]:
+    """An address's place at a director: colour of the frame, what fills it, and its words."""
+    found = browser.execute_script(
+        "const g = document.querySelector(`.address[data-node='${arguments[0]}']"
+        "[data-instance='${arguments[1]}']`);"
+        "if (!g) return ['', '', ''];"
+        "const s = getComputedStyle(g.querySelector('rect'));"
+        "return [s.stroke, s.fill, g.getAttribute('aria-label')]",
+        node,
+        instance,
+    )
+    return found[0], found[1], found[2]
+
+
+BLACK, ORANGE, WHITE = "rgb(26, 26, 26)", "rgb(199, 92, 0)", "rgb(255, 255, 255)"
+
+
+def note_black(browser: Chrome, node: str, instance: str) -> Callable[[], float | None]:
+    """When the place of an address becomes black, in seconds of the wall clock; None: not yet.
+
+    The page notes it itself: a driver that asks for it again and again would be late.
+    """
+    browser.execute_script(
+        "const g = document.querySelector(`.address[data-node='${arguments[0]}']"
+        "[data-instance='${arguments[1]}']`);"
+        "window.black = null;"
+        "const look = () => {"
+        "  if (getComputedStyle(g.querySelector('rect')).fill === arguments[2]) {"
+        "    window.black ??= Date.now() / 1000; } };"
+        "look();"
+        "new MutationObserver(look).observe(g, {attributes: true})",
+        node,
+        instance,
+        BLACK,
+    )
+
+    def black() -> float | None:
+        found: float | None = browser.execute_script("return window.black")
+        return found
+
+    return black
 
 
 def complaints(browser: Chrome) -> list[str]:

@@ -27,6 +27,7 @@ _ORDER = (
             "docs/article",
             "docs/services",
             "docs/failover",
+            "docs/watch",
             "docs/security",
             "docs/hosts",
             "docs/roles",

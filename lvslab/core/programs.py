@@ -33,6 +33,8 @@ class Need:
     groups: tuple[str, ...]
     only_users: bool = False
     """True if root can do without it."""
+    only_debian: bool = False
+    """True if other distributions of the family lack the package: it is not missing there."""
 
     def met(self) -> bool:
         """Whether it is there."""
@@ -91,7 +93,12 @@ NEEDS = (
     Need("mke2fs", "e2fsprogs", ("test",)),
     Need("mkfs.fat", "dosfstools", ("test",)),
     Need("mcopy", "mtools", ("test",)),
+    # a browser for the pages of `lab watch`; Ubuntu has it as a snap only
+    Need("/usr/bin/chromium", "chromium", ("test",), only_debian=True),
+    Need("chromedriver", "chromium-driver", ("test",), only_debian=True),
 )
+
+_OS_RELEASE = Path("/etc/os-release")
 
 
 def missing(group: str, *, root: bool | None = None) -> list[Need]:
@@ -103,19 +110,26 @@ def missing(group: str, *, root: bool | None = None) -> list[Need]:
     return [
         need
         for need in NEEDS
-        if group in need.groups and not (need.only_users and as_root) and not need.met()
+        if group in need.groups
+        and not (need.only_users and as_root)
+        and not (need.only_debian and distribution()[:1] != ["debian"])
+        and not need.met()
     ]
 
 
-def has_apt(os_release: Path = Path("/etc/os-release")) -> bool:
-    """Whether this is Debian or of its family (os-release(5): ID, ID_LIKE), WSL included."""
+def distribution(os_release: Path = _OS_RELEASE) -> list[str]:
+    """What this host runs, and what that is like (os-release(5): ID, ID_LIKE); [] if unknown."""
     try:
         lines = os_release.read_text().splitlines()
     except OSError:
-        return False
+        return []
     values = dict(line.split("=", 1) for line in lines if "=" in line)
-    family = f"{values.get('ID', '')} {values.get('ID_LIKE', '')}".replace('"', "").split()
-    return bool({"debian", "ubuntu"} & set(family))
+    return f"{values.get('ID', '')} {values.get('ID_LIKE', '')}".replace('"', "").split()
+
+
+def has_apt(os_release: Path = _OS_RELEASE) -> bool:
+    """Whether this is Debian or of its family, WSL included."""
+    return bool({"debian", "ubuntu"} & set(distribution(os_release)))
 
 
 def install_command(packages: Iterable[str]) -> str:

@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from selenium.webdriver import Chrome
 
 from lvslab.core.stages import default_cache
 from lvslab.core.waiting import until
@@ -27,13 +28,26 @@ from lvslab.lab import bringup, checklist, checkpoint, faults, status, wire
 from lvslab.lab.cluster import Cluster
 from lvslab.lab.sources import Settings
 from lvslab.measure import experiments, failover
+from lvslab.measure.busy import HostWatch
 from lvslab.measure.connections import ECHO_SERVER, Connections
 from lvslab.measure.experiments import cables
 from lvslab.measure.watchers import Tables
 from lvslab.model.lab import Lab
 from lvslab.model.role import Kind, RoleSpec
 from lvslab.render.machine_files import role_files
+from lvslab.watch.collector import Collector
 from tests.programs import build_py
+from tests.watching import (
+    BLACK,
+    CHROMIUM,
+    ORANGE,
+    WHITE,
+    chromium,
+    complaints,
+    note_black,
+    pill,
+    served,
+)
 
 pytestmark = pytest.mark.vm
 
@@ -250,6 +264,47 @@ def test_keepalived_that_dies_is_started_again(cluster: Cluster) -> None:
     assert checklist.well(findings), [finding for finding in findings if not finding.ok]
     starts = cluster.run("lvs1", ["systemctl", "show", "-P", "NRestarts", "keepalived"])
     assert int(starts) > 0
+
+
+BLACK_SECONDS = 1.5
+
+
+@CHROMIUM
+def test_the_page_turns_orange_into_black_within_a_second_and_a_half(
+    booted: Cluster, tmp_path: Path
+) -> None:
+    """The place of VIP1 at lvs2, in a real browser, after lvs1 lost its power."""
+    with (
+        served() as page,
+        Collector(booted.lab.name, lambda seen: page.tell(*seen)),
+        chromium(tmp_path / "chromium") as browser,
+    ):
+        browser.get(page.url)
+        for _ in range(ROUNDS):
+            with HostWatch(lambda: booted.engine.processes().values()) as host:
+                seconds = black_after_a_kill(booted, browser)
+            print(f"black after {seconds:.2f} s; others took {host.taken:.2f} s")
+            if seconds < BLACK_SECONDS or host.taken < 0.5:
+                break
+        assert seconds < BLACK_SECONDS
+        assert until(lambda: "lvs2 has 192.168.50.1, " in browser.page_source, 5)
+        assert complaints(browser) == []
+
+
+def black_after_a_kill(cluster: Cluster, browser: Chrome) -> float:
+    checkpoint.restore(cluster, START)
+    findings = checklist.wait(cluster, 60)
+    assert checklist.well(findings), [finding for finding in findings if not finding.ok]
+    assert until(lambda: pill(browser, "lvs1", "VI_1")[1] == BLACK, 30)
+    assert until(lambda: pill(browser, "lvs2", "VI_1")[:2] == (ORANGE, WHITE), 30)
+    black = note_black(browser, "lvs2", "VI_1")
+    time.sleep(3)
+    assert black() is None, "the control: without a kill nothing turns"
+    before = time.time()
+    cluster.kill("lvs1")
+    found = until(black, 30)
+    assert found is not None
+    return found - before
 
 
 def to_the_letter(cluster: Cluster, specs: dict[str, RoleSpec]) -> Cluster:

@@ -155,6 +155,15 @@ def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_what_only_debian_has_is_missing_there_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs.Need, "met", lambda self: False)
+    for words, wanted in ((["debian"], True), (["ubuntu", "debian"], False)):
+        monkeypatch.setattr(programs, "distribution", lambda words=words: words)
+        packages = {need.package for need in programs.missing("test")}
+        assert ("chromium" in packages) is wanted
+        assert "mtools" in packages
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_a_user_without_a_home(for_everybody: Path) -> None:
     project = copy_of_the_project(for_everybody / "project")
