@@ -103,7 +103,7 @@ def events(port: int) -> Iterator[Iterator[tuple[str, dict[str, Any]]]]:
 
 @contextlib.contextmanager
 def served(refuse: Exception | None = None) -> Iterator[Page]:
-    """A page on a free port that shows what it is told; with `refuse` its buttons fail so."""
+    """A page on a free port that shows what `tell` says; with `refuse` its buttons fail so."""
     wire = socket.create_server(("127.0.0.1", 0))
     hub, loop = Hub(), asyncio.new_event_loop()
     page = Page(wire.getsockname()[1], hub, loop)
@@ -129,7 +129,7 @@ def served(refuse: Exception | None = None) -> Iterator[Page]:
 
 @dataclass
 class Story:
-    """A lab that is told, not run: everybody at home unless `homes` says something else."""
+    """A lab that only a story tells of: each address is with its first owner that is not `off`."""
 
     lab: Lab
     off: set[str] = field(default_factory=set)

@@ -155,7 +155,10 @@ class Tap:
         offset = time.monotonic() - time.time()
         while not self._ended.is_set():
             for wire in select.select(list(self._sockets), [], [], 0.1)[0]:
-                frame, extra, _, address = wire.recvmsg(256, 64)
+                try:
+                    frame, extra, _, address = wire.recvmsg(256, 64)
+                except OSError:  # its bridge is gone: the lab has just ended
+                    return
                 if address[2] == _PACKET_OUTGOING:
                     continue
                 found = decode(frame, self._sockets[wire], _stamp(extra) + offset)

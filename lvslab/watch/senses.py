@@ -145,7 +145,7 @@ class Change(Sense):
         yield ChangeSeen(at, busy)
 
 
-class Broken(Sense):
+class Damage(Sense):
     """What is broken: machines, cables, services."""
 
     every = 1.0
@@ -202,7 +202,7 @@ SENSES: dict[str, type[Sense]] = {
     "requests": AsClient,
     "power": Power,
     "changes": Change,
-    "faults": Broken,
+    "faults": Damage,
     "connections": InTables,
     "checklist": ByChecklist,
 }

@@ -43,7 +43,7 @@ with served() as page, Telling(page, Story(load_lab(Path("lab.yaml")))):
 
 @contextmanager
 def server(*words: str) -> Iterator[tuple[int, int]]:
-    """Process id and port of a server that is told of adverts, requests, tables and ARP."""
+    """Process id and port of a server that sees adverts, requests, tables and ARP."""
     command = [sys.executable, "-c", SERVER, *words]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
