@@ -119,13 +119,15 @@ class Tap:
         self.heard: list[Heard] = []
         self._ended = threading.Event()
         self._sockets: dict[socket.socket, str] = {}
-        with namespace.inside():
+        with contextlib.ExitStack() as made, namespace.inside():
             for network, bridge in bridge_names(lab).items():
                 wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
+                made.enter_context(wire)  # closed if a later bridge is not there
                 wire.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
                 wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
                 wire.bind((bridge, _ETH_P_ALL))
                 self._sockets[wire] = network
+            made.pop_all()
         self._thread = threading.Thread(target=self._listen, daemon=True)
         self._thread.start()
 

@@ -16,17 +16,18 @@ def read(lab: Lab, text: str) -> dict[tuple[str, str], int]:
     services: dict[tuple[str, str], str] = {}
     for name, this in lab.virtual_servers.items():
         address, port = lab.endpoint(name)
-        services[(this.protocol, f"{address}:{port}")] = name
+        host = f"[{address}]" if ":" in address else address
+        services[(this.protocol, f"{host}:{port}")] = name
         if mark := lab.mark_of(name):
             services[("FWM", str(mark))] = name
     servers = {
-        str(ip): node for there in lab.real_servers_on.values() for node, ip in there.items()
+        str(ip): node for name in lab.virtual_servers for node, ip in lab.real_servers(name).items()
     }
     found: dict[tuple[str, str], int] = {}
     service = None
     for words in map(str.split, text.splitlines()):
         if len(words) > 2 and words[0] == "->" and words[2].isdigit():
-            node = servers.get(words[1].rpartition(":")[0])
+            node = servers.get(words[1].rpartition(":")[0].strip("[]"))
             if service and node:
                 found[service, node] = found.get((service, node), 0) + int(words[2])
         elif len(words) > 1 and words[0] in ("TCP", "UDP", "SCTP", "FWM"):

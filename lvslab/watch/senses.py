@@ -14,6 +14,7 @@ from lvslab.lab import checklist, faults, wire
 from lvslab.lab.cluster import Cluster
 from lvslab.lab.faults import Fault
 from lvslab.measure.probe import Prober
+from lvslab.model.family import family_of
 from lvslab.model.role import Kind
 from lvslab.watch import counters
 from lvslab.watch.sights import (
@@ -75,7 +76,10 @@ class OnTheWire(Sense):
         super().__init__(cluster, attention)
         lab = cluster.lab
         self._nodes = wire.nodes_by_mac(lab)
-        self._of_router = {(i.network, i.router_id): n for n, i in lab.vrrp_instances.items()}
+        self._of_router = {
+            (this.network, this.family, this.router_id): name
+            for name, this in lab.vrrp_instances.items()
+        }
         self._of_address = {i.address: n for n, i in lab.vrrp_instances.items()}
         self._tap = wire.Tap(lab, cluster.namespace)
 
@@ -84,7 +88,8 @@ class OnTheWire(Sense):
         for heard in self._tap.take():
             node = self._nodes.get(heard.mac, heard.mac)
             if isinstance(heard, wire.Advert):
-                instance = self._of_router.get((heard.network, heard.router_id))
+                family = family_of(heard.source)
+                instance = self._of_router.get((heard.network, family, heard.router_id))
                 if instance:
                     yield Advertised(heard.seconds, instance, node, heard.priority == 0)
             elif instance := self._of_address.get(heard.address):

@@ -18,7 +18,8 @@ export class Strip {
     this.said = document.createElement("span");
     this.said.className = "said";
     const title = document.createElement("strong");
-    title.textContent = `${name} ${service.address}:${service.port}`;
+    const host = service.address.includes(":") ? `[${service.address}]` : service.address;
+    title.textContent = `${name} ${host}:${service.port}`;
     head.append(title, this.said);
     this.svg = make("svg", { viewBox: `0 0 ${LEFT + SECONDS * CELL} ${height}`, role: "img" });
     this.svg.append(make("rect", { class: "back", x: LEFT, width: SECONDS * CELL, height: TALL, rx: 3 }));

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lvslab.core.places import EXAMPLES
 from lvslab.lab.checklist import CheckResult
 from lvslab.lab.faults import Fault
 from lvslab.model.lab import Lab
+from lvslab.model.load import load_lab
 from lvslab.watch import counters
 from lvslab.watch.scene import LINES, SECONDS, Scene, after, changes
 from lvslab.watch.sights import (
@@ -270,6 +272,15 @@ def test_counters_of_a_firewall_mark(lab: Lab) -> None:
     this = lab.model_copy(update={"virtual_servers": servers})
     text = "FWM  1          9 9 9 9 9\n  -> 192.168.100.10:0   9 9 9 9 9\n"
     assert counters.read(this, text) == {("web1", "rs1"): 9}
+
+
+def test_counters_of_ipv6() -> None:
+    lab = load_lab(EXAMPLES / "ipv6" / "lab.yaml")
+    name = next(n for n in lab.virtual_servers if ":" in lab.endpoint(n)[0])
+    (server, own), *_ = lab.real_servers(name).items()
+    address, port = lab.endpoint(name)
+    text = f"TCP  [{address}]:{port}  9 9 9 9 9\n  -> [{own}]:{port}   8 9 9 9 9\n"
+    assert counters.read(lab, text) == {(name, server): 8}
 
 
 @pytest.mark.parametrize("line", ["  -> 192.168.100.10:80", "  -> x y", "->", "TCP"])
