@@ -35,6 +35,8 @@ for device in null zero full random urandom tty net/tun; do
 done
 mount -t devpts -o newinstance,ptmxmode=0666 devpts /run/dev/pts
 ln -s pts/ptmx /run/dev/ptmx
+ln -s /proc/self/fd /run/dev/fd
+ln -s fd/0 /run/dev/stdin
 mount --rbind /run/dev /dev
 hostname "$2"
 for group in libvirt libvirt-qemu kvm; do groupadd -f -r "$group"; done
