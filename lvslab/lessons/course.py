@@ -13,9 +13,10 @@ from lvslab.lab import checklist, checkpoint, faults, warm
 from lvslab.lab.cluster import Cluster
 from lvslab.lessons import attempt
 from lvslab.lessons.attempt import Attempt
-from lvslab.lessons.lesson_folder import Lesson, edited, lab_file
+from lvslab.lessons.lesson_folder import Lesson, edited, lab_file, load_lesson
 from lvslab.lessons.variant import Variant, lesson_text
 from lvslab.model.lesson import CLIENT, LabFault, Step
+from lvslab.model.load import load_lab
 from lvslab.render.lab_texts import difference
 
 _SECONDS = 60.0
@@ -30,12 +31,30 @@ _HEAR: Mapping[str, tuple[str, ...]] = {
 _UNITS = "/etc/systemd/system/"
 
 
-def start(cluster: Cluster, lesson: Lesson, listener: Listener = silent) -> Attempt:
-    """Bring the lab back to when all was well, and break it as the lesson says.
+def lesson_in(cluster: Cluster, name: str) -> Lesson:
+    """A lesson in the running lab: its texts and answers are that lab's.
 
-    Raises InputError if the running lab is not the lesson's.
+    Raises InputError if it starts from an example and another lab runs, BadInput if it does not
+    fit the lab.
     """
-    _demand_lab(cluster, lesson)
+    lesson = load_lesson(name, lab=cluster.lab)
+    if example := lesson.file.lab:
+        wanted = load_lab(lab_file(lesson.file)).model_copy(update={"name": cluster.lab.name})
+        if cluster.lab != wanted:
+            words = f" --lab examples/{example}/lab.yaml"
+            raise InputError(
+                f"{name} starts from the example {example}, and another lab runs",
+                where=cluster.lab.name,
+                hint=f"{PROGRAM} images{words}, then {PROGRAM} lab up{words}",
+            )
+    return lesson
+
+
+def start(cluster: Cluster, lesson: Lesson, listener: Listener = silent) -> Attempt:
+    """Bring the lab back to when all was well, and break it as the lesson says (`lesson_in`).
+
+    Raises InputError if the lesson does not fit the lab.
+    """
     variant = Variant.of(lesson)
     changes = {
         node: difference(variant.healthy[node], variant.broken[node]) for node in lesson.lab.nodes
@@ -62,18 +81,6 @@ def solve(cluster: Cluster, lesson: Lesson, listener: Listener = silent) -> None
     for step in lesson.file.solution:
         listener(Note(f"{step.node}: {step.says}"))
         _do(cluster, lesson, step)
-
-
-def _demand_lab(cluster: Cluster, lesson: Lesson) -> None:
-    same = lesson.lab.model_copy(update={"name": cluster.lab.name})
-    if cluster.lab != same:
-        path = lab_file(lesson.file)
-        words = f" --lab examples/{lesson.file.lab}/{path.name}" if lesson.file.lab else ""
-        raise InputError(
-            f"the lab {cluster.lab.name} runs with another lab.yaml than {lesson.name} starts from",
-            where=str(path),
-            hint=f"{PROGRAM} lab down, then {PROGRAM} images{words} and {PROGRAM} lab up{words}",
-        )
 
 
 def _whole(cluster: Cluster, listener: Listener) -> str:

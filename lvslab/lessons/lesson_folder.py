@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import NoneType
+from typing import Any
 
 from lvslab.core.errors import InputError
 from lvslab.core.places import DATA, EXAMPLES, LAB, LESSONS
@@ -20,6 +22,9 @@ from lvslab.model.source import YamlText, read_source
 
 FILE, SHEET = "lesson.yaml", "sheet.md"
 HINTS = 3
+_VALUE = re.compile(r"@([a-z_]+(?:\.[A-Za-z0-9_-]+)+)@")
+"""A value of the lab in a text of a lesson, so that the lesson fits other labs, too."""
+
 _ANSWERS = ("owner", "takeover", "servers", "gateway", "choice")
 Named = tuple[Place, str, tuple[str, ...]]
 """Where a name is, the name, and those that there are."""
@@ -36,8 +41,10 @@ class Lesson:
 
     @cached_property
     def sheet(self) -> str:
-        """The sheet for the student, Markdown."""
-        return (self.folder / SHEET).read_text("utf-8")
+        """The sheet for the student, Markdown, with the values of the lab."""
+        return str(
+            _filled((self.folder / SHEET).read_text("utf-8"), self.lab.model_dump(mode="json"))
+        )
 
 
 def names(folder: Path = LESSONS) -> list[str]:
@@ -45,8 +52,8 @@ def names(folder: Path = LESSONS) -> list[str]:
     return sorted(path.parent.name for path in folder.glob(f"*/{FILE}"))
 
 
-def load_lesson(name: str, folder: Path = LESSONS) -> Lesson:
-    """A lesson by its name.
+def load_lesson(name: str, folder: Path = LESSONS, lab: Lab | None = None) -> Lesson:
+    """A lesson by its name, in the lab that it starts from or in another one of the same shape.
 
     Raises InputError if there is no such lesson, BadInput with everything that is wrong in it.
     """
@@ -59,15 +66,53 @@ def load_lesson(name: str, folder: Path = LESSONS) -> Lesson:
         )
     place = folder / name
     source = read_source(place / FILE)
-    findings = shape_findings(LessonFile, source.data)
-    _stop_if(source, findings)
-    file = LessonFile.model_validate_json(json.dumps(source.data), strict=True)
-    lab = _lab(source, file)
+    _stop_if(source, shape_findings(LessonFile, source.data))
+    lab = lab or _lab(source, _validated(source.data))
+    values = lab.model_dump(mode="json")
+    _stop_if(source, list(_unknown_values(source.data, values)))
+    file = _validated(_filled(source.data, values))
     _stop_if(source, [*_counts(file), *_names(file, lab), *_edits(file), *_questions(file)])
     if not (place / SHEET).is_file():
         right = "write what the student sees, and what is to be found out"
         raise BadInput([Problem(str(place / SHEET), 0, 0, "there is no sheet", right)])
     return Lesson(name, file, place, lab)
+
+
+def _validated(data: Any) -> LessonFile:
+    return LessonFile.model_validate_json(json.dumps(data), strict=True)
+
+
+def _filled(data: Any, values: Any) -> Any:
+    """A document with the lab's values in the place of `@place@`."""
+    if isinstance(data, str):
+        return _VALUE.sub(lambda match: str(_value(values, match[1])), data)
+    if isinstance(data, list):
+        return [_filled(entry, values) for entry in data]
+    if isinstance(data, dict):
+        return {key: _filled(entry, values) for key, entry in data.items()}
+    return data
+
+
+def _value(values: Any, place: str) -> Any:
+    """The value at a place of a lab; None if there is none."""
+    for step in place.split("."):
+        values = values.get(step) if isinstance(values, dict) else None
+    return values
+
+
+def _unknown_values(data: Any, values: Any, path: Place = ()) -> Iterator[Violation]:
+    """The places that texts name, and that the lab does not have."""
+    if isinstance(data, str):
+        for place in _VALUE.findall(data):
+            if isinstance(_value(values, place), dict | list | NoneType):
+                right = "name a single value of lab.yaml, such as @vrrp_instances.VI_1.address@"
+                yield Violation(path, f"the lab has no value {place}", right)
+        return
+    entries: Iterable[tuple[Any, Any]] = ()
+    if isinstance(data, dict | list):
+        entries = data.items() if isinstance(data, dict) else enumerate(data)
+    for key, entry in entries:
+        yield from _unknown_values(entry, values, (*path, key))
 
 
 def lab_file(file: LessonFile) -> Path:

@@ -8,7 +8,7 @@ import click
 
 from lvslab.cli.common import as_json, session, verb
 from lvslab.cli.lab.which import with_labs
-from lvslab.cli.lesson.here import LESSON, current, lab_name, show_question
+from lvslab.cli.lesson.here import LESSON, begun, current, lab_name, show_question
 from lvslab.core.errors import CheckFailed
 from lvslab.core.places import PROGRAM
 
@@ -23,14 +23,11 @@ def start(lesson_name: str, name: str | None) -> None:
 
     A lesson that was begun before is forgotten.
     """
-    from lvslab.lab.cluster import Cluster
     from lvslab.lessons import course
-    from lvslab.lessons.lesson_folder import load_lesson
     from lvslab.lessons.predictions import predictions
 
     this, began = session(), time.monotonic()
-    lesson = load_lesson(lesson_name)
-    cluster = Cluster.running(name or lesson.lab.name)
+    cluster, lesson = begun(lesson_name, name)
     with cluster.changing(), this.reporting("lesson-start") as listener:
         course.start(cluster, lesson, listener)
     seconds = time.monotonic() - began

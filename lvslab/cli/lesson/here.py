@@ -38,11 +38,21 @@ def current(name: str | None) -> tuple[Cluster, Lesson, Attempt]:
     """The lab that is in a lesson, the lesson, and how far it is. Raises InputError if none is."""
     from lvslab.lab.cluster import Cluster
     from lvslab.lessons.attempt import attempt_in, lab_in_a_lesson
-    from lvslab.lessons.lesson_folder import load_lesson
+    from lvslab.lessons.course import lesson_in
 
     cluster = Cluster.running(name or lab_in_a_lesson())
     attempt = attempt_in(cluster)
-    return cluster, load_lesson(attempt.lesson), attempt
+    return cluster, lesson_in(cluster, attempt.lesson), attempt
+
+
+def begun(lesson: str, name: str | None) -> tuple[Cluster, Lesson]:
+    """The running lab and a lesson that is to begin in it. Raises InputError if it cannot."""
+    from lvslab.lab.cluster import Cluster
+    from lvslab.lessons.course import lesson_in
+    from lvslab.lessons.lesson_folder import load_lesson
+
+    cluster = Cluster.running(name or load_lesson(lesson).lab.name)
+    return cluster, lesson_in(cluster, lesson)
 
 
 def show_question(prediction: Prediction) -> None:

@@ -8,7 +8,7 @@ import click
 
 from lvslab.cli.common import as_json, session, verb
 from lvslab.cli.lab.which import with_labs
-from lvslab.cli.lesson.here import LESSON, current, lab_name, show_judged
+from lvslab.cli.lesson.here import LESSON, begun, current, lab_name, show_judged
 from lvslab.core.errors import CheckFailed, InputError
 from lvslab.core.places import PROGRAM
 
@@ -103,13 +103,10 @@ def rehearse(lesson_name: str, seconds: float, name: str | None) -> None:
 
     Status 1 if not. The lab is as the solution leaves it; `lab restore up` brings it back.
     """
-    from lvslab.lab.cluster import Cluster
     from lvslab.lessons import attempt, rehearsal
-    from lvslab.lessons.lesson_folder import load_lesson
 
     this = session()
-    lesson = load_lesson(lesson_name)
-    cluster = Cluster.running(name or lesson.lab.name)
+    cluster, lesson = begun(lesson_name, name)
     with cluster.changing(), this.reporting("lesson-rehearse") as listener:
         went = rehearsal.rehearse(cluster, lesson, seconds, listener)
         attempt.forget(cluster)

@@ -174,14 +174,28 @@ def test_without_a_checkpoint_a_healthy_lab_is_saved_first(
     assert ("rs1", "networkctl", "reload") in running.guests.done
 
 
-def test_a_lab_of_another_lab_yaml_is_refused(running: BareLab, capsys: Captured) -> None:
-    lab = running.cluster.lab
-    running.cluster.state.save("lab", {**lab.model_dump(mode="json"), "number": 9})
+def test_a_lesson_of_an_example_needs_that_example(running: BareLab, capsys: Captured) -> None:
+    assert start(running, "vip-32") == 2
+    assert "vip-32 starts from the example letter, and another lab runs" in capsys.readouterr().err
+    assert start(running, "arp-flux") == 2
+
+
+def test_a_lesson_is_of_the_lab_that_runs(running: BareLab, capsys: Captured) -> None:
+    """One whose addresses and times are others than those of the default lab."""
+    own = running.cluster.lab.model_dump(mode="json")
+    text = json.dumps(own).replace("192.168.50.", "10.7.8.").replace("192.168.100.", "10.7.9.")
+    other = json.loads(text)
+    other["directors"]["vrrp"]["advert_seconds"] = 1.0
+    running.cluster.state.save("lab", other)
     try:
-        assert start(running, "forwarding-off") == 2
+        assert start(running, "missing-rule") == 0
+        assert "in on 10.7.9.10?" in capsys.readouterr().out
+        assert start(running, "router-ids") == 0
+        assert do("answer", "wait", "3.61") == do("answer", "owner", "lvs1") == 0
+        assert do("check", "--wait", "0", "--json") == 0
+        assert '"right": "3.61"' in capsys.readouterr().out
     finally:
-        running.cluster.state.save("lab", lab.model_dump(mode="json"))
-    assert "runs with another lab.yaml than forwarding-off starts from" in capsys.readouterr().err
+        running.cluster.state.save("lab", own)
 
 
 def test_a_node_that_does_not_answer_is_red(running: BareLab, capsys: Captured) -> None:
