@@ -34,7 +34,7 @@ _ORDER = (
         ),
     ),
     ("Examples", _EXAMPLES),
-    ("Lessons", ("docs/lessons", "docs/lesson-yaml")),
+    ("Lessons", ("docs/lessons", "docs/teachers", "docs/lesson-yaml")),
     ("Reference", ("docs/lab-yaml", "docs/role-yaml", "docs/verbs", "docs/verify")),
     (
         "The project",

@@ -34,6 +34,7 @@ VERBS = {
     "diff": "lvslab.cli.diff:diff",
     "lab": "lvslab.cli.lab:lab",
     "lesson": "lvslab.cli.lesson:lesson",
+    "class": "lvslab.cli.classroom:class_",
     "vmware": "lvslab.cli.vmware:vmware",
     "deploy": "lvslab.cli.deploy:deploy",
     "docs": "lvslab.cli.docs:docs",

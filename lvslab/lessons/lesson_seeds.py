@@ -9,7 +9,7 @@ from lvslab.core.files import write_atomic
 from lvslab.core.places import DATA
 from lvslab.formats import seed_iso
 from lvslab.lessons.lesson_folder import SHEET, Lesson
-from lvslab.lessons.variant import Variant
+from lvslab.lessons.variant import Signer, Variant
 from lvslab.model.load import load_reference
 from lvslab.render.lab_texts import seed_texts
 from lvslab.render.seeds import node_seed
@@ -18,9 +18,9 @@ from lvslab.render.texts import Seed
 _LOCK = "packages.lock"
 
 
-def lesson_seeds(lesson: Lesson) -> dict[str, Seed]:
+def lesson_seeds(lesson: Lesson, signer: Signer | None = None) -> dict[str, Seed]:
     """Node to its seed: that of the lab, with the texts of the lesson."""
-    variant, lab = Variant.of(lesson), lesson.lab
+    variant, lab = Variant.of(lesson, signer), lesson.lab
     reference = load_reference(lab)
     found = {}
     for node, this in lab.nodes.items():
@@ -30,12 +30,12 @@ def lesson_seeds(lesson: Lesson) -> dict[str, Seed]:
     return found
 
 
-def write_seeds(lesson: Lesson, folder: Path) -> list[Path]:
+def write_seeds(lesson: Lesson, folder: Path, signer: Signer | None = None) -> list[Path]:
     """Write a seed ISO for each node, and the sheet; the paths of all."""
     folder.mkdir(parents=True, exist_ok=True)
     epoch = lockfile.load(DATA / _LOCK).epoch
     written = []
-    for node, seed in lesson_seeds(lesson).items():
+    for node, seed in lesson_seeds(lesson, signer).items():
         seed_iso.write_iso(seed, folder / f"{node}.iso", epoch=epoch)
         written.append(folder / f"{node}.iso")
     write_atomic(folder / SHEET, lesson.sheet)

@@ -25,16 +25,25 @@ _CHECKLIST = "/etc/lvslab/checklist.json"
 
 
 @dataclass(frozen=True)
+class Signer:
+    """The student whose machines these are, and the key of the codes that they print."""
+
+    student: str
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Variant:
     """What each node has of files and units, in a healthy lab and in the broken one."""
 
     lesson: Lesson
     specs: Mapping[str, RoleSpec] = field(repr=False)
+    signer: Signer | None = None
 
     @classmethod
-    def of(cls, lesson: Lesson) -> Variant:
+    def of(cls, lesson: Lesson, signer: Signer | None = None) -> Variant:
         """The variant of a lesson. Raises BadInput if a role of its lab cannot be read."""
-        return cls(lesson, load_roles(lesson.lab, ROLE_FOLDERS))
+        return cls(lesson, load_roles(lesson.lab, ROLE_FOLDERS), signer)
 
     @cached_property
     def healthy(self) -> dict[str, NodeTexts]:
@@ -70,7 +79,7 @@ class Variant:
         for switch in lesson.file.broken.units:
             if node in switch.nodes:
                 units = [*(unit for unit in units if unit not in switch.disable), *switch.enable]
-        files[LESSON_FILE] = RenderedFile(lesson_text(lesson, node))
+        files[LESSON_FILE] = RenderedFile(lesson_text(lesson, node, self.signer))
         return NodeTexts(files, tuple(dict.fromkeys(units)))
 
     def _changed(self, patches: Sequence[ModelPatch]) -> Lab:
@@ -113,16 +122,19 @@ def _holder(
     return holder, key
 
 
-def lesson_text(lesson: Lesson, machine: str) -> str:
+def lesson_text(lesson: Lesson, machine: str, signer: Signer | None = None) -> str:
     """What the labcheck of a machine must know of a lesson, as JSON: no solution is in it."""
     file = lesson.file
-    known = {
+    known: dict[str, Any] = {
         "lesson": lesson.name,
+        "machine": machine,
         "title": file.title,
         "questions": [this.ask for this in file.questions.values()],
         "hints": list(file.hints),
         "checks": [_told(check) for check in file.checks if check.machine == machine],
     }
+    if signer:
+        known |= {"student": signer.student, "key": signer.key}
     return json.dumps(known, indent=1) + "\n"
 
 

@@ -26,7 +26,7 @@ LESSON = loaded(FILES / "lib/lvslab/lesson")
 def findings(simulated: Simulated, lesson: Lesson) -> list[Judged]:
     """What `labcheck --lesson --json` says on all machines, put together."""
     simulated.changed()
-    expected = _expected(lesson.name, lesson)
+    expected = json.loads(node_facts.text(lesson.lab))
     found = {}
     for machine in [*lesson.lab.nodes, CLIENT]:
         facts = LABCHECK.facts_of(expected, machine)
@@ -40,15 +40,6 @@ def findings(simulated: Simulated, lesson: Lesson) -> list[Judged]:
         own = LESSON.own(json.loads(text), lambda words, m=machine: ran(simulated, m, words))
         found[machine] = LESSON.graded(items, own)
     return together(found)
-
-
-_EXPECTED: dict[str, Any] = {}
-
-
-def _expected(name: str, lesson: Lesson) -> Any:
-    if name not in _EXPECTED:
-        _EXPECTED[name] = json.loads(node_facts.text(lesson.lab))
-    return _EXPECTED[name]
 
 
 def solve(simulated: Simulated, lesson: Lesson, steps: Sequence[Step]) -> None:
