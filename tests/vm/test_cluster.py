@@ -36,6 +36,7 @@ from lvslab.model.lab import Lab
 from lvslab.model.role import Kind, RoleSpec
 from lvslab.render.machine_files import role_files
 from lvslab.watch.collector import Collector
+from tests.examples import LIMITS, START, saved
 from tests.programs import build_py
 from tests.watching import (
     BLACK,
@@ -52,8 +53,6 @@ from tests.watching import (
 pytestmark = pytest.mark.vm
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMITS = bringup.Limits(boot_seconds=1500, settle_seconds=300)
-START = failover.CHECKPOINT
 CONF = "/etc/keepalived/keepalived.conf"
 ROUNDS = 4
 
@@ -67,7 +66,7 @@ def booted(lab: Lab, built: Path) -> Iterator[Cluster]:
     cluster = Cluster(lab.model_copy(update={"name": "cluster-test"}))
     try:
         bringup.up(cluster, built, default_cache(), Settings(origin="vmware"), limits=LIMITS)
-        checkpoint.save(cluster, START)
+        saved(cluster)
         yield cluster
     finally:
         with cluster.changing():

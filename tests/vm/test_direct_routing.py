@@ -6,6 +6,7 @@ Its controls take away what keeps real servers silent, or what lets them answer.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -18,9 +19,9 @@ pytestmark = pytest.mark.vm
 
 
 @pytest.fixture(scope="module")
-def booted(built: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def booted(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The lab, up from images that were made before, and saved."""
-    with up("direct-routing", tmp_path_factory.mktemp("direct")) as cluster:
+    with up("direct-routing", built, tmp_path_factory.mktemp("direct")) as cluster:
         yield cluster
 
 

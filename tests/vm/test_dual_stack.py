@@ -6,6 +6,7 @@ Its controls take away a part of IPv6, or leave something of it behind.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,9 +21,9 @@ VIP, NETWORK, TABLE = "fd00:50::1", "fd00:100::/64", "LVS1v6"
 
 
 @pytest.fixture(scope="module")
-def booted(built: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def booted(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The lab, up from images of which the default lab's were made before, and saved."""
-    with up("dual-stack", tmp_path_factory.mktemp("dual")) as cluster:
+    with up("dual-stack", built, tmp_path_factory.mktemp("dual")) as cluster:
         yield cluster
 
 

@@ -21,17 +21,18 @@ from lvslab.lab.sources import Settings
 from lvslab.lessons.lesson_folder import load_lesson
 from lvslab.lessons.predictions import answer
 from lvslab.model.lab import Lab
+from tests.examples import LIMITS
 from tests.programs import build_py
 
 pytestmark = pytest.mark.vm
-LIMITS = bringup.Limits(boot_seconds=1500, settle_seconds=300)
 
 
 @pytest.fixture(scope="module")
 def booted(lab: Lab, built: Path) -> Iterator[Cluster]:
+    """The lab; it goes on from the checkpoint of test_cluster.py, if that ran before."""
     cluster = Cluster(lab.model_copy(update={"name": "lesson-test"}))
     try:
-        bringup.up(cluster, built, default_cache(), Settings(), limits=LIMITS)
+        bringup.up(cluster, built, default_cache(), Settings(origin="vmware"), limits=LIMITS)
         yield cluster
     finally:
         with cluster.changing():
