@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lvslab.deploy.site import Site
     from lvslab.model.lab import Lab
 
-_TITLES = {"vsphere": "vSphere"}
+_TITLES = {"vsphere": "vSphere", "proxmox": "Proxmox VE"}
 """The platforms, as `lvslab.deploy.platforms.PLATFORMS` has them: `--help` does not load that."""
 
 
@@ -32,12 +32,12 @@ _TITLES = {"vsphere": "vSphere"}
         """
         deploy vsphere --site vsphere.yaml --dry-run
         deploy vsphere --site vsphere.yaml --class class.csv
-        deploy vsphere --site vsphere.yaml status
+        deploy proxmox --site proxmox.yaml status
         """
     ),
 )
 def deploy() -> None:
-    """Put the lab on a cluster that is there already.
+    """Put the lab on a cluster that is there already: vSphere or Proxmox VE.
 
     docs/deploy.md has the site file and the rights that are needed.
     """

@@ -153,6 +153,7 @@ def take(platform: Platform, todo: Sequence[Action], listener: Listener) -> None
     for act, kind in dict.fromkeys((step.act, step.kind) for step in todo):
         group = [step for step in todo if (step.act, step.kind) == (act, kind)]
         _together(called(act, kind, plural=True), group, partial(_do, platform, listener), listener)
+        platform.settle(kind)
 
 
 def _do(platform: Platform, listener: Listener, step: Action) -> None:

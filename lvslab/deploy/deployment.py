@@ -25,6 +25,10 @@ _TRIES = 2
 """How often each kind is worked on: not every platform takes all of an object with one call."""
 
 
+_NUMBERED = {"network": ("network",), "machine": ("machine", "image")}
+"""A section of the ledger, and the kinds of objects whose numbers are there."""
+
+
 @dataclass(frozen=True)
 class Look:
     """What is wanted and found: the steps that are left, what is too much, what is wrong."""
@@ -77,11 +81,11 @@ def look(platform: Platform, order: Order, site: Site, ledger: Ledger) -> Look:
     """Compare; the ledger gets the numbers of all that is wanted, and is not written."""
     found, name = platform.find(), order.lab.name
     ledger.adopt(found)
-    taken = [
-        this.number
-        for this in found
-        if this.kind == "network" and this.number and not (this.mark and this.mark.lab == name)
-    ]
+    foreign = [this for this in found if not (this.mark and this.mark.lab == name)]
+    taken = {
+        kind: {this.number for this in foreign if this.kind in kinds and this.number is not None}
+        for kind, kinds in _NUMBERED.items()
+    }
     give_numbers(order, ledger, platform.limits, pool(site.tags), taken)
     wanted = plan(order, ledger, platform.limits, platform.switch)
     extras = converge.extras(wanted, found, name)

@@ -59,9 +59,10 @@ class Ledger:
     def adopt(self, found: Iterable[Found]) -> None:
         """Take the numbers of what this lab has on the cluster and the file does not know."""
         for this in found:
-            if this.kind not in SECTIONS or not this.mark or this.number is None:
+            section = "machine" if this.kind == "image" else this.kind
+            if section not in SECTIONS or not this.mark or this.number is None:
                 continue
-            given = self.numbers[this.kind]
+            given = self.numbers[section]
             if this.mark.lab == self.lab and this.number not in given.values():
                 given.setdefault(this.mark.key, this.number)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,20 +75,23 @@ class Order:
 
 
 def give_numbers(
-    order: Order, ledger: Ledger, limits: Bounds, tags: range, taken: Iterable[int]
+    order: Order, ledger: Ledger, limits: Bounds, tags: range, taken: Mapping[str, Collection[int]]
 ) -> None:
-    """Give everything that is asked for its number. Raises InputError if a range is too small."""
+    """Give everything that is asked for its number; `taken` by others, by kind.
+
+    Raises InputError if a range is too small.
+    """
     if tags.stop - 1 > limits.highest_tag or tags.start < 1 or not tags:
         raise InputError(
             f"tags: {tags.start}-{tags.stop - 1} is not a range from 1 to {limits.highest_tag}",
             hint="a network of this platform has a number between these",
         )
     networks = [order.mark(s, n).key for s in order.students for n in order.lab.networks]
-    ledger.give("network", networks, tags, set(taken))
+    ledger.give("network", networks, tags, taken.get("network", ()))
     if limits.numbers is not None:
         machines = [order.image(role).key for role in order.images]
         machines += [order.mark(s, n).key for s in order.students for n in order.lab.nodes]
-        ledger.give("machine", machines, limits.numbers, ())
+        ledger.give("machine", machines, limits.numbers, taken.get("machine", ()))
 
 
 def plan(order: Order, ledger: Ledger, limits: Bounds, switch: str) -> list[Wanted]:
@@ -120,7 +123,7 @@ def _images(order: Order, ledger: Ledger) -> Iterator[Wanted]:
     for role, image in order.images.items():
         mark = order.image(role)
         number = ledger.numbers["machine"].get(mark.key, 0)
-        yield WantedImage(order.named("", mark.of), mark, image.path, number)
+        yield WantedImage(order.named("", mark.of), mark, image.path, image.sha256, number)
 
 
 def _seeds(order: Order) -> Iterator[Wanted]:
@@ -166,8 +169,8 @@ def _rules(order: Order, limits: Bounds) -> Iterator[Wanted]:
     if order.reach == "cluster":
         word, nodes = "apart", directors
     else:
-        word, nodes = "together", list(order.lab.nodes) if limits.together else []
-    if len(nodes) < 2:
+        word, nodes = "together", list(order.lab.nodes)
+    if len(nodes) < 2 or not limits.rules:
         return
     for student in order.students:
         names = tuple(order.named(student, node) for node in nodes)

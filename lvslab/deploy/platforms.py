@@ -12,7 +12,7 @@ from lvslab.core.errors import MissingError
 from lvslab.core.events import Listener
 from lvslab.core.places import IN_CHECKOUT, PROGRAM
 from lvslab.deploy.credentials import Credentials
-from lvslab.deploy.site import Site, VsphereSite
+from lvslab.deploy.site import ProxmoxSite, Site, VsphereSite
 from lvslab.deploy.trust import Address
 from lvslab.deploy.wanted import Found, Mark, Wanted
 
@@ -22,15 +22,15 @@ class Bounds:
     """What a platform allows: how long a machine's name may be, which tags a network may have.
 
     `network_name` makes the name of a network of its mark and its tag. `numbers` is the range of
-    machines' numbers; None if the platform has none. `together`: whether machines must and can be
-    kept on one host by a rule when networks end there.
+    machines' numbers; None if the platform has none. `rules`: whether it has
+    rules about which machines run on one host, and the site wants them.
     """
 
     machine_name: int
     highest_tag: int
     network_name: Callable[[Mark, int], str]
     numbers: range | None
-    together: bool
+    rules: bool
 
 
 class Platform(Protocol):
@@ -60,6 +60,9 @@ class Platform(Protocol):
     def remove(self, found: Found) -> None:
         """Remove an object of ours."""
 
+    def settle(self, kind: str) -> None:
+        """Called when several objects of a kind were made, changed or removed: put it in force."""
+
     def close(self) -> None:
         """Log out."""
 
@@ -79,6 +82,7 @@ class Offered:
 
 PLATFORMS = {
     "vsphere": Offered("vSphere", VsphereSite, 443, "lvslab.deploy.vsphere:connect"),
+    "proxmox": Offered("Proxmox VE", ProxmoxSite, 8006, "lvslab.deploy.proxmox:connect"),
 }
 
 Connect = Callable[[Site, Credentials, Address, ssl.SSLContext], Platform]

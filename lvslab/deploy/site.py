@@ -41,3 +41,15 @@ class VsphereSite(Site):
     datastore: Text = Field(description="for the disks; all hosts see it")
     seeds: Text | None = Field(None, description="datastore for the seeds, if it is another")
     switch: Text = Field(description="distributed switch for the labs' networks")
+
+
+class ProxmoxSite(Site):
+    """Where on Proxmox VE."""
+
+    nodes: tuple[Text, ...] = Field(min_length=1, description="nodes that may run the machines")
+    storage: Text = Field(description="for the disks; shared, if there are several nodes")
+    files: Text = Field(description="of files, for content iso, import and images; nodes share it")
+    zone: Text = Field(description="SDN zone for the labs' networks; it exists")
+    pool: Text | None = Field(None, description="pool that the machines join; it exists")
+    numbers: Numbers = Field(description="numbers of machines (VMIDs) that belong to the labs")
+    ha: bool = Field(False, description="a rule of the HA manager keeps directors apart")

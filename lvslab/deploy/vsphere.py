@@ -55,7 +55,7 @@ def _network_name(mark: Mark, tag: int) -> str:
 class Vsphere:
     """A vCenter, as `Platform` says."""
 
-    limits = Bounds(80, 4094, _network_name, None, together=True)
+    limits = Bounds(80, 4094, _network_name, None, rules=True)
 
     def __init__(self, site: VsphereSite, places: Inventory, trusted: ssl.SSLContext) -> None:
         self.switch = site.switch
@@ -218,6 +218,9 @@ class Vsphere:
                     self._places.done(found.ref.PowerOffVM_Task())
                 case _:
                     self._places.done(found.ref.Destroy_Task())
+
+    def settle(self, kind: str) -> None:
+        """Each call of vSphere is in force when it ends."""
 
     def _clone(self, wanted: WantedMachine) -> None:
         image = self._refs["image", wanted.image]

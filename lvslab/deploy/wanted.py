@@ -92,11 +92,13 @@ class WantedNetwork(Wanted):
 class WantedImage(Wanted):
     """The disk of a role, out of its OVA, that the machines are linked clones of.
 
-    `number` is that of the machine which holds it, on a platform that numbers machines.
+    `sha256` is the OVA's, `number` is that of the machine which holds it, on a platform that
+    numbers machines.
     """
 
     kind = "image"
     ova: Path
+    sha256: str
     number: int
 
     @property

@@ -32,7 +32,7 @@ from lvslab.deploy.wanted import (
 from lvslab.model.lab import Lab
 from tests import small_artifacts
 
-LIMITS = Bounds(63, 4094, lambda mark, tag: f"{mark.student}{mark.of}-{tag}", None, together=True)
+LIMITS = Bounds(63, 4094, lambda mark, tag: f"{mark.student}{mark.of}-{tag}", None, rules=True)
 NUMBERED = replace(LIMITS, numbers=range(100, 200))
 
 
@@ -49,7 +49,7 @@ def ordered(
 
 def planned(order: Order, limits: Bounds = LIMITS, tags: range = range(1, 4000)) -> list[Wanted]:
     ledger = Ledger(Path("none"), order.lab.name)
-    give_numbers(order, ledger, limits, tags, ())
+    give_numbers(order, ledger, limits, tags, {})
     return plan(order, ledger, limits, "switch")
 
 
@@ -102,7 +102,7 @@ def test_a_lab_stays_on_one_host_where_its_networks_end(lab: Lab, artifacts: Pat
     assert [len(found) for found in places.values()] == [1, 1]
     rules = [this for this in wanted if isinstance(this, WantedRule)]
     assert [(rule.apart, len(rule.machines)) for rule in rules] == [(False, 4), (False, 4)]
-    without = planned(order, replace(LIMITS, together=False))
+    without = planned(order, replace(LIMITS, rules=False))
     assert not [this for this in without if this.kind == "rule"]
 
 
@@ -290,6 +290,9 @@ class ListPlatform:
         self.calls.append(f"remove {found.kind}")
         del self.objects[found.kind, found.name]
 
+    def settle(self, kind: str) -> None:
+        self.calls.append(f"settle {kind}")
+
     def close(self) -> None:
         """Nothing to do."""
 
@@ -313,8 +316,9 @@ def up(platform: ListPlatform, order: Order, folder: Path) -> deployment.Look:
 def test_up_from_any_part_makes_the_whole(lab: Lab, artifacts: Path, tmp_path: Path) -> None:
     order, platform = ordered(lab, artifacts, ["alice"]), ListPlatform()
     assert up(platform, order, tmp_path).good
-    kinds = list(dict.fromkeys(platform.calls))
-    assert kinds == [f"make {k}" for k in ("network", "image", "seed", "machine", "rule", "power")]
+    calls = list(dict.fromkeys(platform.calls))
+    kinds = ("network", "image", "seed", "machine", "rule", "power")
+    assert calls == [f"{word} {kind}" for kind in kinds for word in ("make", "settle")]
     whole = dict(platform.objects)
     for key in whole:
         del platform.objects[key]
