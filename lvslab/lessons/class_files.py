@@ -139,7 +139,7 @@ def _list(course: Course, students: Sequence[Student]) -> str:
         ids = " ".join(str(this.router_id) for this in lab.vrrp_instances.values())
         priorities = " ".join(f"{node}={p}" for node, p in first.priorities.items())
         lesson = lesson_of(course.lessons, student, course.name)
-        cidr = lab.cidr(first.network)
+        cidr = lab.networks[first.network].cidrs[0]
         out.writerow([student.id, student.name, lesson, first.address, cidr, ids, priorities])
     return file.getvalue()
 

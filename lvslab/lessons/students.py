@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from lvslab.core.errors import InputError
@@ -119,14 +120,14 @@ def own_lab(lab: Lab, student: Student, course: str) -> Lab:
 
 
 def _other_networks(lab: Lab, drawn: bytes) -> str:
-    """The lab as JSON with other third bytes in its networks of 24 bits."""
+    """The lab as JSON with other third bytes in its IPv4 networks of 24 bits."""
     prefixes = {}
-    for place, network in enumerate(n for n in lab.networks.values() if n.cidr):
-        assert network.cidr
-        if network.cidr.prefixlen == 24:
-            first, second, *_ = str(network.cidr.network_address).split(".")
+    cidrs = [cidr for network in lab.networks.values() for cidr in network.cidrs]
+    for place, cidr in enumerate(cidr for cidr in cidrs if isinstance(cidr, IPv4Network)):
+        if cidr.prefixlen == 24:
+            first, second, *_ = str(cidr.network_address).split(".")
             third = _FIRST_NET + (drawn[0] + _STRIDE * place) % _NETS
-            old = str(network.cidr.network_address).removesuffix("0")
+            old = str(cidr.network_address).removesuffix("0")
             prefixes[old] = f"{first}.{second}.{third}."
     text = json.dumps(lab.model_dump(mode="json"))
     known = "|".join(map(re.escape, prefixes)) or "(?!)"
