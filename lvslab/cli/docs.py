@@ -26,10 +26,12 @@ _ORDER = (
         (
             "docs/article",
             "docs/services",
+            "docs/ipv6",
             "docs/failover",
             "docs/watch",
             "docs/security",
             "docs/hosts",
+            "docs/deploy",
             "docs/roles",
         ),
     ),

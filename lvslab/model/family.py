@@ -36,8 +36,6 @@ class Family:
     """As `ipaddress` has it."""
     bits: int
     """Of an address."""
-    word: str
-    """As keepalived and nftables' `meta nfproto` have it: inet or inet6 (keepalived.conf(5))."""
     header: str
     """As nftables names the header that has the addresses (nft(8))."""
     socket: int
@@ -53,11 +51,6 @@ class Family:
         return self.name
 
     @property
-    def flag(self) -> str:
-        """What makes ip(8) speak of this family alone."""
-        return f"-{self.version}"
-
-    @property
     def private_words(self) -> str:
         """The networks that a lab may use, as they are written."""
         return ", ".join(map(str, self.private))
@@ -67,7 +60,6 @@ IPV4 = Family(
     name="IPv4",
     version=4,
     bits=32,
-    word="inet",
     header="ip",
     socket=socket.AF_INET,
     private=tuple(IPv4Network(n) for n in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")),
@@ -78,7 +70,6 @@ IPV6 = Family(
     name="IPv6",
     version=6,
     bits=128,
-    word="inet6",
     header="ip6",
     socket=socket.AF_INET6,
     private=(IPv6Network("fd00::/8"),),

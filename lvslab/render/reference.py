@@ -8,7 +8,12 @@ from typing import Any
 
 Schema = Mapping[str, Any]
 Parts = Mapping[str, Schema]
-_WORDS = {"integer": "whole number", "string": "text", "boolean": "yes or no"}
+_FORMATS = {
+    "ipv4": "IPv4 address",
+    "ipv6": "IPv6 address",
+    "ipv4network": "IPv4 network",
+    "ipv6network": "IPv6 network",
+}
 
 
 def schema_page(title: str, schema: Schema) -> str:
@@ -73,7 +78,8 @@ def _simple(this: Schema) -> str:
     least, most = this.get("minimum"), this.get("maximum")
     if least is not None and most is not None:
         return f"{kind}, {least} to {most}"
-    return str(this.get("format", kind)).replace("ipv4network", "IPv4 network")
+    form = str(this.get("format", kind))
+    return _FORMATS.get(form, form)
 
 
 def help_page(verbs: Mapping[str, str]) -> str:

@@ -70,6 +70,12 @@ def test_every_key_of_a_file_is_in_its_reference(name: str, schema: dict[str, ob
     assert [key for key in sorted(keys) if f"| `{key}` |" not in page] == []
 
 
+def test_a_value_of_either_family_is_said_in_words() -> None:
+    page = schema_page("lab", lab_schema())
+    (row,) = [line for line in page.splitlines() if line.startswith("| `cidr` |")]
+    assert "IPv4 network or IPv6 network or list of IPv4 network or IPv6 network" in row
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("text", ["[x](nowhere.md)", "[x](glossary.md#no-such-term)"])
 def test_a_link_that_leads_nowhere_is_an_error(tmp_path: Path, text: str) -> None:

@@ -22,7 +22,7 @@ from tests.conftest import ROLES
 from tests.documents import documents
 from tests.strategies import examples, labs
 
-EXPONENT = re.compile(r"(?<![\w.-])\d+(\.\d+)?e[-+]?\d+(?![\w-])", re.IGNORECASE)
+EXPONENT = re.compile(r"(?<![\w.:-])\d+(\.\d+)?e[-+]?\d+(?![\w-])", re.IGNORECASE)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_the_search_finds_an_exponent(lab: Lab) -> None:
         text = Environment().from_string('delay_loop {{ "%g" | format(value) }}\n')
         assert EXPONENT.search(text.render(value=value))
         assert EXPONENT.search(f"delay_loop {value}\n")
-    assert not EXPONENT.search("00:50:56:01:0e:05 1e lvs1e5 f0e5-1 vmnet12")
+    assert not EXPONENT.search("00:50:56:01:0e:05 1e lvs1e5 f0e5-1 vmnet12 fd00:1e5::1e5")
 
 
 def test_templates_have_one_way_to_write_a_number() -> None:

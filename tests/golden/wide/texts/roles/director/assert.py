@@ -175,7 +175,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/lesson": [
-   "1f0118f5880ce5091114c9ea54109a44b3974625d9c84226b49558df6ea0d8a8",
+   "d4953f4abfb3daf28930cda9d9296163b4266a357fa3b71cd24942b532146fcb",
    420
   ],
   "/usr/local/lib/lvslab/settle": [
