@@ -55,7 +55,7 @@ def measure(folder: Path, students: int) -> float:
     """Print a line for each call; returns the seconds of the first `up`."""
     small_artifacts.write(load_lab(ROOT / "lab.yaml"), folder / "artifacts")
     names = "".join(f"s{number}\n" for number in range(1, students + 1))
-    (folder / "class.csv").write_text(f"student\n{names}")
+    (folder / "class.csv").write_text(f"id\n{names}")
     authority = Authority(folder)
     os.environ |= {USER: vcenter.USER, SECRET: vcenter.SECRET}
     words = ["deploy", "vsphere", "--site", str(folder / "vsphere.yaml")]

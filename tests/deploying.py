@@ -74,7 +74,7 @@ class Desk:
         argv += ["--artifacts", str(self.folder / "artifacts")]
         if self.students:
             class_file = self.folder / "class.csv"
-            class_file.write_text("\n".join(["student", *self.students]) + "\n")
+            class_file.write_text("\n".join(["id", *self.students]) + "\n")
             argv += ["--class", str(class_file)]
         self.capsys.readouterr()
         status = main.main([*argv, *words])

@@ -71,13 +71,13 @@ _OPTIONS = (
         "--class",
         "class_file",
         type=click.Path(path_type=Path, dir_okay=False),
-        help="A CSV file with a column `student`: the lab for each of them.",
+        help="A CSV file with a column `id`: the lab for each student.",
     ),
     click.option(
         "--student",
         "students",
         multiple=True,
-        metavar="NAME",
+        metavar="ID",
         help="Only this student of the class; may be repeated.",
     ),
     click.option(
@@ -220,12 +220,12 @@ def _students(request: DeployRequest) -> tuple[Sequence[str], Sequence[str]]:
     from lvslab.deploy import classlist
 
     known = classlist.read(request.class_file) if request.class_file else []
-    if unknown := [name for name in request.students if name not in known]:
+    meant = [classlist.name_of(name) for name in request.students] or known
+    if unknown := [name for name in meant if name not in known]:
         raise InputError(
             f"{', '.join(unknown)} is not in the class",
             hint="give the file with --class" if not known else f"it has: {', '.join(known)}",
         )
-    meant = request.students or known
     return meant, [name for name in known if name not in meant]
 
 

@@ -1,45 +1,41 @@
-"""The students of a class: a CSV file with a column `student`."""
+"""The students of a class as parts of names on a cluster: the same list that `class make` takes."""
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 
 from lvslab.core.errors import InputError
+from lvslab.lessons.students import read_class
 
-COLUMN = "student"
-_NAME = re.compile(r"[a-z]([a-z0-9-]{0,29}[a-z0-9])?")
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+
+
+def name_of(student: str) -> str:
+    """An id of the list as a part of a host name: in small letters, with - in place of . and _."""
+    return re.sub(r"[._]", "-", student.lower())
 
 
 def read(path: Path) -> list[str]:
-    """The names in the file's order; other columns are not looked at.
+    """The students in the file's order, as `name_of` writes them.
 
-    Raises InputError with the line if a name is no host name, or is there twice.
+    Raises BadInput as `read_class` does, InputError if an id ends with -, . or _, or two give one
+    name.
     """
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", where=str(path)) from None
-    rows = csv.DictReader(text.splitlines())
-    if COLUMN not in (rows.fieldnames or ()):
-        raise InputError(
-            f"there is no column {COLUMN}",
-            where=str(path),
-            hint=f"the first line names the columns, one of them {COLUMN}",
-        )
-    found: dict[str, int] = {}
-    for row in rows:
-        name, where = (row[COLUMN] or "").strip(), f"{path}:{rows.line_num}"
+    found: dict[str, str] = {}
+    for student in read_class(path):
+        name = name_of(student.id)
         if not _NAME.fullmatch(name):
             raise InputError(
-                f"{name!r} cannot be a part of machines' names",
-                where=where,
-                hint="at most 31 small letters, digits and -, a letter first and no - at the end",
+                f"the id {student.id} cannot be a part of machines' names",
+                where=str(path),
+                hint="end it with a letter or a digit",
             )
         if name in found:
-            raise InputError(f"{name} is in line {found[name]} too", where=where)
-        found[name] = rows.line_num
-    if not found:
-        raise InputError("there is no student in it", where=str(path))
+            raise InputError(
+                f"{found[name]} and {student.id} would have machines of the same name, {name}",
+                where=str(path),
+                hint="write one of the two ids differently",
+            )
+        found[name] = student.id
     return list(found)

@@ -222,22 +222,20 @@ def test_numbers_are_adopted_from_what_is_found() -> None:
 # --- class --------------------------------------------------------------------------------
 
 
-def test_a_class_is_the_column_student(tmp_path: Path) -> None:
+def test_a_class_is_the_list_of_class_make(tmp_path: Path) -> None:
     path = tmp_path / "class.csv"
-    path.write_text('\ufeffname,student\nAlice A.,alice\n"B, Bob",bob\n')
-    assert classlist.read(path) == ["alice", "bob"]
+    path.write_text("\ufeffname;id\nAlice A.;Alice.A\nBob;bob_2\n")
+    assert classlist.read(path) == ["alice-a", "bob-2"]
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("name\nalice\n", "there is no column student"),
-        ("student\nAlice\n", ":2: 'Alice' cannot be a part of machines' names"),
-        ("student\na/b\n", ":2: 'a/b' cannot be"),
-        ("student\n" + "a" * 32 + "\n", ":2: 'aaaa"),
-        ("student\nalice\nbob\nalice\n", ":4: alice is in line 2 too"),
-        ("student\n", "there is no student in it"),
-        ("", "there is no column student"),
+        ("student\nalice\n", "the heading has no column id"),
+        ("id\na/b\n", "the id is 'a/b'"),
+        ("id\nalice-\n", "the id alice- cannot be a part of machines' names"),
+        ("id\na.b\na-b\n", "a.b and a-b would have machines of the same name, a-b"),
+        ("id\nalice\nAlice\n", "Alice appears twice"),
     ],
 )
 def test_a_class_with_a_mistake(tmp_path: Path, text: str, told: str) -> None:
@@ -246,11 +244,6 @@ def test_a_class_with_a_mistake(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(InputError) as caught:
         classlist.read(path)
     assert told in str(caught.value)
-
-
-def test_a_class_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be read"):
-        classlist.read(tmp_path / "none.csv")
 
 
 # --- converge, with a platform that is a list ------------------------------------------------

@@ -462,3 +462,13 @@ def test_names_too_long_for_proxmox_are_refused(desk: Desk, cluster: proxmox.Clu
     assert ended.status == 2
     assert "this platform takes 63" in ended.err
     assert cluster.vms == []
+
+
+def test_a_student_who_is_not_in_the_class(desk: Desk, cluster: proxmox.Cluster) -> None:
+    desk.students = ["Alice.A"]
+    ended = desk.run("--student", "bob")
+    assert (ended.status, "bob is not in the class" in ended.err) == (2, True)
+    assert "it has: alice-a" in ended.err
+    desk.students = []
+    assert "give the file with --class" in desk.run("--student", "bob").err
+    assert cluster.vms == []
