@@ -26,7 +26,7 @@ from lvslab.verify.made import examine
 from tests.appliance import make_disk
 from tests.small import Small
 
-pytest_plugins = ("tests.skips",)
+pytest_plugins = ("tests.measured", "tests.skips")
 
 # `test` takes Hypothesis's own profile, `test --fast` this one.
 settings.register_profile("quick", max_examples=10)

@@ -18,6 +18,7 @@ PARTS = {
     "stages": "finished stages of builds",
     "pool": "Debian packages",
     "venv": "Python packages",
+    "bytecode": "compiled Python of the tests",
     "checkpoints": "labs as they were when they were up",
     "tmp": "left over from runs that were killed",
     "digests.json": "sums of large files",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
+from tempfile import gettempdir
 
 import click
 
 from lvslab.cli.common import demand_checkout, session, verb
+from lvslab.core.files import remove
 from lvslab.core.places import DATA
 
 # pytest's exit status (its documentation, "Exit codes") to ours: 1 is a failed test, 2 one that
@@ -25,6 +29,7 @@ _BELOW = (
     "for what the table shows"
 )
 # tests/vm has none of the quick ones: to leave it out saves reading it in each process.
+_SPREAD = ("--numprocesses=auto", "--dist=worksteal")
 _FAST = ("-m", "not vm and not slow", "--ignore=tests/vm", "--hypothesis-profile=quick")
 
 
@@ -47,18 +52,21 @@ def test(context: click.Context, fast: bool, arguments: tuple[str, ...]) -> None
     """Run the test suite. What follows `--` goes to pytest.
 
     First the tests without a virtual machine, on all processors; then the others, one by one. If
-    the first are all run, they must reach enough of the package's lines and branches.
+    the first are all run, the quick ones among them must reach enough of the package's lines and
+    branches.
     """
     demand_checkout("the tests are not a part of the package")
     session().ensure("test")
     first = _FAST if fast else ("-m", "not vm")
     whole = not fast and all(word.startswith(_CHOOSES_NOTHING) for word in arguments)
     measure = _MEASURE if whole else ()
-    ended = [_pytest(*first, "--numprocesses=auto", *measure, *arguments)]
+    ended = [_pytest(*first, *_SPREAD, *measure, *arguments)]
     if whole and ended[0] in _GOES_ON:
         ended.append(_reached_enough())
     if not fast and ended[0] in _GOES_ON:
         ended.append(_pytest("-m", "vm", *arguments))
+    # What tests made elsewhere and ran is gone, and its bytecode is of no more use.
+    remove(_bytecode() / Path(gettempdir()).resolve().relative_to("/"))
     worst = max((status for status in ended if status != _NO_TESTS), default=_NO_TESTS)
     context.exit(_STATUS.get(worst, 4))
 
@@ -76,4 +84,23 @@ def _pytest(*words: str) -> int:
 
 
 def _module(*words: str) -> int:
-    return subprocess.run([sys.executable, "-m", *words], cwd=DATA, check=False).returncode
+    argv = [sys.executable, "-m", *words]
+    return subprocess.run(argv, cwd=DATA, env=_environment(), check=False).returncode
+
+
+def _environment() -> dict[str, str]:
+    """The environment of the tests' processes, of which there are hundreds.
+
+    Each of them would compile the package again where Python leaves no bytecode beside the
+    sources; so it is kept in the cache then. Many tests wait for something, so there is one
+    process more than processors.
+    """
+    found = dict(os.environ)
+    if found.pop("PYTHONDONTWRITEBYTECODE", ""):
+        found.setdefault("PYTHONPYCACHEPREFIX", str(_bytecode()))
+    found.setdefault("PYTEST_XDIST_AUTO_NUM_WORKERS", str(len(os.sched_getaffinity(0)) + 1))
+    return found
+
+
+def _bytecode() -> Path:
+    return session().cache / "bytecode"

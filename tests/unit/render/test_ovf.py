@@ -99,6 +99,7 @@ def spoil(root: etree._Element, chance: random.Random) -> None:
             element.text = chance.choice(["", "ten", "-1", "99999999999999999999999"])
 
 
+@pytest.mark.many
 def test_what_dmtfs_schema_refuses_is_refused_by_the_rules(
     lab: Lab, schema: etree.XMLSchema
 ) -> None:

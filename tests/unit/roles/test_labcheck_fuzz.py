@@ -25,6 +25,8 @@ from lvslab.render import node_facts
 from tests.strategies import examples, labs, share, sparse, variants
 from tests.unit.roles.test_labcheck import LABCHECK, PROGRAM
 
+pytestmark = pytest.mark.many
+
 MACHINES = ["lvs1", "rs1", "client"]
 ODD: list[Any] = [None, True, 0, -1, 65536, 1.5, 1e999, 10**400, "", "x", "1.2.3.4/99", "a\nb"]
 ODD += ["\ud800", "\0", "/", "http://x/", "http://1.2.3.4:99999/", "256.1.1.1", [], {}, [[]], [{}]]

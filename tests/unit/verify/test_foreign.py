@@ -170,6 +170,7 @@ def test_a_disk_in_gzip_is_named_so(foreign: dict[str, Foreign], tmp_path: Path)
     assert said.startswith("it is compressed with gzip")
 
 
+@pytest.mark.many
 @pytest.mark.parametrize("program", WARNED)
 def test_random_damage_never_ends_in_a_traceback(
     foreign: dict[str, Foreign], tmp_path: Path, program: str

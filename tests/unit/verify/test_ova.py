@@ -694,6 +694,7 @@ def test_qemu_imgs_own_disk_is_refused_for_its_end(good: Appliance, tmp_path: Pa
     assert "vmdk-end-of-stream" in failing(tmp_path / "qemu.vmdk")
 
 
+@pytest.mark.many
 def test_random_damage_never_ends_in_a_traceback(good: Appliance, tmp_path: Path) -> None:
     whole = good.write(tmp_path / "director.ova").read_bytes()
     chance = random.Random(20)
