@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from lvslab.cli.common import session, verb
+from lvslab.core.digests import load_sealed, save_sealed
 from lvslab.core.errors import InputError
 from lvslab.core.files import by_age, only_one, remove
 from lvslab.core.stages import leftovers, record_of
@@ -103,6 +105,26 @@ def stale_parts(cache: Path) -> Iterator[Path]:
         yield from stale
         yield from set(stage.glob("*.sums")) - {record_of(newest)}
     yield from by_age(cache / "venv")[:-2]
+
+
+def stale_bytes(cache: Path) -> int:
+    """The bytes of `stale_parts`, after a look at the cache that every build can afford.
+
+    A finished stage may have ten thousand files and stays as it is: it is walked once, and its
+    size is kept beside the other notes.
+    """
+    memory = cache / "notes" / "sizes.json"
+    known = load_sealed(memory) or {}
+    sizes = {
+        str(path): known.get(str(path)) or size(path)
+        for path in stale_parts(cache)
+        if path.is_relative_to(cache / "stages") and path.is_dir()
+    }
+    if sizes != known:
+        with suppress(OSError):  # a cache that cannot be written: walked again the next time
+            save_sealed(memory, sizes)
+    others = (path for path in stale_parts(cache) if str(path) not in sizes)
+    return sum(sizes.values()) + sum(map(size, others))
 
 
 def _megabytes(count: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lvslab.cli.clean import size, stale_parts
+from lvslab.cli.clean import stale_bytes
 from lvslab.cli.common import ROLE, Session, as_json, lab_file, only, out_folder, session, verb
 from lvslab.core.events import Event, Forecast, Listener, Note
 from lvslab.core.places import PROGRAM
@@ -172,7 +172,7 @@ def _show(built: Built, this: Session) -> None:
         this.out(f"{_short(artifact.path):{width}}  {megabytes:>12}  {artifact.sha256}")
     this.out(f"what went in: {_short(built.report)}")
     this.out(f"log:          {_short(this.log)}" if this.log else "")
-    old = sum(map(size, stale_parts(this.cache)))
+    old = stale_bytes(this.cache)
     if old > _MUCH:
         this.out(f"earlier builds use {old / 1e9:.0f} GB of the cache: {PROGRAM} clean --stale")
 

@@ -33,6 +33,15 @@ class ContentEntry:
     sum: str
     state: State
 
+    def looks_the_same(self, now: os.stat_result) -> bool:
+        """Whether what `now` is of needs no closer look: no link, and nothing of it changed."""
+        return (
+            self.state == state(now)
+            and self.kind != "link"
+            and stat.S_IMODE(now.st_mode) == self.mode
+            and _kind(now, self.kind) == self.kind
+        )
+
     def fault(self, path: Path, now: os.stat_result, whole: bool) -> str:
         """How what is at `path` differs from this; empty if it does not.
 
@@ -107,6 +116,8 @@ class Contents:
             entry = self.entries.get(name)
             if entry is None:
                 found.append(f"{name} was added")
+            elif not whole and entry.looks_the_same(now):
+                continue
             elif fault := entry.fault(folder / name, now, whole):
                 found.append(f"{name} {fault}")
             elif entry.state != (state_now := state(now)):
@@ -117,14 +128,17 @@ class Contents:
         return [], replace(self, entries=self.entries | moved, checked=checked)
 
 
-def walk(folder: Path, prefix: str = "") -> Iterator[tuple[str, os.stat_result]]:
+def walk(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
     """Everything below a folder by its name there. Raises OSError."""
-    with os.scandir(folder) as found:
-        for entry in found:
-            name = f"{prefix}{entry.name}"
-            yield name, entry.stat(follow_symlinks=False)
-            if entry.is_dir(follow_symlinks=False):
-                yield from walk(folder / entry.name, f"{name}/")
+    open_ = [""]
+    while open_:
+        prefix = open_.pop()
+        with os.scandir(folder / prefix) as found:
+            for entry in found:
+                name = prefix + entry.name
+                yield name, entry.stat(follow_symlinks=False)
+                if entry.is_dir(follow_symlinks=False):
+                    open_.append(f"{name}/")
 
 
 def _kind(now: os.stat_result, wanted: EntryKind | None) -> EntryKind:

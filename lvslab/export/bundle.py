@@ -12,7 +12,6 @@ from lvslab.formats import deflated, zip
 _READ_ONLY = 0o444
 _EXECUTABLE = 0o100
 _PACKED, _SIZES = "disk.deflate", "disk.json"
-_CHUNK = 1 << 20
 
 
 def pack(sparse: Path, stream: Path, folder: Path) -> None:
@@ -23,20 +22,14 @@ def pack(sparse: Path, stream: Path, folder: Path) -> None:
     """
     member = deflated.sparse_member("", sparse, stream, _READ_ONLY)
     with (folder / _PACKED).open("wb") as out:
-        for piece in member.deflated:
-            out.write(piece)
+        assert not isinstance(member.deflated, Path)
+        out.writelines(member.deflated)
     (folder / _SIZES).write_text(json.dumps({"size": member.size, "crc": member.crc}))
 
 
 def _packed(name: str, folder: Path) -> zip.ZipMember:
     sizes = json.loads((folder / _SIZES).read_text())
-
-    def pieces() -> Iterator[bytes]:
-        with (folder / _PACKED).open("rb") as file:
-            while piece := file.read(_CHUNK):
-                yield piece
-
-    return zip.ZipMember(name, _READ_ONLY, sizes["size"], sizes["crc"], pieces())
+    return zip.ZipMember(name, _READ_ONLY, sizes["size"], sizes["crc"], folder / _PACKED)
 
 
 def write(path: Path, top: str, folder: Path, bases: Mapping[str, Path], epoch: int) -> None:

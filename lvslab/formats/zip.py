@@ -7,11 +7,13 @@ that is there already.
 
 from __future__ import annotations
 
+import os
 import struct
 import time
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import BufferedWriter
 from pathlib import Path
 
 import deflate
@@ -28,17 +30,21 @@ _DEFLATED = 8
 _REGULAR = 0o100000
 _LIMIT = (1 << 32) - 1
 _LEVEL = 9
+_CHUNK = 1 << 24
 
 
 @dataclass(frozen=True)
 class ZipMember:
-    """A file: name with `/`, permission bits, size and CRC-32 of the content, deflated content."""
+    """A file: name with `/`, permission bits, size and CRC-32 of the content, deflated content.
+
+    What is deflated already may be in a file, which the kernel copies: it is not read here.
+    """
 
     name: str
     mode: int
     size: int
     crc: int
-    deflated: Iterable[bytes]
+    deflated: Iterable[bytes] | Path
 
 
 def member(name: str, data: bytes, mode: int = 0o644) -> ZipMember:
@@ -60,8 +66,10 @@ def write(path: Path, members: Iterable[ZipMember], epoch: int) -> None:
             start = out.tell()
             name = this.name.encode("ascii")
             out.write(bytes(_LOCAL.size) + name)
-            for piece in this.deflated:
-                out.write(piece)
+            if isinstance(this.deflated, Path):
+                _append(this.deflated, out)
+            else:
+                out.writelines(this.deflated)
             end = out.tell()
             packed = end - start - _LOCAL.size - len(name)
             if max(end, this.size) > _LIMIT:
@@ -78,6 +86,16 @@ def write(path: Path, members: Iterable[ZipMember], epoch: int) -> None:
         out.writelines(directory)
         count = len(directory)
         out.write(_END.pack(b"PK\5\6", 0, 0, count, count, size, start, 0))
+
+
+def _append(source: Path, out: BufferedWriter) -> None:
+    """Copy a whole file to the end of `out` (sendfile(2)). Raises OSError."""
+    out.flush()
+    with source.open("rb") as file:
+        offset = 0
+        while sent := os.sendfile(out.fileno(), file.fileno(), offset, _CHUNK):
+            offset += sent
+    out.seek(0, os.SEEK_END)
 
 
 def _dos_time(epoch: int) -> tuple[int, int]:

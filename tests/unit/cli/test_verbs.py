@@ -210,6 +210,30 @@ def test_clean_wants_one_choice(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--stale and --all were given" in capsys.readouterr().err
 
 
+def test_stale_stages_are_walked_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(cache)
+    walked: list[str] = []
+    measured = clean.size
+
+    def size(path: Path) -> int:
+        walked.append(path.name)
+        return measured(path)
+
+    monkeypatch.setattr(clean, "size", size)
+    right = sum(map(measured, clean.stale_parts(cache)))
+    assert right >= 1_000_000
+    assert clean.stale_bytes(cache) == right
+    assert walked.count("old") == 1
+    assert clean.stale_bytes(cache) == right
+    assert walked.count("old") == 1
+    newest = cache / "stages/bake-director/newest"
+    newest.mkdir()
+    os.utime(newest, (2_000_000_001, 2_000_000_001))
+    assert clean.stale_bytes(cache) == sum(map(measured, clean.stale_parts(cache))) > right
+    (cache / "notes/sizes.json").write_text("no longer what was written")
+    assert clean.stale_bytes(cache) == sum(map(measured, clean.stale_parts(cache)))
+
+
 def test_size_counts_a_file_with_two_names_once(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"x" * 1_000_000)
     one = clean.size(tmp_path)
