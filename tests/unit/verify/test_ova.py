@@ -718,10 +718,10 @@ def test_a_tar_of_very_many_members_is_refused_at_once(tmp_path: Path) -> None:
             set_sum(header, 0)
             tar.write(header)
         tar.write(bytes(1024))
-    start = time.monotonic()
+    start = time.process_time()  # what others take of the host does not count
     (failed,) = (f for f in verify(tmp_path / "many.ova") if f.outcome is Outcome.FAIL)
     assert (failed.rule.id, failed.sentence) == ("tar-format", "it has more than 1000 members")
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
 
 
 def set_sum(data: bytearray, start: int) -> None:
