@@ -324,7 +324,7 @@ def test_imports_are_in_the_lock(folder: str, lock: str) -> None:
 def test_the_locks_hold_every_requirement_with_hashes() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    needed = project["dependencies"] + extras["checkout"]
+    needed = project["dependencies"] + extras["checkout"] + extras["deploy"]
     for name, wanted in (("requirements", needed), ("requirements-test", needed + extras["test"])):
         lock = (ROOT / f"{name}.lock").read_text()
         for package in wanted:
