@@ -3,7 +3,8 @@
 For each experiment: a lane for each virtual server (a tick for each request: green
 answered, red lost), a lane for each VRRP instance (a tick for each advert, coloured by
 director, a ring for each gratuitous ARP), and two bars above: what the protocols need, and
-what was measured.
+what was measured. Ticks that touch each other are one shape, so a picture of hundreds of
+requests is small.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from lvslab.model.lab import Lab
 from lvslab.model.role import Kind
 
 _LEFT, _WIDTH, _LANE, _GAP = 190, 860, 16, 34
+_TICK = 2  # pixels
 _BEFORE = 1.0  # seconds before the fault that are drawn
 _COLOURS = ("#1f4e79", "#e07b00", "#6a3d9a", "#00797a", "#8c564b", "#7f7f7f")
 _GOOD, _BAD, _BAR, _FONT = "#2e8b57", "#d62728", "#9aa5b1", "font-family='sans-serif'"
@@ -29,12 +31,27 @@ def draw(lab: Lab, verdicts: list[Verdict]) -> str:
         panel, height = _panel(lab, verdict, top)
         parts += panel
         top += height + _GAP
+    return _svg([*_legend(lab), *parts], top)
+
+
+def draw_legend(lab: Lab) -> str:
+    """What the colours mean, as SVG text of its own."""
+    return _svg(_legend(lab), 30)
+
+
+def draw_one(lab: Lab, verdict: Verdict) -> str:
+    """The picture of one experiment, without a legend."""
+    parts, height = _panel(lab, verdict, 20)
+    return _svg(parts, height + 24)
+
+
+def _svg(parts: list[str], height: int) -> str:
+    width = _LEFT + _WIDTH + 30
     head = (
-        f"<svg xmlns='http://www.w3.org/2000/svg' width='{_LEFT + _WIDTH + 30}' "
-        f"height='{top}' viewBox='0 0 {_LEFT + _WIDTH + 30} {top}'>"
-        f"<rect width='100%' height='100%' fill='white'/>"
+        f"<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height}' "
+        f"viewBox='0 0 {width} {height}'><rect width='100%' height='100%' fill='white'/>"
     )
-    return "\n".join([head, *_legend(lab), *parts, "</svg>"]) + "\n"
+    return "\n".join([head, *parts, "</svg>"]) + "\n"
 
 
 def _legend(lab: Lab) -> list[str]:
@@ -62,19 +79,15 @@ def _panel(lab: Lab, verdict: Verdict, top: int) -> tuple[list[str], int]:
     for name in lab.virtual_servers:
         address = lab.vrrp_instances[lab.virtual_servers[name].instance].address
         parts.append(_text(10, y + 12, f"{name} {address}", 12))
-        parts += [
-            _tick(scale.x(request.started), y, _GOOD if request.answered else _BAD)
-            for request in run.requests[name]
-            if scale.holds(request.started)
-        ]
+        for colour, answered in ((_GOOD, True), (_BAD, False)):
+            asked = [r.started for r in run.requests[name] if r.answered == answered]
+            parts += _ticks(scale, asked, y, colour)
         y += _LANE
     for name, instance in lab.vrrp_instances.items():
         parts.append(_text(10, y + 12, f"{name} {instance.address}", 12))
-        parts += [
-            _tick(scale.x(seconds), y, _colour(lab, node))
-            for seconds, advertised, node in run.adverts
-            if advertised == name and scale.holds(seconds)
-        ]
+        for node in lab.nodes_of(Kind.DIRECTOR):
+            sent = [at for at, what, who in run.adverts if (what, who) == (name, node)]
+            parts += _ticks(scale, sent, y, _colour(lab, node))
         parts += [
             _dot(scale.x(seconds), y)
             for seconds, address, _ in run.announcements
@@ -134,8 +147,20 @@ def _axis(scale: _Scale, top: int, bottom: int) -> list[str]:
     return parts
 
 
-def _tick(x: float, y: int, colour: str) -> str:
-    return f"<rect x='{x:.1f}' y='{y + 2}' width='2' height='{_LANE - 4}' fill='{colour}'/>"
+def _ticks(scale: _Scale, moments: list[float], y: int, colour: str) -> list[str]:
+    """A tick at each moment that is drawn, as one shape; none is no shape."""
+    spans: list[list[float]] = []
+    for x in sorted(scale.x(moment) for moment in moments if scale.holds(moment)):
+        if spans and x <= spans[-1][1]:
+            spans[-1][1] = x + _TICK
+        else:
+            spans.append([x, x + _TICK])
+    high = _LANE - 4
+    path = "".join(
+        f"M{left:.1f} {y + 2}h{right - left:.1f}v{high}h-{right - left:.1f}z"
+        for left, right in spans
+    )
+    return [f"<path fill='{colour}' d='{path}'/>"] if path else []
 
 
 def _dot(x: float, y: int) -> str:

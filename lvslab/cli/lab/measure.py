@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ others; advert, ARP: the new owner on the wire, median; pages: who answered"""
     lab failover
     lab failover crash stop --runs 20
     lab failover --svg failover.svg
+    lab failover --html failover.html
     """,
 )
 @which_lab
@@ -40,6 +42,11 @@ others; advert, ARP: the new owner on the wire, median; pages: who answered"""
     type=click.Path(path_type=Path, dir_okay=False),
     help="Draw the timelines to this file.",
 )
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a page with the table and the timelines to this file.",
+)
 @as_json
 def failover(
     lab_path: Path,
@@ -49,13 +56,14 @@ def failover(
     long: bool,
     only_list: bool,
     svg: Path | None,
+    html: Path | None,
 ) -> None:
     """Make faults one by one and show what a client sees; status 1 if one is over its limit.
 
     Each fault starts from the same checkpoint. Without FAULT: all except the long ones.
     """
     from lvslab.core.files import write_atomic
-    from lvslab.measure import experiments, timeline
+    from lvslab.measure import experiments, failover_page, timeline
     from lvslab.measure import failover as engine
 
     this = session()
@@ -76,6 +84,9 @@ def failover(
     if svg:
         write_atomic(svg, timeline.draw(cluster.lab, verdicts))
         this.out(f"timelines: {svg}")
+    if html:
+        write_atomic(html, failover_page.page(cluster.lab, verdicts, datetime.now(UTC)))
+        this.out(f"page: {html}")
     if bad := [verdict for verdict in verdicts if verdict.problems]:
         first = bad[0]
         raise CheckFailed(
