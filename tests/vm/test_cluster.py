@@ -594,7 +594,7 @@ def test_the_next_start_goes_on_from_the_checkpoint_of_the_first(
     before = booted.each(list(booted.lab.nodes), lambda node: booted.run(node, boot))
     name = ["--name", booted.lab.name]
     assert build_py("lab", "down", *name).returncode == 0
-    done = build_py("lab", "up", *name, "--artifacts", str(built))
+    done = build_py("lab", "up", *name, "--from", "vmware", "--artifacts", str(built))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "the nodes go on from a checkpoint of" in done.stderr
     for node in booted.lab.nodes:
