@@ -39,6 +39,7 @@ _FAST = ("-m", "not vm and not slow", "--ignore=tests/vm", "--hypothesis-profile
     test
     test --fast
     test --fast -- -k model -x
+    test --long
     """,
 )
 @click.option(
@@ -46,10 +47,15 @@ _FAST = ("-m", "not vm and not slow", "--ignore=tests/vm", "--hypothesis-profile
     is_flag=True,
     help="Run only the quick tests: no virtual machine, no tree of packages, fewer random inputs.",
 )
+@click.option(
+    "--long",
+    is_flag=True,
+    help="Also run what CI has no time for: a lab of six machines, ten minutes more.",
+)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
-def test(context: click.Context, fast: bool, arguments: tuple[str, ...]) -> None:
-    """Run the test suite. What follows `--` goes to pytest.
+def test(context: click.Context, fast: bool, long: bool, arguments: tuple[str, ...]) -> None:
+    """Run the test suite. What follows `--` goes to pytest; tests that it names always run.
 
     First the tests without a virtual machine, on all processors; then the others, one by one. If
     the first are all run, the quick ones among them must reach enough of the package's lines and
@@ -64,7 +70,8 @@ def test(context: click.Context, fast: bool, arguments: tuple[str, ...]) -> None
     if whole and ended[0] in _GOES_ON:
         ended.append(_reached_enough())
     if not fast and ended[0] in _GOES_ON:
-        ended.append(_pytest("-m", "vm", *arguments))
+        machines = "vm and not long" if whole and not long else "vm"
+        ended.append(_pytest("-m", machines, *arguments))
     # What tests made elsewhere and ran is gone, and its bytecode is of no more use.
     remove(_bytecode() / Path(gettempdir()).resolve().relative_to("/"))
     worst = max((status for status in ended if status != _NO_TESTS), default=_NO_TESTS)

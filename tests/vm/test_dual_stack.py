@@ -16,7 +16,7 @@ from lvslab.lab.status import look
 from lvslab.measure import experiments, failover
 from tests.examples import START, problems, up
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.long]
 VIP, NETWORK, TABLE = "fd00:50::1", "fd00:100::/64", "LVS1v6"
 
 

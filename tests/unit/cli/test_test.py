@@ -28,10 +28,20 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return seen
 
 
-def test_the_whole_run_leaves_nothing_out(runs: list[list[str]]) -> None:
-    assert main.main(["test"]) == 0
+@pytest.mark.parametrize(
+    ("words", "machines"),
+    [
+        ([], "vm and not long"),
+        (["--long"], "vm"),
+        (["--", "tests/vm/test_dual_stack.py"], "vm"),  # what is named always runs
+    ],
+)
+def test_the_whole_run_leaves_nothing_out_but_what_is_long(
+    runs: list[list[str]], words: list[str], machines: str
+) -> None:
+    assert main.main(["test", *words]) == 0
     chosen = [words[words.index("-m") + 1] for words in runs]
-    assert chosen == ["not vm", "vm"]
+    assert chosen == ["not vm", machines]
     assert not [w for words in runs for w in words if w.startswith(("--ignore", "--hypothesis"))]
 
 
