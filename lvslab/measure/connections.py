@@ -21,6 +21,7 @@ from lvslab.model.family import family_named
 from lvslab.model.lab import Lab
 
 _CONNECT_SECONDS = 20.0
+_MOMENTS = 50  # within a second
 _BYTE_SECONDS = 1.0
 
 ECHO_SERVER = """\
@@ -153,7 +154,8 @@ def web_servers(lab: Lab) -> list[tuple[str, int]]:
 class SlowRequests:
     """`count` HTTP requests over all web servers, each sent at one byte a second.
 
-    A thread inside the namespace sends until `end`.
+    A thread inside the namespace sends until `end`. The clients know nothing of each other: they
+    come, and send, spread over the second and not all in one moment.
     """
 
     def __init__(self, lab: Lab, namespace: Namespace, count: int) -> None:
@@ -171,19 +173,23 @@ class SlowRequests:
 
     def _run(self, lab: Lab, namespace: Namespace, count: int) -> None:
         with namespace.inside(), contextlib.ExitStack() as stack:
-            wires = []
-            for target in islice(cycle(web_servers(lab)), count):
+            wires: list[socket.socket] = []
+            pause = _BYTE_SECONDS / _MOMENTS
+            for number, target in enumerate(islice(cycle(web_servers(lab)), count)):
+                if number % (count // _MOMENTS + 1) == 0 and self._ended.wait(pause):
+                    return
                 wire = stack.enter_context(socket.socket(family_named(target[0]).socket))
                 wire.setblocking(False)
                 wire.connect_ex(target)
                 wires.append(wire)
             first = b"GET / HTTP/1.1\r\nX-Slow: "
             started = [False] * count
-            while not self._ended.wait(_BYTE_SECONDS):
-                alive = 0
-                for number, wire in enumerate(wires):
+            alive, moment = [False] * count, 0
+            while not self._ended.wait(pause):
+                for number in range(moment, count, _MOMENTS):
+                    alive[number] = False
                     with contextlib.suppress(OSError):
-                        wire.send(b"a" if started[number] else first)
-                        started[number] = True
-                        alive += 1
-                self._missing = count - alive
+                        wires[number].send(b"a" if started[number] else first)
+                        started[number] = alive[number] = True
+                moment = (moment + 1) % _MOMENTS
+                self._missing = count - sum(alive)
