@@ -53,16 +53,16 @@ class Cluster:
         self.lab = lab
         self.state = LabState(lab.name)
         self.namespace = Namespace(f"lvslab-{lab.name}")
-        self._engines: dict[tuple[str, ...], Engine] = {}
+        self._engine: Engine | None = None
 
     @property
     def engine(self) -> Engine:
         """Where its machines run: as it was started, and before that on this host."""
-        hosts = tuple((self.state.load("settings") or {}).get("hosts", ()))
-        if hosts not in self._engines:
+        if self._engine is None:
+            hosts = tuple((self.state.load("settings") or {}).get("hosts", ()))
             places = (self.lab, self.state, self.namespace)
-            self._engines[hosts] = LibvirtEngine(*places, hosts) if hosts else LocalEngine(*places)
-        return self._engines[hosts]
+            self._engine = LibvirtEngine(*places, hosts) if hosts else LocalEngine(*places)
+        return self._engine
 
     @classmethod
     def running(cls, name: str) -> Cluster:
@@ -110,6 +110,7 @@ class Cluster:
         self.state.create(self.lab.nodes)
         self.state.save("lab", self.lab.model_dump(mode="json"))
         self.state.save("settings", vars(settings))
+        self._engine = None  # they say which
         self.state.save("artifacts", str(artifact_folder.absolute()))
         self.engine.wire(wires)  # after the lab is known by its name: `down` finds both
         self._make_key()

@@ -17,22 +17,14 @@ The contract, which tests/unit/lab/test_engine.py holds every engine to:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
 from lvslab.lab.hardware import Machine
+from lvslab.lab.network import Port
 from lvslab.model.lab import Lab
 
 NodeState = Literal["running", "paused", "disk full", "off", "unreachable"]
-
-
-@dataclass(frozen=True)
-class Port:
-    """A machine's end of a wire: whether frames pass, and whether others' multicast reaches it."""
-
-    carries: bool
-    hears: bool
 
 
 class Engine(Protocol):

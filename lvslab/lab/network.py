@@ -7,7 +7,9 @@ Only the Linux bridge drops frames on purpose, because every kernel with bridges
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from lvslab.core.procs import run
 from lvslab.lab.namespace import Namespace
@@ -16,6 +18,26 @@ from lvslab.model.lab import Lab
 
 _NAME_LIMIT = 15  # IFNAMSIZ - 1, linux/if.h
 _NOWHERE = "nowhere"  # the bridge that leads nowhere: its ports hear neither host nor each other
+
+
+class Asking(Protocol):
+    """What runs a program and returns its output: `core.procs.run` here, a host's there."""
+
+    def __call__(self, argv: Sequence[str], *, what: str) -> str: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Port:
+    """A machine's end of a wire: whether frames pass, and whether others' multicast reaches it."""
+
+    carries: bool
+    hears: bool
+
+
+def links(ask: Asking = run) -> list[dict[str, Any]]:
+    """The links as `ip -json link` shows them, where `ask` runs programs."""
+    found: list[dict[str, Any]] = json.loads(ask(["ip", "-json", "link"], what="listing links"))
+    return found
 
 
 def bridge_names(lab: Lab) -> dict[str, str]:
@@ -44,7 +66,7 @@ def build(lab: Lab, namespace: Namespace) -> None:
     """Make what is missing of the bridges and taps, and give the client its address."""
     build_bridges(lab, namespace)
     with namespace.inside():
-        there = {link["ifname"]: link for link in _links()}
+        there = {link["ifname"]: link for link in links()}
         for node in lab.nodes:
             for interface, network in wired_interfaces(lab, node).items():
                 tap = tap_name(lab, node, interface)
@@ -58,7 +80,7 @@ def build(lab: Lab, namespace: Namespace) -> None:
 def build_bridges(lab: Lab, namespace: Namespace) -> None:
     """Make what is missing of the bridges, and give the client its address."""
     with namespace.inside():
-        there = {link["ifname"] for link in _links()}
+        there = {link["ifname"] for link in links()}
         for bridge in [*bridge_names(lab).values(), _NOWHERE]:
             if bridge not in there:
                 _ip("link", "add", bridge, "type", "bridge", "mcast_snooping", "0")
@@ -90,11 +112,6 @@ def carry(lab: Lab, namespace: Namespace, node: str, interface: str) -> None:
         _ip("link", "set", tap_name(lab, node, interface), "master", bridge_names(lab)[network])
 
 
-def dropped(port: dict[str, Any]) -> bool:
-    """Whether a port, as `ports` shows it, loses every frame."""
-    return port.get("master") == _NOWHERE
-
-
 def drop_multicast(namespace: Namespace, tap: str, drop: bool) -> None:
     """Keep multicast (VRRP's adverts, connection sync) from a tap, or let it through again."""
     _port(namespace, tap, "mcast_flood", "off" if drop else "on")
@@ -103,18 +120,37 @@ def drop_multicast(namespace: Namespace, tap: str, drop: bool) -> None:
 def ports(namespace: Namespace) -> dict[str, dict[str, Any]]:
     """The bridges' ports as `bridge -json -details link` shows them, by name."""
     with namespace.inside():
-        text = run(["bridge", "-json", "-details", "link"], what="asking the bridges")
+        return host_ports()
+
+
+def host_ports(ask: Asking = run) -> dict[str, dict[str, Any]]:
+    """The same for where `ask` runs programs."""
+    text = ask(["bridge", "-json", "-details", "link"], what="asking the bridges")
     return {port["ifname"]: port for port in json.loads(text or "[]")}
+
+
+def ends(
+    lab: Lab,
+    there: Mapping[str, dict[str, Any]],
+    tap: Callable[[str, str], str],
+    nowhere: str = _NOWHERE,
+) -> dict[tuple[str, str], Port]:
+    """The ends of the lab's wires, by node and interface, out of what `ports` shows.
+
+    `tap` names a card's tap, `nowhere` is the bridge whose ports lose every frame.
+    """
+    found = {}
+    for node in lab.nodes:
+        for interface in wired_interfaces(lab, node):
+            if port := there.get(tap(node, interface)):
+                carries = port.get("master") != nowhere
+                found[node, interface] = Port(carries, port.get("mcast_flood") is not False)
+    return found
 
 
 def _port(namespace: Namespace, tap: str, *setting: str) -> None:
     with namespace.inside():
         run(["bridge", "link", "set", "dev", tap, *setting], what=f"setting {tap}")
-
-
-def _links() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(run(["ip", "-json", "link"], what="listing links"))
-    return found
 
 
 def _ip(*words: str) -> None:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lvslab.core.errors import InputError, StageError
+from lvslab.core.errors import InputError, LabError, StageError
 from lvslab.core.procs import run
 from lvslab.core.together import each
 from lvslab.lab import network
-from lvslab.lab.engine import NodeState, Port
+from lvslab.lab.engine import NodeState
 from lvslab.lab.hardware import Machine
 from lvslab.lab.libvirt.domain import Placed, domain
 from lvslab.lab.libvirt.fabric import Fabric, placement
 from lvslab.lab.libvirt.libvirt_host import ANSWER_SECONDS, VIRSH, Host
 from lvslab.lab.namespace import Namespace
-from lvslab.lab.network import bridge_names, wired_interfaces
+from lvslab.lab.network import Port, bridge_names, wired_interfaces
 from lvslab.lab.state import LabState
 from lvslab.model.lab import Lab
 
@@ -57,31 +58,27 @@ class LibvirtEngine:
 
         def wire_host(host: Host) -> None:
             others = [client, *(address for uri, address in own.items() if uri != host.uri)]
-            self._wire_host(host.uri, own[host.uri], others)
+            there = _names(host.run)
+            nodes = self._nodes_of(host)
+            _batch(host.run, "ip", self._fabric.of_host(nodes, own[host.uri], there))
+            _batch(host.run, "bridge", self._fabric.peers(others, there))
 
         self._on_hosts(wire_host)
         self._wire_client(client, list(own.values()))
-
-    def _wire_host(self, uri: str, own: str, others: Sequence[str]) -> None:
-        there = self._links(uri)
-        lines = self._fabric.of_host(self._nodes_of(uri), own, there)
-        self._batch(uri, "ip", lines)
-        self._batch(uri, "bridge", self._fabric.peers(others, there))
 
     def _wire_client(self, own: str, others: Sequence[str]) -> None:
         """A VXLAN device is made where the hosts are reached, and then moves to the namespace."""
         self._namespace.create()
         network.build_bridges(self._lab, self._namespace)
         with self._namespace.inside():
-            said = run(["ip", "-json", "link"], what="listing links")
-            there = [link["ifname"] for link in json.loads(said)]
+            there = _names(run)
         names = bridge_names(self._lab)
         new = [self._fabric.vxlan(name) for name in names if self._fabric.vxlan(name) not in there]
         moved = [f"link set {device} netns {self._namespace.name}" for device in new]
-        _batch_here("ip", [*self._fabric.vxlans(own, there), *moved])
+        _batch(run, "ip", [*self._fabric.vxlans(own, there), *moved])
         with self._namespace.inside():
-            _batch_here("ip", [self._fabric.joined(name, to) for name, to in names.items()])
-            _batch_here("bridge", self._fabric.peers(others, there))
+            _batch(run, "ip", [self._fabric.joined(name, to) for name, to in names.items()])
+            _batch(run, "bridge", self._fabric.peers(others, there))
 
     def in_use(self) -> bool:
         """Whether a domain of this lab is active on any host, or the client runs something."""
@@ -97,8 +94,8 @@ class LibvirtEngine:
             for node in self._lab.nodes:
                 if (uuid := self._placed(node).uuid) in known:
                     self._undefine(host, uuid)
-            links = [name for name in self._links(host.uri) if self._fabric.is_ours(name)]
-            self._batch(host.uri, "ip", [f"link del {name}" for name in links])
+            links = filter(self._fabric.is_ours, _names(host.run))
+            _batch(host.run, "ip", [f"link del {name}" for name in links])
             host.run(["rm", "-rf", f"{_ROOT}/{self._lab.name}"], what="removing the lab's files")
             host.disconnect(self._lab.name)
 
@@ -129,7 +126,7 @@ class LibvirtEngine:
         """Define and start the domain; its agent and console can be reached then."""
         name = machine.name
         host, placed = self._host(name), self._placed(name)
-        if not set(placed.taps.values()) <= set(self._links(host.uri)):
+        if not set(placed.taps.values()) <= set(_names(host.run)):
             self.wire(self._lab)  # the host was started again: links are not kept
         if load:
             self._ask(name, "snapshot-revert", placed.uuid, load, "--paused", timeout=_LONG)
@@ -145,7 +142,7 @@ class LibvirtEngine:
             self._lab.name,
             [
                 (getattr(self._state.node(node), port), getattr(self._placed(node), port))
-                for node in self._nodes_of(host.uri)
+                for node in self._nodes_of(host)
                 for port in ("agent", "console")
             ],
         )
@@ -214,22 +211,17 @@ class LibvirtEngine:
 
     def ports(self) -> dict[tuple[str, str], Port]:
         """As the bridges say of those hosts that answer."""
-        command = ["bridge", "-json", "-details", "link"]
 
-        def ask(host: Host) -> str:
-            return host.run(command, what="asking the bridges") if host.answers() else ""
+        def shown(host: Host) -> dict[str, dict[str, Any]]:
+            try:
+                return network.host_ports(host.run)
+            except LabError:
+                if host.answers():
+                    raise
+                return {}
 
-        said = self._on_hosts(ask)
-        there: dict[str, dict[str, Any]] = {}
-        for text in said.values():
-            there |= {port["ifname"]: port for port in json.loads(text or "[]")}
-        found = {}
-        for node in self._lab.nodes:
-            for interface in wired_interfaces(self._lab, node):
-                if port := there.get(self._fabric.tap(node, interface)):
-                    carries = port.get("master") != self._fabric.nowhere
-                    found[node, interface] = Port(carries, port.get("mcast_flood") is not False)
-        return found
+        there = ChainMap(*self._on_hosts(shown).values())
+        return network.ends(self._lab, there, self._fabric.tap, self._fabric.nowhere)
 
     # --- ways in
 
@@ -258,8 +250,8 @@ class LibvirtEngine:
         """Node to the URI of its host."""
         return placement(self._lab, list(self._hosts))
 
-    def _nodes_of(self, uri: str) -> list[str]:
-        return [node for node, where in self._places.items() if where == uri]
+    def _nodes_of(self, host: Host) -> list[str]:
+        return [node for node, where in self._places.items() if where == host.uri]
 
     def _host(self, node: str) -> Host:
         return self._hosts[self._places[node]]
@@ -306,15 +298,6 @@ class LibvirtEngine:
         words = ["bridge", "link", "set", "dev", tap, *setting]
         self._host(node).run(words, what=f"setting {tap}", where=node)
 
-    def _links(self, uri: str) -> list[str]:
-        said = self._hosts[uri].run(["ip", "-json", "link"], what="listing links")
-        return [link["ifname"] for link in json.loads(said)]
-
-    def _batch(self, uri: str, tool: str, lines: Sequence[str]) -> None:
-        if lines:
-            text = "\n".join([*lines, ""])
-            self._hosts[uri].run([tool, "-batch", "-"], what="wiring the lab", stdin=text)
-
     def _on_hosts(self, work: Callable[[Host], Any]) -> dict[str, Any]:
         """What `work` gives for each host; all are asked at once."""
         return each(self._hosts, lambda uri: work(self._hosts[uri]))
@@ -324,6 +307,12 @@ def _virsh(host: Host, *words: str, where: str = "", timeout: float = 60) -> str
     return host.run([*VIRSH, *words], what=f"virsh {words[0]}", where=where, timeout=timeout)
 
 
-def _batch_here(tool: str, lines: Sequence[str]) -> None:
+def _names(ask: network.Asking) -> list[str]:
+    """The names of the links where `ask` runs programs."""
+    return [link["ifname"] for link in network.links(ask)]
+
+
+def _batch(ask: Callable[..., str], tool: str, lines: Sequence[str]) -> None:
+    """Give `ip` or `bridge` lines to do, where `ask` runs programs."""
     if lines:
-        run([tool, "-batch", "-"], what="wiring the lab", stdin="\n".join([*lines, ""]))
+        ask([tool, "-batch", "-"], what="wiring the lab", stdin="\n".join([*lines, ""]))

@@ -11,8 +11,9 @@ from lvslab.core.errors import StageError
 from lvslab.core.files import atomic
 from lvslab.core.procs import last_lines, program, run
 from lvslab.lab import hardware, network
-from lvslab.lab.engine import NodeState, Port
+from lvslab.lab.engine import NodeState
 from lvslab.lab.namespace import Namespace
+from lvslab.lab.network import Port
 from lvslab.lab.qemu.qmp import monitor
 from lvslab.lab.state import LabState
 from lvslab.model.lab import Lab
@@ -127,14 +128,7 @@ class LocalEngine:
 
     def ports(self) -> dict[tuple[str, str], Port]:
         """As the bridges say."""
-        there = network.ports(self._namespace)
-        found = {}
-        for node in self._lab.nodes:
-            for interface in network.wired_interfaces(self._lab, node):
-                if port := there.get(self._tap(node, interface)):
-                    hears = port.get("mcast_flood") is not False
-                    found[node, interface] = Port(not network.dropped(port), hears)
-        return found
+        return network.ends(self._lab, network.ports(self._namespace), self._tap)
 
     def agent(self, node: str) -> Path:
         """QEMU's socket."""

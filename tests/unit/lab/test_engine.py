@@ -13,9 +13,10 @@ import pytest
 from lvslab.core.errors import StageError
 from lvslab.core.waiting import until
 from lvslab.lab import hardware
-from lvslab.lab.engine import Engine, Port
+from lvslab.lab.engine import Engine
 from lvslab.lab.libvirt.libvirt_engine import LibvirtEngine
 from lvslab.lab.namespace import Namespace
+from lvslab.lab.network import Port
 from lvslab.lab.qemu.local import LocalEngine
 from lvslab.lab.state import LabState
 from lvslab.model.lab import Lab
