@@ -21,11 +21,6 @@ from tests.deploying import ROOT, Desk, log_in
 pytestmark = pytest.mark.slow  # a server for each test
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
 @pytest.fixture
 def cluster(authority: Authority) -> Iterator[proxmox.Cluster]:
     with proxmox.running(authority) as this:

@@ -25,11 +25,6 @@ from tests.deploying import Desk, log_in
 pytestmark = pytest.mark.slow  # builds the simulator, once
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("authority"))
-
-
 @pytest.fixture
 def simulator(authority: Authority) -> Iterator[vcenter.Simulator]:
     with vcenter.running(authority) as this:
