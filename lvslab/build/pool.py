@@ -21,7 +21,7 @@ from lvslab.build.lockfile import Package
 from lvslab.build.mirror import Mirrors
 from lvslab.core.errors import LabError, StageError
 from lvslab.core.events import Listener, Note, silent
-from lvslab.core.files import atomic, link, sha256_file
+from lvslab.core.files import atomic, link, sha256_file, temporary_of
 from lvslab.core.places import PROGRAM
 from lvslab.core.procs import stop_if_asked
 
@@ -96,8 +96,6 @@ class Pool:
             except BaseException:
                 executor.shutdown(wait=False, cancel_futures=True)
                 raise
-            finally:
-                self._forget_abandoned()
 
     def check(self, items: Sequence[Download]) -> int:
         """Read the kept files of `items`; how many are sound. Damaged ones are removed.
@@ -127,11 +125,6 @@ class Pool:
         text = f"the cache is damaged: {Path(item.path).name} {fault}; it is fetched when needed"
         self.listener(Note(f"{text} ({target})", "warning"))
         return False
-
-    def _forget_abandoned(self) -> None:
-        """Remove what downloads that were left behind have begun to write."""
-        for part in self.folder.glob(f"*/.*.{os.getpid()}-*.part"):
-            part.unlink(missing_ok=True)
 
     def _look_ahead(self) -> None:
         """Once, before the first download: fetch the smallest missing file of each archive."""
@@ -170,7 +163,8 @@ class Pool:
         for url in self.mirrors.urls(item.archive, item.path):
             for _ in range(2):
                 try:
-                    _until_stopped(partial(_resolved, partial(_download, url, item, target)))
+                    work = partial(_resolved, partial(_download, url, item, target))
+                    _until_stopped(work, target)
                     return
                 except (OSError, ValueError, http.client.HTTPException, LabError) as error:
                     reasons.append(f"{url}: {_reason(error)}")
@@ -209,10 +203,12 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "reason", error))
 
 
-def _until_stopped(work: Callable[[], None]) -> None:
-    """Do some work, but leave it behind when the run is interrupted.
+def _until_stopped(work: Callable[[], None], target: Path) -> None:
+    """Do some work that writes `target`, but leave it behind when the run is interrupted.
 
     A mirror that does not answer keeps a thread in the kernel, where no interrupt reaches it.
+    What that thread has begun to write is removed, and nothing of any other: several stages
+    fetch at the same time.
     """
     done: Future[None] = Future()
 
@@ -224,9 +220,14 @@ def _until_stopped(work: Callable[[], None]) -> None:
             done.set_exception(error)
 
     stop_if_asked()
-    threading.Thread(target=do, daemon=True).start()
-    while not wait([done], timeout=0.2).done:
-        stop_if_asked()
+    thread = threading.Thread(target=do, daemon=True)
+    thread.start()
+    try:
+        while not wait([done], timeout=0.2).done:
+            stop_if_asked()
+    except BaseException:
+        temporary_of(target, thread.ident).unlink(missing_ok=True)
+        raise
     done.result()
 
 

@@ -121,6 +121,14 @@ def sync(folder: Path) -> None:
         os.close(handle)
 
 
+def temporary_of(path: Path, thread: int | None) -> Path:
+    """Where a thread of this process writes what `atomic` puts at `path` afterwards.
+
+    Each thread has its own: two may write the same file at the same time.
+    """
+    return path.with_name(f".{path.name}.{os.getpid()}-{thread}.part")
+
+
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it takes `path`'s place only if no error occurs.
@@ -129,8 +137,7 @@ def atomic(path: Path) -> Iterator[Path]:
     never half of either.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Each thread its own: two may write the same file at the same time.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
+    temporary = temporary_of(path, threading.get_ident())
     try:
         yield temporary
         with temporary.open("rb") as file:

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from lvslab.build.lockfile import Package
 from lvslab.build.mirror import Mirrors
 from lvslab.build.pool import Download, Pool
 from lvslab.core.errors import StageError
+from lvslab.core.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
 GOOD = b"the package" * 1000
@@ -145,6 +147,23 @@ def test_what_was_fetched_before_a_failure_is_kept(tmp_path: Path, mirror: Mirro
     with pytest.raises(StageError):
         both.get([there, package()])
     assert both.path(there).read_bytes() == b"there"
+
+
+def test_a_download_outlives_another_that_ends_beside_it(tmp_path: Path, mirror: Mirror) -> None:
+    """Stages that run side by side fetch for themselves, from one process."""
+    other = package(b"there", "pool/main/b/b_1_amd64.deb")
+    mirror.answers[f"/{other.path}"] = (b"there", 5)
+    with ThreadPoolExecutor() as executor, socket.create_server(("127.0.0.1", 0)) as slow:
+        url = f"http://127.0.0.1:{slow.getsockname()[1]}"
+        first = executor.submit(pool(tmp_path, url).get, [package()])
+        # Once to look ahead, which is the download as well: only one package is missing.
+        with slow.accept()[0] as client:
+            client.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {len(GOOD)}\r\n\r\n".encode())
+            assert until(lambda: any(tmp_path.rglob("*.part")), 10)
+            pool(tmp_path, mirror.url).get([other])
+            client.sendall(GOOD)
+        (path,) = first.result()
+    assert path.read_bytes() == GOOD
 
 
 GETTER = """
