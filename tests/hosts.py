@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import subprocess
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,6 +144,8 @@ class Hosts:
             for part in (*unpacked, "etc/libvirt", "var/lib/lvslab"):
                 (own / part).mkdir(parents=True, exist_ok=True)
             (own / "etc/libvirt/qemu.conf").write_text(_CONF)
+            # or all would have that of this machine, and libvirt moves nothing to itself
+            (own / "etc/libvirt/libvirtd.conf").write_text(f'host_uuid = "{uuid.uuid4()}"\n')
             (own / "sshd_config").write_text(_SSHD.format(own=own, folder=self.folder))
             for package in self.folder.glob("*.deb"):
                 _run("dpkg-deb", "-x", str(package), str(own))

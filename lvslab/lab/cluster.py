@@ -161,13 +161,15 @@ class Cluster:
         """
         files = self.state.node(node)
         own_seed = files.folder / "seed.iso"
-        same = files.disk.exists() and self.state.load(f"{node}/base") == str(base)
+        made = f"{node}/made"  # the base of the disk that is there: not while it is renewed
+        same = self.state.load(made) == str(base) and self.engine.has_disk(node)
         if same and filecmp.cmp(own_seed, seed, shallow=False):
             return
-        files.disk.unlink(missing_ok=True)
+        self.state.save(made, "")
         shutil.copyfile(seed, own_seed)
         self.state.save(f"{node}/base", str(base))
         self.renew(node)
+        self.state.save(made, str(base))
 
     def renew(self, node: str) -> None:
         """Give a node that is off a disk as it is in its image, and UEFI's first variables."""
@@ -215,6 +217,27 @@ class Cluster:
     def node_state(self, node: str) -> NodeState:
         """Whether a node runs, is paused (also because of a full disk), is off or unreachable."""
         return self.engine.state(node)
+
+    def move(self, node: str, host: str, drop_checkpoints: bool = False) -> bool:
+        """Bring a node to another libvirt host, live if it is on; False if it is there already.
+
+        Raises InputError if the lab is on this host, or as `LibvirtEngine.move`.
+        """
+        self.files(node)
+        engine = self.engine
+        if not isinstance(engine, LibvirtEngine):
+            raise InputError(
+                "the lab runs on this host alone",
+                where=self.lab.name,
+                hint="give it libvirt hosts: lab up --host URI --host URI",
+            )
+        try:
+            return engine.move(node, host, drop_checkpoints)
+        finally:
+            if drop_checkpoints:
+                known = self.state.load("checkpoints") or {}
+                left = [name for name in engine.saved(node) if name in known]
+                self.state.save("checkpoints", {name: known[name] for name in left})
 
     def kill(self, node: str) -> None:
         """Power lost: the guest sees nothing coming."""

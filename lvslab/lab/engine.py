@@ -42,6 +42,9 @@ class Engine(Protocol):
     def renew(self, machine: Machine) -> None:
         """Give a machine that is off a disk as it is in its image, and UEFI's first variables."""
 
+    def has_disk(self, node: str) -> bool:
+        """Whether the disk that `renew` made is there."""
+
     def launch(
         self,
         machine: Machine,
@@ -83,6 +86,9 @@ class Engine(Protocol):
 
     def ports(self) -> dict[tuple[str, str], Port]:
         """The ends of all wires that are there, by node and interface."""
+
+    def place(self, node: str) -> str:
+        """The name of the host that the machine is on; empty for this one."""
 
     def agent(self, node: str) -> Path:
         """A socket of this host that leads to the machine's agent (its third serial port)."""

@@ -23,6 +23,7 @@ VERBS = {
     "split": "lvslab.cli.lab.fault:split",
     "stop-service": "lvslab.cli.lab.fault:stop_service",
     "heal": "lvslab.cli.lab.fault:heal",
+    "move": "lvslab.cli.lab.hosts:move",
     "save": "lvslab.cli.lab.keep:save",
     "restore": "lvslab.cli.lab.keep:restore",
     "failover": "lvslab.cli.lab.measure:failover",

@@ -65,6 +65,11 @@ class Placed:
         return f"{self.folder}/console.log"
 
     @property
+    def console_before(self) -> str:
+        """What it said on the hosts that it was on before."""
+        return f"{self.folder}/console.before"
+
+    @property
     def agent(self) -> str:
         """The third serial port, as a socket."""
         return f"{self.folder}/agent"

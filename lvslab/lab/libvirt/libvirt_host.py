@@ -10,13 +10,16 @@ from __future__ import annotations
 import contextlib
 import shlex
 import subprocess
+import threading
+import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from lvslab.core.errors import InputError, LabError, MissingError, StageError
-from lvslab.core.procs import last_lines, program, run
+from lvslab.core.procs import die_with_parent, last_lines, program, run
 from lvslab.lab.state import runtime_root
 
 VIRSH = ("virsh", "--quiet", "--connect", "qemu:///system")
@@ -27,6 +30,9 @@ ANSWER_SECONDS = 10
 
 _CONNECT_SECONDS = 30
 _CONNECTED: set[Path] = set()  # what this process has seen alive
+_FAILED: dict[Path, tuple[float, LabError]] = {}  # when and why a host could not be reached
+_FAILED_SECONDS = 5.0  # so long nobody tries again: each try may take ANSWER_SECONDS
+_ONE_AT_A_TIME: dict[Path, threading.Lock] = defaultdict(threading.Lock)
 _PARAMETERS = {"keyfile", "known_hosts"}
 
 
@@ -88,28 +94,43 @@ class Host:
         try:
             return run([*self._command(), words], what=what, stdin=stdin, timeout=timeout)
         except StageError as error:
-            said = error.message.rpartition("ended with status ")[2].partition(": ")[2]
-            raise StageError(said.strip() or error.message, where=where or self.label) from None
+            raise StageError(_own_words(error), where=where or self.label) from None
+
+    def virsh(
+        self, *words: str, where: str = "", timeout: float = 60, stdin: str | None = None
+    ) -> str:
+        """Run libvirt's client on the host; its output. Errors: see `run`."""
+        argv = [*VIRSH, *words]
+        return self.run(argv, what=f"virsh {words[0]}", stdin=stdin, where=where, timeout=timeout)
 
     def connect(self) -> None:
         """Open the connection that all commands share; it ends a while after the last one.
 
         Raises StageError with ssh's own words, and MissingError if the host has no libvirt.
         """
-        if self._control in _CONNECTED and self._control.exists():
-            return
-        if self._alive(self._control):
-            _CONNECTED.add(self._control)
-            return
-        options = ["-o", "ControlPersist=600", "-S", str(self._control)]
-        self._background([*options, "-M"])
-        _CONNECTED.add(self._control)
+        control = self._control
+        with _ONE_AT_A_TIME[control]:
+            if control in _CONNECTED and control.exists():
+                return
+            when, error = _FAILED.get(control, (-_FAILED_SECONDS, None))
+            if error and time.monotonic() - when < _FAILED_SECONDS:
+                raise error.with_traceback(None)
+            if not self._alive(control):
+                try:
+                    self._open()
+                except LabError as failed:
+                    _FAILED[control] = time.monotonic(), failed
+                    raise
+            _CONNECTED.add(control)
+
+    def _open(self) -> None:
+        self._background(["-o", "ControlPersist=600", "-S", str(self._control), "-M"])
         try:
-            self.run([*VIRSH, "uri"], what="asking libvirt")
-        except LabError as error:
+            run([*self._command(), shlex.join([*VIRSH, "uri"])], what="asking libvirt", timeout=60)
+        except StageError as error:
             self._ask_master(self._control, "exit")
             raise MissingError(
-                f"the host {self.label} has no libvirt that answers: {error.message}",
+                f"the host {self.label} has no libvirt that answers: {_own_words(error)}",
                 hint="on it, as root: apt install libvirt-daemon-system qemu-system-x86",
             ) from None
 
@@ -122,40 +143,67 @@ class Host:
             return False
         return True
 
-    def forward(self, lab: str, sockets: Sequence[tuple[Path, str]]) -> None:
-        """Let sockets of this host lead to sockets of the other, until the lab's `disconnect`."""
-        control = self._forwarder(lab)
-        if self._alive(control):
-            return
-        words = ["-o", "ExitOnForwardFailure=yes", "-o", "StreamLocalBindUnlink=yes"]
-        for here, there in sockets:
-            words += ["-L", f"{here}:{there}"]
-        self._background([*words, "-M", "-S", str(control)])
+    def forward(
+        self,
+        name: str,
+        sockets: Sequence[tuple[Path, str]],
+        back: Sequence[tuple[str, Path]] = (),
+    ) -> None:
+        """Let sockets of this host lead to sockets of the other, until `disconnect` of the name.
 
-    def disconnect(self, lab: str) -> None:
-        """End what `forward` opened for a lab."""
-        self._ask_master(self._forwarder(lab), "exit")
-
-    def copy(self, path: Path, there: str) -> None:
-        """Copy a sparse file of this host; it is in place only when it is whole."""
+        `back`: sockets of the other host that lead to sockets of this one.
+        """
         self.connect()
-        part = f"{there}.part"
+        control = self._forwarder(name)
+        with _ONE_AT_A_TIME[control]:
+            if self._alive(control):
+                return
+            words = ["-o", "ExitOnForwardFailure=yes", "-o", "StreamLocalBindUnlink=yes"]
+            for here, there in sockets:
+                words += ["-L", f"{here}:{there}"]
+            for there, here in back:
+                words += ["-R", f"{there}:{here}"]
+            self._background([*words, "-M", "-S", str(control)])
+
+    def forwards(self, name: str) -> bool:
+        """Whether `forward` of that name still holds: ssh removes its socket when it ends."""
+        return self._forwarder(name).exists()
+
+    def disconnect(self, name: str) -> None:
+        """End what `forward` opened under a name."""
+        self._ask_master(self._forwarder(name), "exit")
+
+    def copy(self, path: Path, there: str, part: str) -> None:
+        """Copy a sparse file of this host; until it is whole it is `part`, on the same disk."""
+        pack = [program("tar"), "--sparse", "-C", str(path.parent), "-cf", "-", path.name]
         unpack = f"tar --sparse -xOf - > {shlex.quote(part)}"
         # tar sends what a sparse file has, and `cp` makes the holes again
-        finish = f"cp --sparse=always {shlex.quote(part)} {shlex.quote(there)}.new && "
-        finish += f"rm {shlex.quote(part)} && mv {shlex.quote(there)}.new {shlex.quote(there)}"
-        pack = subprocess.Popen(
-            [program("tar"), "--sparse", "-C", path.parent, "-cf", "-", path.name],
-            stdout=subprocess.PIPE,
+        whole = f"cp --sparse=always {shlex.quote(part)} {shlex.quote(part)}.new"
+        finish = f"rm {shlex.quote(part)} && mv {shlex.quote(part)}.new {shlex.quote(there)}"
+        self._take(pack, f"{unpack} && {whole} && {finish}", path.name, there)
+
+    def send(self, folder: str, names: Sequence[str], other: Host, there: str) -> None:
+        """Copy files of this host's folder to a folder of another host, by way of this one here."""
+        self.connect()
+        words = ["tar", "--sparse", "--ignore-failed-read", "-C", folder, "-cf", "-", *names]
+        pack = [*self._command(), shlex.join(words)]
+        unpack = shlex.join(["tar", "--sparse", "-C", there, "-xf", "-"])
+        other._take(pack, unpack, ", ".join(names), there)
+
+    def _take(self, pack: Sequence[str], unpack: str, what: str, there: str) -> None:
+        """Let a command line of the host read what a program here writes."""
+        self.connect()
+        source = subprocess.Popen(
+            pack, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, preexec_fn=die_with_parent
         )
-        with pack:
+        with source:
             done = subprocess.run(
-                [*self._command(), f"{unpack} && {finish}"], stdin=pack.stdout,
-                capture_output=True, text=True, check=False,
+                [*self._command(), unpack], stdin=source.stdout,
+                capture_output=True, text=True, check=False, preexec_fn=die_with_parent,
             )  # fmt: skip
-        if done.returncode or pack.returncode:
+        if done.returncode or source.returncode:
             raise StageError(
-                f"copying {path.name} to the host:{last_lines(done.stderr)}",
+                f"copying {what} to the host:{last_lines(done.stderr)}",
                 where=self.label,
                 hint=f"look for room in {Path(there).parent} on it",
             )
@@ -226,3 +274,9 @@ class Host:
                 where=self.label,
                 hint=f"try it: ssh {self.destination}",
             )
+
+
+def _own_words(error: StageError) -> str:
+    """What a program said itself, out of the error of `core.procs.run`."""
+    said = error.message.rpartition("ended with status ")[2].partition(": ")[2]
+    return said.strip() or error.message

@@ -50,6 +50,10 @@ class LocalEngine:
             _overlay(files.firmware_vars, hardware.ovmf()[1])
         _overlay(files.disk, machine.base_disk)
 
+    def has_disk(self, node: str) -> bool:
+        """Whether its overlay is there."""
+        return self._state.node(node).disk.exists()
+
     def launch(
         self,
         machine: hardware.Machine,
@@ -129,6 +133,10 @@ class LocalEngine:
     def ports(self) -> dict[tuple[str, str], Port]:
         """As the bridges say."""
         return network.ends(self._lab, network.ports(self._namespace), self._tap)
+
+    def place(self, node: str) -> str:
+        """This host."""
+        return ""
 
     def agent(self, node: str) -> Path:
         """QEMU's socket."""

@@ -14,7 +14,7 @@ from lvslab.cli.main import main
 from lvslab.core.errors import InputError, MissingError, StageError
 from lvslab.lab import hardware, rootless
 from lvslab.lab.libvirt.domain import METADATA, Placed, domain
-from lvslab.lab.libvirt.fabric import Fabric, placement
+from lvslab.lab.libvirt.fabric import Fabric, known_peers, placement
 from lvslab.lab.libvirt.libvirt_engine import LibvirtEngine
 from lvslab.lab.libvirt.libvirt_host import Host
 from lvslab.lab.namespace import Namespace
@@ -123,8 +123,33 @@ def test_only_what_is_missing_is_made(lab: Lab) -> None:
     ]  # fmt: skip
     again = fabric.of_host(["lvs1"], "192.0.2.1", made)
     assert not any("add" in line.split() for line in again)
-    assert fabric.peers(["192.0.2.2"], made) == []
-    assert len(fabric.peers(["192.0.2.2", "192.0.2.3"], [])) == 6
+
+
+def test_the_other_ends_become_what_they_should_be(lab: Lab) -> None:
+    fabric, one, two = Fabric(lab), "192.0.2.2", "192.0.2.3"
+    said = [
+        {"mac": "00:00:00:00:00:00", "ifname": f"l1x{number}", "dst": one} for number in range(3)
+    ]
+    known = known_peers([*said, {"mac": "33:33:00:00:00:01", "ifname": "eth0"}])
+    assert fabric.peers([one], known) == []
+    assert len(fabric.peers([one, two], {})) == 6
+    changed = fabric.peers([two], known)
+    assert changed[:2] == [
+        f"fdb append 00:00:00:00:00:00 dev l1x0 dst {two}",
+        f"fdb del 00:00:00:00:00:00 dev l1x0 dst {one}",
+    ]
+    assert len(changed) == 6
+
+
+def test_a_lab_removes_no_link_that_another_has_signed(lab: Lab) -> None:
+    other = Fabric(lab.model_copy(update={"name": "other"}))
+    lines = [line.split() for line in other.of_host(["lvs1"], "192.0.2.1", [])]
+    aliases = {line[2]: line[4] for line in lines if "alias" in line}
+    assert len(aliases) == 10
+    links = [{"ifname": name, "ifalias": alias} for name, alias in aliases.items()]
+    assert Fabric(lab).owned(links) == []
+    assert sorted(other.owned([*links, {"ifname": "eth0"}])) == sorted(aliases)
+    assert Fabric(lab).owned([{"ifname": "l1x0"}]) == ["l1x0"]
 
 
 # --- a machine's XML

@@ -1,0 +1,109 @@
+"""What a lab keeps in a host's files: images for all labs, a folder for each node."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from lvslab.core.errors import StageError
+from lvslab.lab.libvirt.domain import Placed
+from lvslab.lab.libvirt.libvirt_host import Host
+
+ROOT = "/var/lib/lvslab"
+"""The folder on a host below which everything is."""
+
+IMAGES = f"{ROOT}/images"
+"""Raw disks, which stay there: the next lab needs them again."""
+
+
+def image_id(raw: Path) -> str:
+    """The name of a raw disk in the cache: its folder has the id of its content."""
+    return raw.parent.name
+
+
+def image(identity: str) -> str:
+    """The path of an image on a host."""
+    return f"{IMAGES}/{identity}.raw"
+
+
+def lab_folder(lab: str) -> str:
+    """The folder of a lab on a host; `down` removes it."""
+    return f"{ROOT}/{lab}"
+
+
+def has(host: Host, path: str) -> bool:
+    """Whether there is such a file on a host."""
+    words = ["sh", "-c", f"test -e '{path}' && echo yes || true"]
+    return bool(host.run(words, what="looking for a file").strip())
+
+
+def put_image(host: Host, raw: Path, lab: str) -> str:
+    """The path of a raw disk on a host, which is copied there once."""
+    there = image(image_id(raw))
+    if not has(host, there):
+        _folders(host, IMAGES, lab_folder(lab))
+        host.copy(raw, there, f"{lab_folder(lab)}/{image_id(raw)}.part")
+    return there
+
+
+def pass_image(source: Host, target: Host, identity: str, lab: str) -> str:
+    """The same, from one host to another."""
+    there = image(identity)
+    if not has(target, there):
+        arriving = f"{lab_folder(lab)}/arriving"
+        _folders(target, IMAGES, arriving)
+        source.send(IMAGES, [Path(there).name], target, arriving)
+        target.run(["mv", f"{arriving}/{Path(there).name}", there], what="keeping an image")
+    return there
+
+
+def make_folder(host: Host, placed: Placed) -> None:
+    """Make a node's folder."""
+    _folders(host, placed.folder)
+
+
+def overlay(host: Host, placed: Placed, base: str, where: str) -> None:
+    """Make the node's folder and a fresh overlay over an image in it."""
+    make_folder(host, placed)
+    words = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, placed.disk]
+    host.run(words, what="making an overlay", where=where)
+
+
+def put_seed(host: Host, placed: Placed, seed: Path, where: str) -> None:
+    """Copy a node's seed to its host. Raises StageError if it cannot be read."""
+    try:
+        content = seed.read_bytes()
+    except OSError as error:
+        raise StageError(f"its seed: {error.strerror}", where=where) from None
+    host.run(["tee", placed.seed], what="copying its seed", stdin=content, where=where)
+
+
+def console(host: Host, placed: Placed, where: str) -> bytes:
+    """All that a node's first serial port said, on this host and on those before."""
+    logs = f"{placed.console_before} {placed.console_log}"
+    words = ["sh", "-c", f"cat {logs} 2>/dev/null || true"]
+    return host.run(words, what="reading the console", where=where).encode()
+
+
+def join_consoles(host: Host, placed: Placed) -> None:
+    """Put all that a node's first serial port said into the log of the hosts before."""
+    folder = placed.folder
+    words = f"cat {folder}/console.before {folder}/console.log 2>/dev/null > {folder}/joined; "
+    words += f"mv {folder}/joined {folder}/console.before"
+    host.run(["sh", "-c", words], what="keeping the console")
+
+
+def remove(host: Host, *paths: str) -> None:
+    """Remove files and folders of a host."""
+    host.run(["rm", "-rf", *paths], what="removing the lab's files")
+
+
+def _folders(host: Host, *paths: str) -> None:
+    host.run(["mkdir", "-p", *paths], what="making the lab's folders")
+
+
+def base_of(host: Host, placed: Placed, where: str) -> str:
+    """The id of the image below a node's overlay."""
+    words = ["qemu-img", "info", "--force-share", "--output=json", placed.disk]
+    said = json.loads(host.run(words, what="asking for its image", where=where))
+    return Path(said["backing-filename"]).stem
