@@ -12,6 +12,7 @@ from lvslab.formats import vmx
 from lvslab.formats.vmdk import Reader
 from lvslab.formats.vmdk.layout import MONOLITHIC_SPARSE, NO_PARENT
 from lvslab.model.lab import Lab
+from lvslab.model.problems import listed
 from lvslab.verify.disks.extents import Split, is_descriptor
 from lvslab.verify.rules import Absent, Refused, RuleSet, Unreadable, demand
 
@@ -237,12 +238,16 @@ def _lab(machine: VmxFile) -> str:
         raise Unreadable(error.message) from None
     node = lab.nodes[name]
     wires = {nic.interface: nic.vnet for nic in found.nics}
-    demand(wires == node.interfaces, f"its cards are on {wires}, the lab says {node.interfaces}")
+    says = (listed(f"{i}: {n}" for i, n in each.items()) for each in (wires, node.interfaces))
+    demand(wires == node.interfaces, "its cards are on {}, the lab says {}".format(*says))
     for nic in found.nics:
         wanted = lab.mac(name, nic.interface)
         demand(nic.mac == wanted, f"{nic.interface} has {nic.mac}, the lab says {wanted}")
-    has, wants = (found.memory_mib, found.cpus), (node.memory_mib, node.cpus)
-    demand(has == wants, f"MiB and processors are {has}, the lab says {wants}")
+    for what, has, wants in (
+        ("MiB of memory", found.memory_mib, node.memory_mib),
+        ("processors", found.cpus, node.cpus),
+    ):
+        demand(has == wants, f"its number of {what} is {has}, the lab says {wants}")
     return f"as {name} in the lab"
 
 

@@ -145,4 +145,5 @@ def _extents(disk: Split) -> str:
     "VMware's importers do not refuse it: importers of OVAs take one streamOptimized file alone",
 )
 def _one_file(disk: Split) -> str:
-    raise Refused(f"it is a {disk.kind} disk of {len(disk.extents)} extents and a descriptor")
+    kind = disk.kind or "VMDK"
+    raise Refused(f"it is a {kind} disk of {len(disk.extents)} extents and a descriptor")

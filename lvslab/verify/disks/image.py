@@ -202,7 +202,8 @@ def _grain_tables(image: Image) -> str:
     by_stream = {marker.lba // GRAIN_SECTORS: marker.sector for marker in image.grains}
     for number in sorted(by_table.keys() | by_stream.keys()):
         table, stream = by_table.get(number), by_stream.get(number)
-        demand(table == stream, f"grain {number}: sector {table} by table, {stream} by stream")
+        places = f"sector {table or 'none'} by table, {stream or 'none'} by stream"
+        demand(table == stream, f"grain {number}: {places}")
     return "tables and markers agree"
 
 

@@ -219,7 +219,7 @@ def _capacity(ovf: Envelope) -> str:
         href = attribute(file, "href") if file is not None else ""
         found = ovf.capacity_of(href)
         if found is None:
-            raise Refused(f"the VMDK {href} cannot be read")
+            raise Refused(f"the VMDK {href or attribute(disk, 'fileRef')} cannot be read")
         # In a larger unit the capacity is rounded up.
         right = 0 <= given * unit - found < unit
         demand(right, f"{href} has {found} bytes, the OVF says {given} of {name}")

@@ -279,7 +279,7 @@ def _addresses(seed: SeedIso) -> str:
         wires = seed.lab.nodes[node].interfaces
         for address, name in found:
             wanted = seed.lab.addresses_of(node, wires.get(name, ""))
-            says = " and ".join(map(str, wanted)) or None
+            says = " and ".join(map(str, wanted)) or "it has none"
             demand(address in wanted, f"{name} has {address}, the lab says {says}")
     return ", ".join(str(address) for address, _ in found) or "no static address"
 

@@ -14,19 +14,24 @@ from lvslab.model.load import load_lab
 from lvslab.verify import RULES, Finding, Outcome, verify
 from tests.appliance import BIOS_START, GOOD_TREE, MIB, ROOT_MIB, ROOT_START, SECTOR, make_disk, run
 from tests.conftest import ROOT
+from tests.unit.verify.conftest import Pinned
 
 LAB = load_lab(ROOT / "lab.yaml")
 KEY = b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
 
 
-def failing(disk: bytes, folder: Path, *, sparse: bool = False) -> set[str]:
+def looked_at(disk: bytes, folder: Path, *, sparse: bool = False) -> list[Finding]:
     raw, file = folder / "verify.raw", folder / "verify.vmdk"
     raw.write_bytes(disk)
     write = vmdk.write_monolithic_sparse if sparse else vmdk.write_stream_optimized
     write(raw, file)
     findings = verify(file, LAB)
     assert all(f.outcome is not Outcome.SKIP or failed(findings) for f in findings)
-    return failed(findings)
+    return findings
+
+
+def failing(disk: bytes, folder: Path, *, sparse: bool = False) -> set[str]:
+    return failed(looked_at(disk, folder, sparse=sparse))
 
 
 def failed(findings: list[Finding]) -> set[str]:
@@ -137,11 +142,13 @@ TREES: list[tuple[str, Mapping[str, bytes | None], set[str]]] = [
     ("changes", "expected"), [case[1:] for case in TREES], ids=[case[0] for case in TREES]
 )
 def test_a_secret_or_a_missing_file_is_found(
-    tmp_path: Path, changes: dict[str, bytes | None], expected: set[str]
+    tmp_path: Path, changes: dict[str, bytes | None], expected: set[str], pinned: Pinned
 ) -> None:
     merged = {**GOOD_TREE, **changes}
     tree = {name: content for name, content in merged.items() if content is not None}
-    assert failing(make_disk(tmp_path / "disk", tree), tmp_path) == expected
+    findings = looked_at(make_disk(tmp_path / "disk", tree), tmp_path)
+    assert failed(findings) == expected
+    pinned(findings)
 
 
 Change = Callable[[bytearray], None]
@@ -197,11 +204,13 @@ RAW: list[tuple[str, Change, set[str]]] = [
     ("change", "expected"), [case[1:] for case in RAW], ids=[case[0] for case in RAW]
 )
 def test_a_disk_that_does_not_boot_is_found(
-    good: bytes, tmp_path: Path, change: Change, expected: set[str]
+    good: bytes, tmp_path: Path, change: Change, expected: set[str], pinned: Pinned
 ) -> None:
     disk = bytearray(good)
     change(disk)
-    assert failing(bytes(disk), tmp_path) == expected
+    findings = looked_at(bytes(disk), tmp_path)
+    assert failed(findings) == expected
+    pinned(findings)
 
 
 def test_the_uefi_loader_is_asked_for(tmp_path: Path) -> None:

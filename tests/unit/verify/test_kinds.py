@@ -21,6 +21,7 @@ from lvslab.render.ovf import OvfDisk, ovf
 from lvslab.verify import Finding, Outcome, verify
 from lvslab.verify.ova.package import unit_of
 from tests.appliance import Appliance, appliance, make_disk
+from tests.unit.verify.conftest import Pinned
 
 Change = Callable[[str], str]
 
@@ -267,18 +268,20 @@ REFUSED: dict[str, tuple[Change, set[str]]] = {
 
 @pytest.mark.parametrize(("change", "expected"), TAKEN.values(), ids=TAKEN)
 def test_what_importers_take_is_at_most_warned_of(
-    good: Appliance, tmp_path: Path, change: Change, expected: set[str]
+    good: Appliance, tmp_path: Path, change: Change, expected: set[str], pinned: Pinned
 ) -> None:
     this = dataclasses.replace(good, ovf=change(good.ovf))
     assert looked_at(this, tmp_path) == (set(), expected)
+    pinned(verify(tmp_path / "input.ova"))
 
 
 @pytest.mark.parametrize(("change", "expected"), REFUSED.values(), ids=REFUSED)
 def test_what_importers_refuse_is_refused(
-    good: Appliance, tmp_path: Path, change: Change, expected: set[str]
+    good: Appliance, tmp_path: Path, change: Change, expected: set[str], pinned: Pinned
 ) -> None:
     this = dataclasses.replace(good, ovf=change(good.ovf))
     assert looked_at(this, tmp_path)[0] == expected
+    pinned(verify(tmp_path / "input.ova"))
 
 
 def test_a_refusal_names_the_configuration(good: Appliance, tmp_path: Path) -> None:

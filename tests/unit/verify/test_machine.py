@@ -18,6 +18,7 @@ from lvslab.verify.machine import VMX, VmxFile
 from lvslab.vmware.patch import patch
 from tests.appliance import make_disk
 from tests.strategies import examples, labs
+from tests.unit.verify.conftest import Pinned
 
 GOOD = """.encoding = "UTF-8"
 config.version = "8"
@@ -167,9 +168,12 @@ CASES: list[tuple[str, str, str, set[str]]] = [
 @pytest.mark.parametrize(
     ("old", "new", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
-def test_a_broken_machine_is_refused(folder: Path, old: str, new: str, expected: set[str]) -> None:
+def test_a_broken_machine_is_refused(
+    folder: Path, old: str, new: str, expected: set[str], pinned: Pinned
+) -> None:
     assert old in GOOD
     assert failing(folder, GOOD.replace(old, new, 1)) == expected
+    pinned(verify(folder / "rs1.vmx"))
 
 
 OWN = ("vmx-form", "vmx-memory", "vmx-mac", "vmx-lab", "vmx-slots", "vmx-network")
@@ -226,11 +230,13 @@ LAB_CASES = {
 
 @pytest.mark.parametrize(("old", "new"), LAB_CASES.values(), ids=LAB_CASES)
 def test_a_machine_that_is_not_the_labs_is_refused_if_the_lab_is_known(
-    lab: Lab, folder: Path, old: str, new: str
+    lab: Lab, folder: Path, old: str, new: str, pinned: Pinned
 ) -> None:
     assert old in GOOD
     assert failing(folder, GOOD.replace(old, new, 1)) == set()
-    assert failed(verify(folder / "rs1.vmx", lab)) == {"vmx-lab"}
+    findings = verify(folder / "rs1.vmx", lab)
+    assert failed(findings) == {"vmx-lab"}
+    pinned(findings)
 
 
 def test_a_machine_that_the_lab_does_not_have_is_refused(lab: Lab, folder: Path) -> None:
@@ -303,12 +309,13 @@ def test_a_disk_of_several_files_says_its_kind(split: Path) -> None:
     ],
 )
 def test_a_broken_disk_of_several_files_is_refused(
-    split: Path, old: str, new: str, expected: set[str]
+    split: Path, old: str, new: str, expected: set[str], pinned: Pinned
 ) -> None:
     assert old in SPLIT
     (split / "rs1.vmdk").write_text(SPLIT.replace(old, new))
-    refused = {f.rule.id for f in verify(split / "rs1.vmdk") if f.outcome is Outcome.FAIL}
-    assert refused == expected
+    findings = verify(split / "rs1.vmdk")
+    assert {f.rule.id for f in findings if f.outcome is Outcome.FAIL} == expected
+    pinned(findings)
     (split / "rs1.vmx").write_text(GOOD)
     found = {f.rule.id for f in verify(split / "rs1.vmx") if f.outcome is Outcome.FAIL}
     assert found == ({"vmx-disk-kind"} if "split-extents" in expected else set())

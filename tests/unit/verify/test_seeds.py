@@ -21,6 +21,7 @@ from lvslab.verify import RULES, Outcome, verify
 from lvslab.verify.rules import Refused
 from lvslab.verify.seeds import labtexts
 from tests.appliance import MIB, run
+from tests.unit.verify.conftest import Pinned
 
 EPOCH = 1_700_000_000
 
@@ -136,13 +137,15 @@ CASES: list[tuple[str, str, str, str, set[str]]] = [
     ("part", "old", "new", "expected"), [case[1:] for case in CASES], ids=[c[0] for c in CASES]
 )
 def test_a_broken_seed_is_refused(
-    lab: Lab, tmp_path: Path, part: str, old: str, new: str, expected: set[str]
+    lab: Lab, tmp_path: Path, part: str, old: str, new: str, expected: set[str], pinned: Pinned
 ) -> None:
     seed = node_seed(lab, "rs1")
     text = getattr(seed, part)
     assert old in text
     broken = dataclasses.replace(seed, **{part: text.replace(old, new)})
-    assert failing(written(broken, tmp_path / "rs1.iso"), lab) == expected
+    path = written(broken, tmp_path / "rs1.iso")
+    assert failing(path, lab) == expected
+    pinned(verify(path, lab))
 
 
 TEXTS_CASES = {
@@ -352,9 +355,11 @@ TAKEN: dict[str, tuple[dict[str, Any], set[str]]] = {
 
 @pytest.mark.parametrize(("values", "expected"), TAKEN.values(), ids=TAKEN)
 def test_what_cloud_init_takes_is_not_refused(
-    tmp_path: Path, values: dict[str, Any], expected: set[str]
+    tmp_path: Path, values: dict[str, Any], expected: set[str], pinned: Pinned
 ) -> None:
-    assert warned(others(tmp_path / "kurs.iso", **values)) == expected
+    path = others(tmp_path / "kurs.iso", **values)
+    assert warned(path) == expected
+    pinned(verify(path))
 
 
 def on_fat(folder: Path, label: str = "CIDATA", names: tuple[str, ...] = ("user-data",)) -> Path:
@@ -403,9 +408,11 @@ NOT_TAKEN: dict[str, tuple[dict[str, Any], set[str]]] = {
 
 @pytest.mark.parametrize(("values", "expected"), NOT_TAKEN.values(), ids=NOT_TAKEN)
 def test_what_cloud_init_does_not_take_is_refused(
-    tmp_path: Path, values: dict[str, Any], expected: set[str]
+    tmp_path: Path, values: dict[str, Any], expected: set[str], pinned: Pinned
 ) -> None:
-    assert failing(others(tmp_path / "kurs.iso", **values), None) == expected
+    path = others(tmp_path / "kurs.iso", **values)
+    assert failing(path, None) == expected
+    pinned(verify(path))
 
 
 OTHERS = {"seed-label", "seed-files", "seed-names", "seed-lab-texts"}
