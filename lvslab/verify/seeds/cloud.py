@@ -34,13 +34,13 @@ def plain_passwords(data: Mapping[str, Any]) -> Iterator[str]:
         yield "a password is in plain text"
     for user in _users(data):
         if "plain_text_passwd" in user:
-            yield f"the password of {user.get('name')} is plain"
+            yield f"the password of {_name(user)} is plain"
     changes = data.get("chpasswd")
     changes = changes if isinstance(changes, Mapping) else {}
     for entry in _mappings(changes.get("users")):
         secret = _text(entry.get("password"))
         if not (secret.startswith("$") or entry.get("type") in ("hash", "RANDOM")):
-            yield f"the password of {entry.get('name')} is plain"
+            yield f"the password of {_name(entry)} is plain"
     lines = changes.get("list")
     listed = lines.splitlines() if isinstance(lines, str) else lines
     for line in listed if isinstance(listed, list) else ():
@@ -63,11 +63,15 @@ def log_ins(text: str) -> Iterator[str]:
     for user in (data, *_users(data)):
         for key in _HASHED:
             if user.get(key):
-                yield f"{key} of {user.get('name')} is set"
+                yield f"{key} of {_name(user)} is set"
         if user.get("ssh_authorized_keys"):
             yield "somebody's SSH key is authorized"
     if data.get("ssh_keys"):
         yield "host keys are set"
+
+
+def _name(user: Mapping[str, Any]) -> str:
+    return str(user.get("name") or "somebody without a name")
 
 
 def _users(data: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

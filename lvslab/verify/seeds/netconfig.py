@@ -37,7 +37,7 @@ def interfaces(config: Mapping[str, Any]) -> list[Interface]:
         case 2:
             return list(_version_2(inner))
         case version:
-            raise Refused(f"network-config is of version {version}, not 1 or 2")
+            raise Refused(f"network-config is of version {version or 'none'}, not 1 or 2")
 
 
 def _version_1(config: Mapping[str, Any]) -> Iterator[Interface]:

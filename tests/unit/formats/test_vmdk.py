@@ -405,12 +405,59 @@ def test_a_broken_front_is_refused(
 ) -> None:
     raw = disk(tmp_path / "raw", 64 * MIB, {MIB: b"hello"})
     vmdk.write_stream_optimized(raw, tmp_path / "disk.vmdk")
-    data = bytearray((tmp_path / "disk.vmdk").read_bytes())
-    struct.pack_into(form, data, offset, value)
-    (tmp_path / "disk.vmdk").write_bytes(data)
+    changed(tmp_path / "disk.vmdk", (offset, form, value))
     with pytest.raises(VmdkError) as caught:
         vmdk.Reader(tmp_path / "disk.vmdk")
     assert caught.value.rule == rule
+
+
+def changed(path: Path, *values: tuple[int, str, int]) -> Path:
+    """A disk with numbers of its front changed: offset, form, value."""
+    data = bytearray(path.read_bytes())
+    for offset, form, value in values:
+        struct.pack_into(form, data, offset, value)
+    path.write_bytes(data)
+    return path
+
+
+def test_a_table_that_is_not_there_has_no_grain_and_the_others_count(tmp_path: Path) -> None:
+    """Others leave out the table of an empty part; a table is 32 MiB of the disk."""
+    raw = disk(tmp_path / "raw", 70 * MIB, {65 * MIB: b"hello"})
+    vmdk.write_stream_optimized(raw, tmp_path / "disk.vmdk")
+    with vmdk.Reader(tmp_path / "disk.vmdk") as reader:
+        entries, start = reader.entries, reader.header.directory_offset * SECTOR
+        assert len(reader.directory) == 3
+    changed(tmp_path / "disk.vmdk", (start, "<I", 0), (start + 4, "<I", 0))
+    with vmdk.Reader(tmp_path / "disk.vmdk") as reader:
+        assert reader.directory[:2] == (0, 0)
+        assert reader.entries == entries == {65 * 16: reader.entries[65 * 16]}
+        assert reader.read_at(65 * MIB, 5) == b"hello"
+
+
+GRAIN_SIZE, TABLE_SIZE, CAPACITY = 20, 44, 12
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ((GRAIN_SIZE, "<Q", 2048), ""),
+        ((GRAIN_SIZE, "<Q", 2049), "impossible grain size 2049 sectors"),
+        ((GRAIN_SIZE, "<Q", 0), "impossible grain size 0 sectors"),
+        ((TABLE_SIZE, "<I", 0), "impossible grain size 128 sectors"),
+        ((CAPACITY, "<Q", (512 * 128) * (1 << 20)), "the grain directory lies outside the file"),
+        ((CAPACITY, "<Q", (512 * 128) * (1 << 20) + 1), "impossible capacity 68719476737 sectors"),
+    ],
+    ids=str,
+)
+def test_what_a_header_may_claim(tmp_path: Path, value: tuple[int, str, int], says: str) -> None:
+    raw = disk(tmp_path / "raw", MIB, {})
+    vmdk.write_stream_optimized(raw, tmp_path / "disk.vmdk")
+    changed(tmp_path / "disk.vmdk", value)
+    if not says:
+        vmdk.Reader(tmp_path / "disk.vmdk").close()
+        return
+    with pytest.raises(VmdkError, match=says):
+        vmdk.Reader(tmp_path / "disk.vmdk")
 
 
 @pytest.mark.parametrize(

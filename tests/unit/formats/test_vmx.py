@@ -46,6 +46,13 @@ def test_what_is_rendered_is_read_back(
         assert {nic.model for nic in machine.nics} == {"e1000"}
 
 
+def test_what_a_vmx_leaves_out_is_as_vmware_has_it(lab: Lab, tmp_path: Path) -> None:
+    keys = ("numvcpus", "displayName", "firmware")
+    lines = [line for line in vmx(lab, "rs1").splitlines() if not line.startswith(keys)]
+    machine = read(written(tmp_path, "\n".join(lines)))
+    assert (machine.cpus, machine.name, machine.firmware) == (1, "machine", "bios")
+
+
 def test_the_guest_counts_cards_by_slot_and_not_by_number(lab: Lab, tmp_path: Path) -> None:
     """So a .vmx with its slots swapped gives QEMU a machine with its networks swapped."""
     text = vmx(lab, "rs1").replace('"33"', '"x"').replace('"34"', '"33"').replace('"x"', '"34"')

@@ -283,8 +283,8 @@ def test_a_takeover_is_the_median_of_the_runs_that_had_one() -> None:
 def test_runs_begin_at_moments_that_are_spread_over_two_seconds() -> None:
     """No two of twenty are nearer than 0.05 s: the guests' timers are at another place in each."""
     phases = sorted(failover.phase_of(number) for number in range(20))
-    assert phases[0] == 0 and phases[-1] < 2
-    gaps = [after - before for before, after in pairwise([*phases, 2.0])]
+    assert phases[0] == 0 and 1.8 < phases[-1] < 2
+    gaps = [after - before for before, after in pairwise(phases)]
     assert min(gaps) > 0.05 and max(gaps) < 0.2
 
 
@@ -307,9 +307,15 @@ def test_a_run_is_made_again_only_if_it_was_over_a_limit_on_a_busy_host(
 
 def test_a_host_that_stays_busy_is_named_after_five_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [run_of(taken=0.8, problems=["late"]) for _ in range(9)]
-    left = iter(runs)
-    monkeypatch.setattr(failover, "once", lambda *_: next(left))
+    left, asked = iter(runs), []
+
+    def once(cluster: Cluster, experiment: Experiment, start: str, phase: float) -> Run:
+        asked.append((start, phase))
+        return next(left)
+
+    monkeypatch.setattr(failover, "once", once)
     run = failover.undisturbed(object.__new__(Cluster), fault())
+    assert asked == [("failover", 0)] * 5
     assert run is runs[4]
     assert run.problems == [
         "late",

@@ -140,6 +140,23 @@ def test_every_rule_is_broken_by_a_bad_lab() -> None:
     }
 
 
+ENTRIES = ("networks", "nodes", "vrrp_instances", "sync_groups", "tables", "virtual_servers")
+
+
+def backwards(lab: Lab) -> Lab:
+    """The lab with all its entries in the other order."""
+    turned = {name: dict(reversed(getattr(lab, name).items())) for name in ENTRIES}
+    return lab.model_copy(update=turned)
+
+
+def test_the_order_of_entries_hides_no_mistake() -> None:
+    """A rule that stopped at the first entry that is right would see nothing behind it."""
+    whole = rules.RULES + rules.RULES_OF_A_WHOLE_LAB
+    for lab in labs_with_mistakes():
+        broken = {rule.__name__ for rule in whole if list(rule(lab))}
+        assert {rule.__name__ for rule in whole if list(rule(backwards(lab)))} == broken
+
+
 def test_names_are_judged_in_a_lab_that_was_not_read_from_a_file() -> None:
     lab = load.load_lab(ROOT / "lab.yaml")
     changed = lab.model_copy(update={"sync_groups": {"VG1": ("VI_1", "VI_9")}})
