@@ -59,10 +59,12 @@ class Cluster:
     def engine(self) -> Engine:
         """Where its machines run: as it was started, and before that on this host."""
         if self._engine is None:
-            hosts = tuple((self.state.load("settings") or {}).get("hosts", ()))
-            places = (self.lab, self.state, self.namespace)
-            self._engine = LibvirtEngine(*places, hosts) if hosts else LocalEngine(*places)
+            self._engine = self._engine_on((self.state.load("settings") or {}).get("hosts", ()))
         return self._engine
+
+    def _engine_on(self, hosts: Sequence[str]) -> Engine:
+        places = (self.lab, self.state, self.namespace)
+        return LibvirtEngine(*places, hosts) if hosts else LocalEngine(*places)
 
     @classmethod
     def running(cls, name: str) -> Cluster:
@@ -102,9 +104,10 @@ class Cluster:
 
         A node that runs is left alone, one that is off keeps its disk unless its image or seed
         is another one now. Raises InputError if the lab runs with another lab.yaml or other
-        settings.
+        settings, MissingError with all that its host or hosts lack.
         """
         self._same_as_before(settings)
+        self._engine_on(settings.hosts).demand(settings.accelerator)
         source = source_of(self.lab, artifact_folder, settings)
         wires, disks, seeds = source.wires(), source.disks(cache, listener), source.seeds()
         self.state.create(self.lab.nodes)

@@ -30,6 +30,9 @@ NodeState = Literal["running", "paused", "disk full", "off", "unreachable"]
 class Engine(Protocol):
     """Machines by their node's name, and their cards by the interface's name."""
 
+    def demand(self, accelerator: str) -> None:
+        """Raise MissingError with all that is missing for the lab to run; nothing is made."""
+
     def wire(self, lab: Lab) -> None:
         """Make what is missing of the networks of `lab`, the client's end among them."""
 

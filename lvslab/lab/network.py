@@ -34,9 +34,10 @@ class Port:
     hears: bool
 
 
-def links(ask: Asking = run) -> list[dict[str, Any]]:
+def links(ask: Asking = run, details: bool = False) -> list[dict[str, Any]]:
     """The links as `ip -json link` shows them, where `ask` runs programs."""
-    found: list[dict[str, Any]] = json.loads(ask(["ip", "-json", "link"], what="listing links"))
+    words = ["ip", "-json", *(["-details"] if details else []), "link"]
+    found: list[dict[str, Any]] = json.loads(ask(words, what="listing links"))
     return found
 
 

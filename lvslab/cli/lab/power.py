@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 from click.core import ParameterSource
 
 from lvslab.cli.common import as_json, session, verb
-from lvslab.cli.lab.which import the_lab, which_lab
+from lvslab.cli.lab.which import on_hosts, the_lab, which_lab
 from lvslab.core.errors import InputError
 from lvslab.core.places import PROGRAM, WORK
+
+if TYPE_CHECKING:
+    from lvslab.model.lab import Lab
 
 
 @verb(
@@ -24,6 +27,7 @@ from lvslab.core.places import PROGRAM, WORK
     lab up --name second
     lab up --from vmware
     lab up --host qemu+ssh://root@a/system --host qemu+ssh://root@b/system
+    lab up --hosts hosts.yaml
     """,
 )
 @which_lab
@@ -63,13 +67,7 @@ from lvslab.core.places import PROGRAM, WORK
     show_default=True,
     help="auto: KVM only if a guest has booted under it.",
 )
-@click.option(
-    "--host",
-    "hosts",
-    multiple=True,
-    metavar="URI",
-    help="Run the nodes on this libvirt host; given more than once, directors are apart.",
-)
+@on_hosts
 @click.option(
     "--cold", is_flag=True, help="Boot, also if a checkpoint of an earlier start is in the cache."
 )
@@ -83,7 +81,7 @@ def up(
     artifacts: Path,
     hardware: Literal["vmware", "vmware-sata", "virtio"],
     firmware: Literal["bios", "uefi"],
-    accelerator: Literal["auto", "kvm", "tcg"],
+    accelerator: str,
     hosts: tuple[str, ...],
     cold: bool,
 ) -> None:
@@ -102,7 +100,7 @@ def up(
     lab = the_lab(lab_path, name)
     with this.reporting("lab-up") as listener:
         if accelerator == "auto":
-            accelerator = _accelerator_of(hosts) if hosts else _accelerator(this.cache)
+            accelerator = _accelerator_of(lab, hosts) if hosts else _accelerator(this.cache)
         settings = Settings(hardware, firmware, accelerator, origin, hosts)
         started = bringup.up(Cluster(lab), artifacts, this.cache, settings, listener, cold=cold)
     this.emit("up", lab=lab.name, started=started)
@@ -122,13 +120,24 @@ def _demand_one_source(context: click.Context, origin: str) -> None:
             )
 
 
-def _accelerator_of(hosts: tuple[str, ...]) -> Literal["kvm", "tcg"]:
-    """KVM if every host offers it. Raises MissingError for an ordinary user of this one."""
+def _accelerator_of(lab: Lab, hosts: tuple[str, ...]) -> str:
+    """KVM if every host offers it, or what the lab was started with on them.
+
+    Raises MissingError for an ordinary user of this host.
+    """
     from lvslab.lab import rootless
+    from lvslab.lab.cluster import Cluster
     from lvslab.lab.libvirt.libvirt_host import Host
 
     rootless.demand_root("a lab on other hosts has VXLAN devices here")
-    return "kvm" if all(Host.of(uri).has_kvm() for uri in hosts) else "tcg"
+    named = [Host.of(uri) for uri in hosts]
+    known = Cluster.known(lab.name)
+    if known and known.settings.hosts == hosts:
+        return known.settings.accelerator
+    offer = [host.label for host in named if host.has_kvm()]
+    if offer and len(offer) < len(named):
+        session().tell(f"KVM is on {', '.join(offer)} only, so the nodes run without it")
+    return "kvm" if len(offer) == len(named) else "tcg"
 
 
 def _accelerator(cache: Path) -> Literal["kvm", "tcg"]:

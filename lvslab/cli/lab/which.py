@@ -22,6 +22,21 @@ _NAME = click.option(
     help="The name of the lab. [default: the name in lab.yaml]",
 )
 
+_HOST = click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    metavar="URI",
+    help="A libvirt host; given more than once, directors are apart.",
+)
+_HOSTS = click.option(
+    "--hosts",
+    "hosts_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="A YAML file that names the libvirt hosts.",
+)
+
 
 def which_lab(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options `--lab` and `--name`, parameters `lab_path` and `name`, and the labs' place."""
@@ -45,6 +60,20 @@ def with_labs(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, **kwargs)
 
     return inside
+
+
+def on_hosts(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options `--host` and `--hosts`; both are the parameter `hosts`, the URIs."""
+
+    @functools.wraps(command)
+    def joined(*args: Any, hosts: tuple[str, ...], hosts_file: Path | None, **kwargs: Any) -> Any:
+        if hosts_file is not None:
+            from lvslab.lab.libvirt.hosts_file import read_hosts
+
+            hosts += read_hosts(hosts_file)
+        return command(*args, hosts=hosts, **kwargs)
+
+    return _HOST(_HOSTS(joined))
 
 
 def the_lab(lab_path: Path, name: str | None) -> Lab:

@@ -57,6 +57,20 @@ class Fabric:
         """The number of a network on the wire: its own for each lab and network."""
         return _FIRST_VNI + _VNIS * self.lab.number + self._number(network)
 
+    @property
+    def probe(self) -> str:
+        """The device that tries whether VXLAN passes, and its namespace."""
+        return f"{self.prefix}-probe"
+
+    def probe_kind(self, own: str) -> str:
+        """What such a device is: a network of its own at the end `own`."""
+        vni = _FIRST_VNI + _VNIS * (self.lab.number + 1) - 1
+        return f"type vxlan id {vni} local {own} dstport {PORT}"
+
+    def probe_peers(self, others: Iterable[str]) -> list[str]:
+        """What tells it the other ends, for `bridge`."""
+        return [f"fdb append {_ANYBODY} dev {self.probe} dst {other}" for other in others]
+
     def _number(self, network: str) -> int:
         return list(bridge_names(self.lab)).index(network)
 

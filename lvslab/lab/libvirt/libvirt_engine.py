@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +10,12 @@ from pathlib import Path
 from lvslab.core.errors import InputError, LabError, StageError
 from lvslab.lab.engine import NodeState
 from lvslab.lab.hardware import Machine
-from lvslab.lab.libvirt import moving, store
+from lvslab.lab.libvirt import moving, readiness, store
 from lvslab.lab.libvirt.domain import Placed, domain
 from lvslab.lab.libvirt.libvirt_host import ANSWER_SECONDS, Host
 from lvslab.lab.libvirt.moving import Journey
 from lvslab.lab.libvirt.places import Places, on_answering
+from lvslab.lab.libvirt.records import Record
 from lvslab.lab.libvirt.wiring import Wiring
 from lvslab.lab.namespace import Namespace
 from lvslab.lab.network import Port, wired_interfaces
@@ -39,6 +39,15 @@ class LibvirtEngine:
 
     # --- networks
 
+    def demand(self, accelerator: str) -> None:
+        """All hosts answer, have what the nodes need, and hear each other and this one."""
+        missing = self._stopped()
+        nodes = {host.uri: [n for n in self._places.nodes_of(host) if n in missing]
+                 for host in self._hosts.values()}  # fmt: skip
+        readiness.demand(readiness.Wanted(self._lab, nodes, accelerator), self._hosts)
+        if set(missing) == set(self._lab.nodes):
+            readiness.demand_reach(self._lab, *self._wires.ends(), self._hosts)
+
     def wire(self, lab: Lab) -> None:
         """Bridges, VXLAN devices and taps on each host that answers, and the client's end here."""
         if not self.in_use():
@@ -49,9 +58,13 @@ class LibvirtEngine:
 
     def in_use(self) -> bool:
         """Whether a domain of this lab is active on any host, or the client runs something."""
+        return bool(self._namespace.processes()) or set(self._stopped()) != set(self._lab.nodes)
+
+    def _stopped(self) -> list[str]:
+        """The nodes whose domain is active on no host that answers."""
         active = on_answering(self._hosts, lambda host: host.virsh("list", "--uuid").split())
-        ours = {self._placed(node).uuid for node in self._lab.nodes}
-        return bool(self._namespace.processes()) or any(ours & set(a) for a in active.values())
+        on = {uuid for uuids in active.values() for uuid in uuids}
+        return [node for node in self._lab.nodes if self._placed(node).uuid not in on]
 
     def remove(self) -> None:
         """Leave nothing of this lab on any host, nor here.
@@ -107,11 +120,16 @@ class LibvirtEngine:
         if load:
             self._ask(name, "snapshot-revert", placed.uuid, load, "--paused", timeout=_LONG)
         else:
-            store.put_seed(host, placed, machine.seed, name)
-            text = domain(machine, placed, accelerator, credentials)
-            host.virsh("define", "/dev/stdin", stdin=text, where=name)
+            self.define(machine, accelerator, credentials)
             self._ask(name, "start", placed.uuid)
         self._forward(host)
+
+    def define(self, machine: Machine, accelerator: str, credentials: Mapping[str, bytes]) -> None:
+        """Bring its seed to the host and define the domain, which is not started."""
+        host, placed = self._host(machine.name), self._placed(machine.name)
+        store.put_seed(host, placed, machine.seed, machine.name)
+        text = domain(machine, placed, accelerator, credentials)
+        host.virsh("define", "/dev/stdin", stdin=text, where=machine.name)
 
     def state(self, node: str) -> NodeState:
         """As libvirt says."""
@@ -192,6 +210,8 @@ class LibvirtEngine:
             return False
         target.connect()
         live = self._demand_movable(node, source, drop_saved)
+        if live:
+            readiness.demand_memory(self._lab, node, target)
         journey = Journey(self._lab.name, node, self._placed(node), source, target)
         self._wires.give(node, source, target)
         try:
@@ -281,7 +301,7 @@ class LibvirtEngine:
             f"{store.lab_folder(lab.name)}/{node}",
             {interface: self._wires.fabric.tap(node, interface) for interface in wired},
             _FIRST_SSH_PORT + _SSH_PORTS * lab.number + number,
-            json.dumps({"lab": lab.name, "number": lab.number, "node": node}),
+            Record(lab.name, lab.number, node).text(),
         )
 
     def _forward(self, host: Host) -> None:

@@ -1,13 +1,14 @@
 """A libvirt host: named by its URI, asked over SSH with one connection for all commands.
 
 URIs are libvirt's (https://libvirt.org/uri.html, "Remote URIs"): `qemu+ssh://user@host:port/system`
-with the parameters `keyfile` and `known_hosts`. Commands go through ssh itself and not through
-libvirt's own client: bridges and files of the host are needed, too.
+with the parameters `keyfile` and `known_hosts`, and `underlay`, which is ours. Commands go through
+ssh itself and not through libvirt's own client: bridges and files of the host are needed, too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
 import subprocess
 import threading
@@ -15,12 +16,14 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from lvslab.core.errors import InputError, LabError, MissingError, StageError
 from lvslab.core.procs import die_with_parent, last_lines, program, run
-from lvslab.lab.state import runtime_root
+from lvslab.lab.state import own_root, runtime_root
+from lvslab.model.family import Address
 
 VIRSH = ("virsh", "--quiet", "--connect", "qemu:///system")
 """Libvirt's client on the host itself."""
@@ -33,17 +36,21 @@ _CONNECTED: set[Path] = set()  # what this process has seen alive
 _FAILED: dict[Path, tuple[float, LabError]] = {}  # when and why a host could not be reached
 _FAILED_SECONDS = 5.0  # so long nobody tries again: each try may take ANSWER_SECONDS
 _ONE_AT_A_TIME: dict[Path, threading.Lock] = defaultdict(threading.Lock)
-_PARAMETERS = {"keyfile", "known_hosts"}
+_PARAMETERS = {"keyfile", "known_hosts", "underlay"}
 
 
 @dataclass(frozen=True)
 class Host:
-    """A host by its URI; `label` is how errors and tables name it."""
+    """A host by its URI; `label` is how errors and tables name it.
+
+    `underlay` is its address for the labs' frames; if empty, it is the one that SSH reaches.
+    """
 
     uri: str
     label: str
     destination: str
     options: tuple[str, ...]
+    underlay: str = ""
 
     @classmethod
     def of(cls, uri: str) -> Host:
@@ -51,8 +58,9 @@ class Host:
         try:
             parts = urlsplit(uri)
             name, port, given = parts.hostname, parts.port, parse_qs(parts.query)
+            underlay = str(ip_address(given["underlay"][0])) if "underlay" in given else ""
         except ValueError:
-            name, port, given = None, None, {}
+            name, port, given, underlay = None, None, {}, ""
         right = parts.scheme == "qemu+ssh" and parts.path == "/system" if name else False
         if not name or not right or name.startswith("-") or not given.keys() <= _PARAMETERS:
             raise InputError(
@@ -74,7 +82,7 @@ class Host:
             words += ["-i", given["keyfile"][0]]
         if port:
             words += ["-p", str(port)]
-        return cls(uri, name, destination, tuple(words))
+        return cls(uri, name, destination, tuple(words), underlay)
 
     def run(
         self,
@@ -173,26 +181,22 @@ class Host:
         """End what `forward` opened under a name."""
         self._ask_master(self._forwarder(name), "exit")
 
-    def copy(self, path: Path, there: str, part: str) -> None:
-        """Copy a sparse file of this host; until it is whole it is `part`, on the same disk."""
+    def copy(self, path: Path, folder: str) -> None:
+        """Copy a sparse file of this host into a folder of the other."""
         pack = [program("tar"), "--sparse", "-C", str(path.parent), "-cf", "-", path.name]
-        unpack = f"tar --sparse -xOf - > {shlex.quote(part)}"
-        # tar sends what a sparse file has, and `cp` makes the holes again
-        whole = f"cp --sparse=always {shlex.quote(part)} {shlex.quote(part)}.new"
-        finish = f"rm {shlex.quote(part)} && mv {shlex.quote(part)}.new {shlex.quote(there)}"
-        self._take(pack, f"{unpack} && {whole} && {finish}", path.name, there)
+        self._take(pack, folder, path.name)
 
     def send(self, folder: str, names: Sequence[str], other: Host, there: str) -> None:
         """Copy files of this host's folder to a folder of another host, by way of this one here."""
         self.connect()
         words = ["tar", "--sparse", "--ignore-failed-read", "-C", folder, "-cf", "-", *names]
         pack = [*self._command(), shlex.join(words)]
-        unpack = shlex.join(["tar", "--sparse", "-C", there, "-xf", "-"])
-        other._take(pack, unpack, ", ".join(names), there)
+        other._take(pack, there, ", ".join(names))
 
-    def _take(self, pack: Sequence[str], unpack: str, what: str, there: str) -> None:
-        """Let a command line of the host read what a program here writes."""
+    def _take(self, pack: Sequence[str], folder: str, what: str) -> None:
+        """Unpack on the host what a program here writes, which is a tar archive."""
         self.connect()
+        unpack = shlex.join(["tar", "--sparse", "-C", folder, "-xf", "-"])
         source = subprocess.Popen(
             pack, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, preexec_fn=die_with_parent
         )
@@ -205,7 +209,7 @@ class Host:
             raise StageError(
                 f"copying {what} to the host:{last_lines(done.stderr)}",
                 where=self.label,
-                hint=f"look for room in {Path(there).parent} on it",
+                hint=f"look for room in {folder} on it",
             )
 
     def way_to(self, port: int) -> list[str]:
@@ -218,11 +222,18 @@ class Host:
         try:
             words = [*VIRSH, "domcapabilities", "--virttype", "kvm"]
             return bool(self.run(words, what="asking for KVM"))
-        except StageError:
+        except LabError:
             return False
 
     def addresses(self) -> tuple[str, str]:
-        """This host's address as the other sees it, and the other's (ssh(1), SSH_CONNECTION)."""
+        """This host's address on the way to the other's underlay, and the other's.
+
+        Without an underlay they are those of SSH (ssh(1), SSH_CONNECTION).
+        """
+        if self.underlay:
+            words = ["ip", "-json", "route", "get", self.underlay]
+            (route,) = json.loads(run(words, what=f"looking for a way to {self.underlay}"))
+            return route["prefsrc"], self.underlay
         said = self.run(["sh", "-c", "echo $SSH_CONNECTION"], what="asking for addresses").split()
         return said[0], said[2]
 
@@ -253,6 +264,7 @@ class Host:
 
         Its words go to a file: it would hold a pipe open as long as it lives.
         """
+        own_root()  # a host is asked before its first lab has a folder
         log = self._control.with_suffix(".log")
         command = [program("ssh"), *self.options, *words, "-f", "-N", self.destination]
         with log.open("w+") as file:
@@ -274,6 +286,13 @@ class Host:
                 where=self.label,
                 hint=f"try it: ssh {self.destination}",
             )
+
+
+def with_underlay(uri: str, underlay: Address | None) -> str:
+    """A URI that also says which address carries the labs' frames."""
+    if underlay is None:
+        return uri
+    return f"{uri}{'&' if urlsplit(uri).query else '?'}underlay={underlay}"
 
 
 def _own_words(error: StageError) -> str:

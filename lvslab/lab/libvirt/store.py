@@ -41,8 +41,9 @@ def put_image(host: Host, raw: Path, lab: str) -> str:
     """The path of a raw disk on a host, which is copied there once."""
     there = image(image_id(raw))
     if not has(host, there):
-        _folders(host, IMAGES, lab_folder(lab))
-        host.copy(raw, there, f"{lab_folder(lab)}/{image_id(raw)}.part")
+        arriving = _arriving(host, lab, image_id(raw))
+        host.copy(raw, arriving)
+        _arrived(host, f"{arriving}/{raw.name}", there)
     return there
 
 
@@ -50,11 +51,22 @@ def pass_image(source: Host, target: Host, identity: str, lab: str) -> str:
     """The same, from one host to another."""
     there = image(identity)
     if not has(target, there):
-        arriving = f"{lab_folder(lab)}/arriving"
-        _folders(target, IMAGES, arriving)
+        arriving = _arriving(target, lab, identity)
         source.send(IMAGES, [Path(there).name], target, arriving)
-        target.run(["mv", f"{arriving}/{Path(there).name}", there], what="keeping an image")
+        _arrived(target, f"{arriving}/{Path(there).name}", there)
     return there
+
+
+def _arriving(host: Host, lab: str, identity: str) -> str:
+    """A folder for an image until it is whole; it is the lab's, so `down` removes it."""
+    folder = f"{lab_folder(lab)}/arriving/{identity}"
+    _folders(host, IMAGES, folder)
+    return folder
+
+
+def _arrived(host: Host, path: str, there: str) -> None:
+    host.run(["mv", path, there], what="keeping an image")
+    remove(host, str(Path(path).parent))
 
 
 def make_folder(host: Host, placed: Placed) -> None:

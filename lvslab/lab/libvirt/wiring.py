@@ -66,12 +66,19 @@ class Wiring:
                 where="--host",
                 hint="name all hosts by addresses of one network",
             )
+        client = clients.pop()
         own: dict[str, str] = self._state.load(_KEPT) or {}  # those of the dead
         own |= {uri: addresses[1] for uri, addresses in seen.items()}
         own = {uri: address for uri, address in own.items() if uri in self._hosts}
         if self._state.folder.exists():
             self._state.save(_KEPT, own)
-        return own, clients.pop()
+        if client in own.values():
+            raise InputError(
+                f"this machine, {client}, cannot be a host of its own lab",
+                where="--host",
+                hint="without --host the lab runs here",
+            )
+        return own, client
 
     def _wire_client(self, own: str, others: Sequence[str]) -> None:
         """A VXLAN device is made where the hosts are reached, and then moves to the namespace."""

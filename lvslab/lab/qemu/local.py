@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lvslab.core.errors import StageError
+from lvslab.core.errors import MissingError, StageError
 from lvslab.core.files import atomic
 from lvslab.core.procs import last_lines, program, run
 from lvslab.lab import hardware, network
@@ -19,6 +20,7 @@ from lvslab.lab.state import LabState
 from lvslab.model.lab import Lab
 
 _SAVE_SECONDS = 120
+_KVM = "/dev/kvm"
 
 
 class LocalEngine:
@@ -26,6 +28,14 @@ class LocalEngine:
 
     def __init__(self, lab: Lab, state: LabState, namespace: Namespace) -> None:
         self._lab, self._state, self._namespace = lab, state, namespace
+
+    def demand(self, accelerator: str) -> None:
+        """KVM can be opened, if it is asked for."""
+        if accelerator == "kvm" and not os.access(_KVM, os.R_OK | os.W_OK):
+            raise MissingError(
+                f"this host offers no KVM: {_KVM} cannot be opened",
+                hint="say --accelerator tcg, or auto",
+            )
 
     def wire(self, lab: Lab) -> None:
         """Make namespace, bridges and taps; those of another lab.yaml that ended are removed."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.core.errors import StageError
+from lvslab.core.errors import MissingError, StageError
 from lvslab.core.waiting import until
 from lvslab.lab import hardware
 from lvslab.lab.engine import Engine
@@ -59,7 +59,9 @@ def engine(request: pytest.FixtureRequest, lab: Lab, folder: Path) -> Iterator[E
 def machine(engine: Engine, lab: Lab, folder: Path) -> Iterator[hardware.Machine]:
     """lvs1, with a fresh disk; it is off."""
     made = hardware.machine(lab, "lvs1", folder / "disk.raw", folder / "seed.iso", 2201)
+    assert not engine.has_disk("rs1")
     engine.renew(made)
+    assert engine.has_disk("lvs1")
     yield made
     engine.kill("lvs1")
 
@@ -78,6 +80,16 @@ def test_a_machine_that_never_was_is_off(engine: Engine) -> None:
     engine.kill("rs2")
     engine.plug("rs2", "eth1", False)
     assert not engine.in_use()
+
+
+def test_what_is_missing_is_said_before_anything_is_made(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lvslab.lab.qemu.local._KVM", "/nowhere/kvm")  # those hosts have none
+    engine.demand("tcg")
+    with pytest.raises(MissingError) as caught:
+        engine.demand("kvm")
+    assert "KVM" in caught.value.message
 
 
 def test_power_and_pause_have_happened_when_they_return(

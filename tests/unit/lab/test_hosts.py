@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from lvslab.core.errors import InputError, LabError, StageError
+from lvslab.core.errors import InputError, LabError, MissingError, StageError
 from lvslab.core.waiting import until
 from lvslab.lab import hardware
+from lvslab.lab.libvirt import libvirt_host, readiness
+from lvslab.lab.libvirt.fabric import Fabric
 from lvslab.lab.libvirt.libvirt_engine import LibvirtEngine
 from lvslab.lab.libvirt.libvirt_host import Host
 from lvslab.lab.namespace import Namespace
 from lvslab.lab.network import Port
-from lvslab.lab.state import LabState
+from lvslab.lab.state import LabState, runtime_root
 from lvslab.model.lab import Lab
 from tests.bare import DISK, SAYS
 from tests.hosts import Hosts, hosts
@@ -199,3 +203,141 @@ def test_a_node_that_cannot_move_is_where_it_was(
 def nobody_there(wires: object) -> tuple[dict[str, str], str]:
     """As `Wiring.ends`, with addresses at which nobody takes a migration."""
     return dict.fromkeys(wires._hosts, "127.0.0.9"), "127.0.0.1"  # type: ignore[attr-defined]
+
+
+# --- what is missing is said before anything is made
+
+
+def lacking(
+    rig: Hosts, lab: Lab, state: LabState, accelerator: str = "tcg", uris: list[str] | None = None
+) -> MissingError:
+    """What `demand` says of a lab that does not run; nothing is made."""
+    named = lab.model_copy(update={"name": state.name})
+    place = Namespace(f"lvslab-{state.name}")
+    engine = LibvirtEngine(named, state, place, uris or rig.uris)
+    with pytest.raises(MissingError) as caught:
+        engine.demand(accelerator)
+    assert not place.exists()
+    for uri in filter(lambda uri: Host.of(uri).answers(), rig.uris):
+        assert state.name not in everything_on(uri)
+    assert caught.value.where == state.name
+    assert caught.value.hint == "nothing was made; correct all of this, then run it again"
+    return caught.value
+
+
+def everything_on(uri: str) -> str:
+    """All links, domains and files of labs of a host."""
+    words = "ip -o link; virsh -q -c qemu:///system list --all --name; ls -R /var/lib/lvslab; "
+    return on(uri, words + "ls /run/netns 2>/dev/null; true")
+
+
+def on(uri: str, script: str) -> str:
+    return Host.of(uri).run(["bash", "-c", script], what="trying")
+
+
+def test_all_that_hosts_lack_is_said_at_once(
+    rig: Hosts, lab: Lab, folder: Path, state: LabState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = rig.uris
+    LibvirtEngine(lab, LabState("calm"), Namespace("calm"), rig.uris).demand("tcg")  # the control
+    other = LibvirtEngine(
+        lab.model_copy(update={"name": "other"}), LabState("other"), Namespace("other"), [a]
+    )
+    machine = hardware.machine(lab, "rs1", folder / "disk.raw", folder / "seed.iso", 2201)
+    other.renew(machine)
+    other.define(machine, "tcg", {})
+    on(b, "chmod -x /usr/bin/qemu-img")
+    vni = Fabric(lab).vni("VMnet12")
+    on(b, f"ip link add odd type vxlan id {vni} local {rig.address('b')} dstport 4789")
+    node = lab.nodes["lvs2"].model_copy(update={"memory_mib": 40_000_000})
+    greedy = lab.model_copy(update={"nodes": {**lab.nodes, "lvs2": node}})
+    monkeypatch.setattr(readiness, "_NODE_MIB", 1 << 32)
+    try:
+        lines = lacking(rig, greedy, state, "kvm").message.splitlines()
+    finally:
+        on(b, "chmod +x /usr/bin/qemu-img; ip link del odd")
+        other.remove()
+    ours, theirs = (f"  {rig.address(name)}: " for name in ("a", "b"))
+    no_kvm = "it does not offer KVM; say --accelerator tcg, or name only hosts that offer it"
+    free = [re.sub("[0-9]+ MiB are free", "FREE", line) for line in lines]
+    disk = f"{2 << 32} MiB of disk are needed in /var/lib/lvslab, and FREE; "
+    disk += "make room there, or name another host"
+    assert free == [
+        "the lab cannot run on its hosts:",
+        ours + no_kvm,
+        ours + "the lab other has the number 1 too; give one another `number`",
+        ours + disk,
+        theirs + "the program qemu-img is not there; apt install qemu-utils",
+        theirs + no_kvm,
+        theirs + f"its device odd has the VXLAN number {vni} of this lab's VMnet12; "
+        "give the lab another `number`",
+        theirs + "for lvs2, rs2 40000512 MiB of memory are needed, and FREE; "
+        "end something there, or name another host",
+        theirs + disk.replace(str(2 << 32), str((2 << 32) + 1500)),
+    ]
+
+
+def test_links_of_another_lab_with_the_same_number_are_seen(
+    rig: Hosts, lab: Lab, state: LabState
+) -> None:
+    a, _ = rig.uris
+    on(a, "ip link add l1-vmnet1 type bridge && ip link set l1-vmnet1 alias lvslab:half")
+    try:
+        assert "the lab half has the number 1 too" in lacking(rig, lab, state).message
+    finally:
+        on(a, "ip link del l1-vmnet1")
+
+
+def test_hosts_without_libvirt_or_connection_are_named(
+    rig: Hosts, lab: Lab, state: LabState
+) -> None:
+    _, b = rig.uris
+    gone = b.replace(rig.address("b"), "10.99.0.99")
+    on(b, "kill $(cat /run/libvirtd.pid); while [ -e /run/libvirtd.pid ]; do sleep 0.1; done")
+    forget_connections()
+    try:
+        lines = lacking(rig, lab, state, uris=[b, gone]).message.splitlines()
+    finally:
+        restart_libvirt(rig, "b")
+    assert lines[1].startswith(
+        f"  {rig.address('b')}: the host {rig.address('b')} has no libvirt that answers: "
+    )
+    assert lines[1].endswith("on it, as root: apt install libvirt-daemon-system qemu-system-x86")
+    assert lines[2].startswith("  10.99.0.99: the host 10.99.0.99 cannot be reached: ssh: ")
+    assert lines[2].endswith("; try it: ssh root@10.99.0.99")
+
+
+def forget_connections() -> None:
+    """As a new command: nothing is known of any host."""
+    libvirt_host._CONNECTED.clear()
+    libvirt_host._FAILED.clear()
+    for socket in runtime_root().glob("ssh-*"):
+        command = ["ssh", "-S", str(socket), "-O", "exit", "x"]
+        subprocess.run(command, check=False, capture_output=True)
+
+
+def restart_libvirt(rig: Hosts, name: str) -> None:
+    """Start the daemon again in the namespaces of a host, where only its init is."""
+    (shell,) = children(rig.processes[name].pid)
+    command = ["nsenter", "-t", str(shell), "-a", "libvirtd", "-d"]
+    subprocess.run(command, check=True)
+    forget_connections()
+    host = Host.of(rig.uris[rig.names.index(name)])
+    assert until(host.answers, 20)
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_ports_that_are_closed_are_found_by_a_frame(rig: Hosts, lab: Lab, state: LabState) -> None:
+    a, b = rig.uris
+    on(a, f"ip rule add to {rig.address('b')} ipproto udp dport 4789 blackhole")
+    try:
+        lines = lacking(rig, lab, state).message.splitlines()
+    finally:
+        on(a, "ip rule del ipproto udp dport 4789")
+    assert lines[1:] == [
+        f"  {rig.address('b')}: nothing from {rig.address('a')} arrives at UDP port 4789; "
+        f"open it there for {rig.address('a')}"
+    ]

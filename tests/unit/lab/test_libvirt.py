@@ -15,6 +15,7 @@ from lvslab.core.errors import InputError, MissingError, StageError
 from lvslab.lab import hardware, rootless
 from lvslab.lab.libvirt.domain import METADATA, Placed, domain
 from lvslab.lab.libvirt.fabric import Fabric, known_peers, placement
+from lvslab.lab.libvirt.hosts_file import read_hosts
 from lvslab.lab.libvirt.libvirt_engine import LibvirtEngine
 from lvslab.lab.libvirt.libvirt_host import Host
 from lvslab.lab.namespace import Namespace
@@ -44,6 +45,7 @@ def test_a_host_is_named_as_libvirt_does() -> None:
         "qemu+ssh://-oProxyCommand=x/system",
         "qemu+ssh://a:port/system",
         "qemu+ssh://a/system?command=x",
+        "qemu+ssh://a/system?underlay=b",
     ],
 )
 def test_what_is_no_libvirt_host_is_refused(uri: str) -> None:
@@ -51,6 +53,43 @@ def test_what_is_no_libvirt_host_is_refused(uri: str) -> None:
         Host.of(uri)
     assert caught.value.message == f"{uri} is not the address of a libvirt host"
     assert caught.value.hint == "give qemu+ssh://root@HOST/system, if needed with ?keyfile=FILE"
+
+
+def test_a_hosts_file_names_hosts_and_their_underlay(tmp_path: Path) -> None:
+    file = tmp_path / "hosts.yaml"
+    file.write_text(
+        "hosts:\n"
+        f"  - uri: {A}\n"
+        f"    underlay: 192.0.2.1\n"
+        f"  - uri: {B}?keyfile=/k\n"
+        f"    underlay: 2001:db8::2\n"
+        f"  - uri: {B}\n"
+    )
+    uris = read_hosts(file)
+    assert [Host.of(uri).underlay for uri in uris] == ["192.0.2.1", "2001:db8::2", ""]
+    assert uris[1] == f"{B}?keyfile=/k&underlay=2001:db8::2"
+    assert Host.of(uris[0]).destination == "root@a"
+
+
+def test_mistakes_in_a_hosts_file_are_shown_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "hosts.yaml"
+    file.write_text(f"hosts:\n  - uri: {A}\n    underlay: a\n  - url: {B}\n")
+    assert main(["lab", "up", "--hosts", str(file)]) == 2
+    said = capsys.readouterr().err
+    assert "hosts.yaml:3:15: hosts[0].underlay" in said and "hosts.yaml:4" in said and "url" in said
+    file.write_text("hosts:\n  - uri: qemu:///system\n")
+    assert main(["lab", "up", "--hosts", str(file)]) == 2
+    assert "qemu:///system is not the address of a libvirt host" in capsys.readouterr().err
+    file.write_text("hosts: []\n")
+    with pytest.raises(InputError, match="there is no host in it"):
+        read_hosts(file)
+
+
+def test_the_underlay_is_where_the_frames_go() -> None:
+    host = Host.of(f"{A}?underlay=127.0.0.2")
+    assert host.addresses() == ("127.0.0.1", "127.0.0.2")
 
 
 def test_a_host_that_does_not_answer_is_named(

@@ -1,0 +1,105 @@
+"""Whether VXLAN passes between all ends of a lab: a frame is sent from each and heard by each.
+
+It takes a device in a namespace of its own on each end, which is removed at once. The frame is
+the question for an address that nobody has, in a network for tests of networks (RFC 2544). Who
+sent it, the receiving device has learned (RFC 7348, section 4.1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lvslab.core.errors import LabError
+from lvslab.core.together import each
+from lvslab.lab.libvirt.fabric import PORT, Fabric, known_peers
+from lvslab.lab.network import Asking
+
+_SECONDS = 4.0
+_PAUSE = 0.3
+_NOBODY = "198.18.0.250"
+
+
+@dataclass(frozen=True)
+class End:
+    """An end: how it is called, its address for the others, and what runs programs there."""
+
+    label: str
+    address: str
+    ask: Asking
+
+
+def deaf(fabric: Fabric, ends: Sequence[End]) -> list[tuple[End, End]]:
+    """Pairs of ends of which the first hears nothing from the second.
+
+    Raises LabError if an end cannot make such a device.
+    """
+    probe = fabric.probe
+    by_label = {end.label: end for end in ends}
+
+    def on_all(script: Callable[[End], str], what: str) -> None:
+        each(by_label, lambda label: _sh(by_label[label], script(by_label[label]), what))
+
+    def make(end: End) -> str:
+        number = ends.index(end) + 1
+        lines = [
+            f"ip link add {probe} {fabric.probe_kind(end.address)}",
+            f"ip link set {probe} netns {probe}",
+            f"ip -n {probe} address add 198.18.0.{number}/24 dev {probe}",
+            f"ip -n {probe} link set {probe} up",
+        ]
+        others = [other.address for other in ends if other != end]
+        lines += [f"bridge -n {probe} {line}" for line in fabric.probe_peers(others)]
+        return f"{_gone(probe)}; ip netns add {probe} && " + " && ".join(lines)
+
+    send = f"ip netns exec {probe} bash -c 'echo > /dev/udp/{_NOBODY}/9'"
+    try:
+        on_all(make, "making a device to try VXLAN")
+        on_all(lambda _: send, "trying VXLAN")
+        heard = each(by_label, lambda label: _heard(probe, by_label[label], len(ends) - 1))
+    finally:
+        with contextlib.suppress(LabError):
+            on_all(lambda _: f"{_gone(probe)}; true", "removing what tried VXLAN")
+    return [
+        (end, other)
+        for end in ends
+        for other in ends
+        if other != end and other.address not in heard[end.label]
+    ]
+
+
+def opened(pair: tuple[End, End]) -> str:
+    """What to open for a pair of ends."""
+    end, other = pair
+    return (
+        f"{end.label}: nothing from {other.label} arrives at UDP port {PORT}; open it there for "
+        f"{other.address}"
+    )
+
+
+def _heard(probe: str, end: End, count: int) -> set[str]:
+    """From whom an end's device has learned something, once it is all, or after a while."""
+    deadline = time.monotonic() + _SECONDS
+    while True:
+        words = ["bridge", "-n", probe, "-json", "fdb", "show", "dev", probe]
+        entries = json.loads(end.ask(words, what="asking who was heard") or "[]")
+        heard = {entry["dst"] for entry in entries if "dst" in entry and not _is_ours(entry)}
+        if len(heard) >= count or time.monotonic() > deadline:
+            return heard
+        time.sleep(_PAUSE)
+
+
+def _is_ours(entry: dict[str, str]) -> bool:
+    """Whether an entry was made, and not learned."""
+    return bool(known_peers([{"ifname": "", **entry}]))
+
+
+def _gone(probe: str) -> str:
+    return f"ip netns del {probe} 2>/dev/null; ip link del {probe} 2>/dev/null"
+
+
+def _sh(end: End, script: str, what: str) -> None:
+    end.ask(["sh", "-c", script], what=what)
