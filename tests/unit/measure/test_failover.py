@@ -9,6 +9,10 @@ from typing import Any
 
 import pytest
 
+from lvslab.core.errors import StageError
+from lvslab.core.events import StageDone, StageFailed, StageStarted
+from lvslab.lab import checklist, checkpoint
+from lvslab.lab.checklist import CheckResult
 from lvslab.lab.cluster import Cluster
 from lvslab.measure import failover
 from lvslab.measure.experiments import everything
@@ -322,3 +326,77 @@ def test_a_host_that_stays_busy_is_named_after_five_tries(monkeypatch: pytest.Mo
         "others took 0.80 s of this host's processors within a second, and much in each of 5 "
         "runs: it is too busy to measure",
     ]
+
+
+# --- all experiments
+
+
+class Stage:
+    """What `perform` does to a cluster and says of it, in order; its runs are not real."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *problems: str) -> None:
+        self.problems, self.done, self.phases = list(problems), list[object](), list[float]()
+        self.findings = [CheckResult("lvs1", 1, "t", True, "fine")]
+        self.fails = ""
+        monkeypatch.setattr(checklist, "wait", lambda cluster, seconds: self.findings)
+        monkeypatch.setattr(checkpoint, "save", lambda _, name: self.done.append(f"save {name}"))
+        monkeypatch.setattr(checkpoint, "restore", lambda _, name: self.done.append("restore"))
+        monkeypatch.setattr(failover, "undisturbed", self.run)
+
+    def run(self, cluster: Cluster, experiment: Experiment, phase: float) -> Run:
+        self.phases.append(phase)
+        if experiment.name == self.fails:
+            raise StageError("gone")
+        return run_of(problems=list(self.problems))
+
+    def perform(self, runs: int) -> list[Verdict]:
+        chosen = [fault(), fault(name="g")]
+        return failover.perform(object.__new__(Cluster), chosen, runs, self.hear)
+
+    def hear(self, event: object) -> None:
+        assert isinstance(event, StageStarted | StageDone | StageFailed)
+        if not isinstance(event, StageStarted):
+            assert 0 <= event.seconds < 1
+        words = event.message if isinstance(event, StageFailed) else ""
+        self.done.append(" ".join([type(event).__name__, event.stage, words]).strip())
+
+
+def test_each_experiment_is_run_so_often_and_the_cluster_is_whole_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Stage(monkeypatch)
+    verdicts = stage.perform(2)
+    assert [(v.experiment.name, len(v.runs)) for v in verdicts] == [("f", 2), ("g", 2)]
+    assert stage.phases == [failover.phase_of(number) for number in (1, 2, 1, 2)]
+    names = [f"{name} {number}/2" for name in "fg" for number in (1, 2)]
+    heard = [f"{kind} {name}" for name in names for kind in ("StageStarted", "StageDone")]
+    assert stage.done == ["save failover", *heard, "restore"]
+
+
+def test_a_run_over_a_limit_has_failed_and_the_next_one_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Stage(monkeypatch, "late", "lost")
+    assert [verdict.problems for verdict in stage.perform(1)] == [["late", "lost"]] * 2
+    assert stage.done[1:5] == [
+        "StageStarted f",
+        "StageFailed f late; lost",
+        "StageStarted g",
+        "StageFailed g late; lost",
+    ]
+
+
+def test_a_cluster_that_an_experiment_left_is_whole_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch)
+    stage.fails = "g"
+    with pytest.raises(StageError, match="gone"):
+        stage.perform(1)
+    assert stage.done[-2:] == ["StageStarted g", "restore"]
+
+
+def test_a_cluster_with_a_problem_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage(monkeypatch)
+    stage.findings += [CheckResult(node, 2, "t", False, "down") for node in ("rs1", "rs2")]
+    with pytest.raises(StageError, match="before the first experiment: rs1: down"):
+        stage.perform(1)
+    assert stage.done == []
