@@ -11,7 +11,7 @@ import pytest
 from lvslab.cli import main
 from lvslab.core.errors import InputError
 from lvslab.core.procs import program
-from lvslab.formats.vmx import VmxMachine, VmxNic, read
+from lvslab.formats.vmx import VmxMachine, VmxNic, cards, is_on, read, slots
 from lvslab.lab import faults, hardware, vmware_source
 from lvslab.lab.cluster import Cluster
 from lvslab.lab.sources import Settings
@@ -51,6 +51,50 @@ def test_what_a_vmx_leaves_out_is_as_vmware_has_it(lab: Lab, tmp_path: Path) -> 
     lines = [line for line in vmx(lab, "rs1").splitlines() if not line.startswith(keys)]
     machine = read(written(tmp_path, "\n".join(lines)))
     assert (machine.cpus, machine.name, machine.firmware) == (1, "machine", "bios")
+
+
+@pytest.mark.parametrize("word", ["TRUE", "true", "T", "Yes", "y", "ON", "1"])
+def test_each_spelling_of_true(word: str) -> None:
+    assert is_on({"a.present": word}, "A.Present")
+    assert is_on({"a.present": word}, "a.present", default=False)
+
+
+@pytest.mark.parametrize("word", ["FALSE", "f", "No", "N", "off", "0"])
+def test_each_spelling_of_false(word: str) -> None:
+    assert not is_on({"a.present": word}, "a.present", default=True)
+
+
+@pytest.mark.parametrize("word", ["", "2", "maybe", "TRUE "])
+def test_what_is_neither_is_the_default(word: str) -> None:
+    assert [is_on({"a": word}, "a", default=default) for default in (True, False)] == [True, False]
+    assert not is_on({}, "a")
+
+
+@pytest.mark.parametrize(
+    ("given", "order", "found"),
+    [
+        (("33", "32"), [1, 0], [32, 33]),
+        (("34", "33", "32"), [2, 1, 0], [32, 33, 34]),
+        (("33", None, "-1"), [1, 0, 2], [32, 33, 34]),
+        (("192", "1184", "160"), [2, 1, 0], [160, 1184, 192]),
+        (("2208", "1184"), [1, 0], [1184, 2208]),  # functions 2 and 1 of one bridge
+        (("32", "31"), [1, 0], [31, 32]),  # below 32 there is no bridge
+        (("32", "32"), [0, 1], [32, 32]),
+    ],
+)
+def test_the_guest_finds_cards_in_the_order_of_buses(
+    given: tuple[str | None, ...], order: list[int], found: list[int]
+) -> None:
+    values = {f"ethernet{n}.present": "TRUE" for n in range(len(given))}
+    values |= {f"ethernet{n}.pcislotnumber": s for n, s in enumerate(given) if s is not None}
+    assert list(slots(values).items()) == [
+        (f"ethernet{n}", slot) for n, slot in zip(order, found, strict=True)
+    ]
+
+
+def test_a_machine_has_ten_cards_at_most() -> None:
+    values = {f"ethernet{n}.present": "TRUE" for n in range(12)} | {"ethernet3.present": "FALSE"}
+    assert cards(values) == [f"ethernet{n}" for n in range(10) if n != 3]
 
 
 def test_the_guest_counts_cards_by_slot_and_not_by_number(lab: Lab, tmp_path: Path) -> None:
