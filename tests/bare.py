@@ -71,7 +71,7 @@ asyncio.run(main())
 
 
 class _Port(socketserver.ThreadingUnixStreamServer):
-    """The agent's port of one node; jobs and answers as `lvslab.lab.guest_agent` has them."""
+    """The agent's port of one node; jobs and answers as `guest_agent` has them."""
 
     daemon_threads = True
 

@@ -19,6 +19,7 @@ from lvslab.core.events import (
 from lvslab.core.files import remove
 from lvslab.lab import checklist, faults, warm
 from lvslab.lab.cluster import Cluster
+from lvslab.lab.engines import ENGINES
 from lvslab.lab.sources import Settings
 
 _PAUSE = 1.0
@@ -55,7 +56,7 @@ def up(
     with cluster.changing():
         fresh = not cluster.state.folder.exists()
         missing = cluster.ready(artifacts, cache, settings, listener)
-        kept = warm.place(cluster, cache) if fresh and not settings.hosts else None
+        kept = warm.place(cluster, cache) if fresh and ENGINES[settings.engine].warm else None
         if not (kept and not cold and _warm(cluster, kept, listener)):
             cluster.each(missing, cluster.launch)
             _cables(cluster, missing)
@@ -133,7 +134,7 @@ def _step(cluster: Cluster, node: str, known: list[str] | None) -> str:
     """How far a node's boot has come: firmware, kernel, system or cloud-init."""
     if known is not None:
         return "cloud-init" if _STARTED in known else "system"
-    said = cluster.engine.console(node)
+    said = cluster.console(node)
     return "kernel" if b"Linux version" in said or b"systemd" in said else "firmware"
 
 

@@ -14,6 +14,7 @@ from lvslab.core.places import ROLES
 from lvslab.core.waiting import until
 from lvslab.lab import wire
 from lvslab.lab.cluster import Cluster
+from lvslab.lab.network import bridge_names
 from lvslab.render import node_facts
 
 CLIENT = "client"
@@ -67,12 +68,18 @@ def _examine(cluster: Cluster, machine: str) -> list[CheckResult]:
 
 
 def _ways_back(cluster: Cluster) -> list[CheckResult]:
-    """Whether answers come past the director where the method says so, as the wire shows it."""
+    """Whether answers come past the director where the method says so, as the wire shows it.
+
+    Nothing of services whose wire cannot be heard from where the client is.
+    """
     lab, found = cluster.lab, []
+    heard = cluster.namespace.heard(bridge_names(lab))
     direct = [
         name
         for name, this in lab.virtual_servers.items()
-        if lab.answers_directly(name) and this.protocol == "TCP"
+        if lab.answers_directly(name)
+        and this.protocol == "TCP"
+        and lab.vrrp_instances[this.instance].network in heard
     ]
     problems = []
     for name in direct:

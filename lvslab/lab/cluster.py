@@ -17,11 +17,11 @@ from lvslab.core.places import PROGRAM
 from lvslab.core.procs import last_lines, program, run
 from lvslab.core.together import Result, each
 from lvslab.core.waiting import until
-from lvslab.lab import agent, guest_agent, hardware
-from lvslab.lab.engine import Engine, NodeState
+from lvslab.lab import hardware
+from lvslab.lab.agents import agent, guest_agent
+from lvslab.lab.engine import Engine, NodeState, Refused
+from lvslab.lab.engines import ENGINES, Premises, client_place, engine_kind, engine_of
 from lvslab.lab.libvirt.libvirt_engine import LibvirtEngine
-from lvslab.lab.namespace import Namespace
-from lvslab.lab.qemu.local import LocalEngine
 from lvslab.lab.sources import Settings, source_of
 from lvslab.lab.state import LabState, NodeFiles, own_root
 from lvslab.model.lab import Lab
@@ -46,25 +46,25 @@ _AGENT_WANTED = "[Unit]\nWants=lvslab-agent.service\n"
 class Cluster:
     """The lab called `lab.name`, whether it runs or not: its machines, and what is asked in them.
 
-    `namespace` is where the client lives.
+    `namespace` is where the client lives: see `Namespace` and `HostNetwork`.
     """
 
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.state = LabState(lab.name)
-        self.namespace = Namespace(f"lvslab-{lab.name}")
+        self.namespace = client_place(lab.name, engine_kind(self.state))
         self._engine: Engine | None = None
 
     @property
     def engine(self) -> Engine:
         """Where its machines run: as it was started, and before that on this host."""
         if self._engine is None:
-            self._engine = self._engine_on((self.state.load("settings") or {}).get("hosts", ()))
+            settings, artifacts = self.state.load("settings"), self.state.load("artifacts")
+            self._engine = self._engine_on(Settings.kept(settings), Path(artifacts or ""))
         return self._engine
 
-    def _engine_on(self, hosts: Sequence[str]) -> Engine:
-        places = (self.lab, self.state, self.namespace)
-        return LibvirtEngine(*places, hosts) if hosts else LocalEngine(*places)
+    def _engine_on(self, settings: Settings, artifacts: Path) -> Engine:
+        return engine_of(Premises(self.lab, self.state, self.namespace, settings, artifacts))
 
     @classmethod
     def running(cls, name: str) -> Cluster:
@@ -107,19 +107,22 @@ class Cluster:
         settings, MissingError with all that its host or hosts lack.
         """
         self._same_as_before(settings)
-        self._engine_on(settings.hosts).demand(settings.accelerator)
-        source = source_of(self.lab, artifact_folder, settings)
+        self._engine_on(settings, artifact_folder).demand(settings.accelerator)
+        kind, source = ENGINES[settings.engine], source_of(self.lab, artifact_folder, settings)
         wires, disks, seeds = source.wires(), source.disks(cache, listener), source.seeds()
         self.state.create(self.lab.nodes)
         self.state.save("lab", self.lab.model_dump(mode="json"))
         self.state.save("settings", vars(settings))
-        self._engine = None  # they say which
         self.state.save("artifacts", str(artifact_folder.absolute()))
+        self._engine, self.namespace = None, client_place(self.lab.name, kind)
         self.engine.wire(wires)  # after the lab is known by its name: `down` finds both
         self._make_key()
         missing = [node for node in self.lab.nodes if self.node_state(node) == "off"]
         for node in missing:
-            self._prepare(node, disks[node], seeds[node])
+            if kind.own_disks:
+                self._prepare(node, disks[node], seeds[node])
+            else:
+                self.state.save(f"{node}/base", str(disks[node]))
         return missing
 
     def boot(
@@ -281,9 +284,15 @@ class Cluster:
             return False
 
     def console_tail(self, node: str, lines: int = 8) -> str:
-        """The last lines of a node's console."""
-        text = self.engine.console(node)[-8192:].decode(errors="replace")
-        return last_lines(_plain(text), lines)
+        """The last lines of a node's console; none if the engine has no console."""
+        return last_lines(_plain(self.console(node)[-8192:].decode(errors="replace")), lines)
+
+    def console(self, node: str) -> bytes:
+        """What a node's console has said; nothing if the engine has no console."""
+        try:
+            return self.engine.console(node)
+        except Refused:
+            return b""
 
     def ssh_port(self, node: str) -> int:
         """The port of the namespace's loopback that leads to a node's SSH."""

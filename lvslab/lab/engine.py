@@ -7,24 +7,36 @@ not a machine of the engine: it lives in the lab's namespace, which `wire` joins
 The contract, which tests/unit/lab/test_engine.py holds every engine to:
 
 - What cannot be done is a StageError that names the machine and has the engine's own words.
+- What an engine can never do it refuses, always: Refused says what, why, and what to do instead.
+  Only these may be refused: `renew`, `carry`, `hear`, `console`, `ssh_options`.
 - `wire` and `remove` converge: called again, also after they were killed, they end the same.
-- `state` asks the engine each time and keeps nothing; a machine that never was is `off`.
+- `state` asks the engine each time, and keeps only what the engine cannot tell. A machine that
+  never was is `off`.
 - `kill`, `pause` and `resume` have happened when they return. The guest hears nothing of them.
 - `launch` starts with every cable in. `load` starts it paused, in what `save` kept on its disk.
+  (By vmrun it runs for the moment between two calls.)
 - `plug` takes the guest's carrier away. `carry` and `hear` leave it, and take frames away.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Literal, Protocol
 
+from lvslab.core.errors import StageError
+from lvslab.lab.agents.agent import Agent
 from lvslab.lab.hardware import Machine
 from lvslab.lab.network import Port
 from lvslab.model.lab import Lab
 
 NodeState = Literal["running", "paused", "disk full", "off", "unreachable"]
+
+
+class Refused(StageError):
+    """What an engine can never do: `what` it is, and `why`."""
+
+    def __init__(self, what: str, why: str, *, where: str = "", hint: str = "") -> None:
+        super().__init__(f"{what} is not possible here: {why}", where=where, hint=hint)
 
 
 class Engine(Protocol):
@@ -55,7 +67,10 @@ class Engine(Protocol):
         credentials: Mapping[str, bytes],
         load: str | None = None,
     ) -> None:
-        """Start a machine. `credentials` reach its systemd (systemd.system-credentials(7))."""
+        """Start a machine. `credentials` reach its systemd (systemd.system-credentials(7)).
+
+        An engine that cannot give them reaches the machine's agent in another way.
+        """
 
     def state(self, node: str) -> NodeState:
         """Whether a machine runs, is paused (also because of a full disk), or is off.
@@ -93,8 +108,8 @@ class Engine(Protocol):
     def place(self, node: str) -> str:
         """The name of the host that the machine is on; empty for this one."""
 
-    def agent(self, node: str) -> Path:
-        """A socket of this host that leads to the machine's agent (its third serial port)."""
+    def agent(self, node: str) -> Agent:
+        """The way to the machine's agent."""
 
     def console(self, node: str) -> bytes:
         """All that the machine's first serial port ever said."""

@@ -12,7 +12,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,6 +69,10 @@ class Namespace:
             _setns(home)
             os.close(home)
             os.close(target)
+
+    def heard(self, devices: Mapping[str, str]) -> dict[str, str]:
+        """Those of a lab's networks, each with its device here, whose frames can be heard."""
+        return dict(devices)
 
     def processes(self) -> list[int]:
         """The ids of all processes inside, as the kernel tells."""

@@ -10,18 +10,20 @@ from typing import Any, Literal, Protocol
 from lvslab.core.events import Listener
 from lvslab.lab.hardware import Firmware, Hardware, Machine
 from lvslab.lab.ova_source import OvaSource
-from lvslab.lab.vmware_source import VmwareSource
+from lvslab.lab.vmware_source import FolderSource, VmwareSource
 from lvslab.model.lab import Lab
 
-Origin = Literal["ova", "vmware"]
+Origin = Literal["ova", "vmware", "folders"]
+EngineName = Literal["local", "libvirt", "vmware"]
 
 
 @dataclass(frozen=True)
 class Settings:
     """How a lab was started; kept, so that a node is started again in the same way.
 
-    `origin` names the source of the machines; VMware's folders decide on hardware and firmware.
-    `hosts` are the URIs of the libvirt hosts that the machines run on; none: this host, by QEMU.
+    `origin` names the source of the machines; VMware's folders decide on hardware and firmware
+    (`vmware`: for QEMU; `folders`: for VMware itself).
+    `engine` names where they run, and `hosts` are the URIs of the libvirt hosts for it.
     """
 
     hardware: Hardware = "vmware"
@@ -29,10 +31,17 @@ class Settings:
     accelerator: str = "tcg"
     origin: Origin = "ova"
     hosts: tuple[str, ...] = ()
+    engine: EngineName = "local"
+
+    def __post_init__(self) -> None:
+        """Hosts are libvirt's."""
+        if self.hosts:
+            object.__setattr__(self, "engine", "libvirt")
 
     @classmethod
-    def kept(cls, dump: dict[str, Any]) -> Settings:
+    def kept(cls, dump: dict[str, Any] | None) -> Settings:
         """The settings that were kept as JSON: `vars` of them, in which a tuple is a list."""
+        dump = dump or {}
         return cls(**{**dump, "hosts": tuple(dump.get("hosts", ()))})
 
 
@@ -57,6 +66,7 @@ _SOURCES: dict[Origin, Callable[[Lab, Path, Settings], MachineSource]] = {
         lab, artifacts, settings.hardware, settings.firmware
     ),
     "vmware": lambda lab, artifacts, settings: VmwareSource(lab, artifacts),
+    "folders": lambda lab, artifacts, settings: FolderSource(lab, artifacts),
 }
 
 

@@ -31,20 +31,23 @@ class NodeStatus:
 
 @dataclass(frozen=True)
 class InstanceStatus:
-    """A VRRP instance: who holds its address, and whose adverts are on the wire."""
+    """A VRRP instance: who holds its address, and whose adverts are on the wire.
+
+    `advertised_by` is None where the wire cannot be heard.
+    """
 
     name: str
     address: str
     network: str
     expected: str
     held_by: list[str]
-    advertised_by: list[str]
+    advertised_by: list[str] | None
     adverts: int
 
     @property
     def ok(self) -> bool:
-        """Whether exactly the preferred director holds and advertises the address."""
-        return self.held_by == self.advertised_by == [self.expected]
+        """Whether exactly the preferred director holds the address, and advertises it if heard."""
+        return self.held_by == [self.expected] and self.advertised_by in (None, [self.expected])
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def look(cluster: Cluster) -> Status:
     return Status(
         lab.name,
         nodes,
-        _instances(lab, nodes, tap.adverts()),
+        _instances(lab, nodes, tap),
         [str(fault) for fault in faults.broken(cluster)],
         checkpoint.names(cluster),
     )
@@ -100,9 +103,8 @@ def _node(cluster: Cluster, name: str) -> NodeStatus:
     return NodeStatus(name, str(role), state, True, found, table.splitlines()[2:])
 
 
-def _instances(
-    lab: Lab, nodes: list[NodeStatus], adverts: list[wire.Advert]
-) -> list[InstanceStatus]:
+def _instances(lab: Lab, nodes: list[NodeStatus], tap: wire.Tap) -> list[InstanceStatus]:
+    adverts = tap.adverts()
     heard = wire.timeline(lab, adverts)
     owners = wire.owners(lab, adverts, 0)
     return [
@@ -116,7 +118,7 @@ def _instances(
                 for node in nodes
                 if str(lab.instance_interface(name)) in sum(node.addresses.values(), [])
             ],
-            owners[name],
+            owners[name] if this.network in tap.networks else None,
             sum(1 for _, instance, _ in heard if instance == name),
         )
         for name, this in lab.vrrp_instances.items()

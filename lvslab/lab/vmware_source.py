@@ -70,6 +70,23 @@ class VmwareSource:
         return replace(this, base_disk=disk)
 
 
+class FolderSource(VmwareSource):
+    """The same folders for VMware itself: disks and seeds are used where they are."""
+
+    def disks(self, cache: Path, listener: Listener) -> dict[str, Path]:
+        """Node to the disk that its .vmx names."""
+        return {node: this.disks[0] for node, this in self.machines.items()}
+
+    def machine(self, node: str, disk: Path, seed: Path, ssh_port: int) -> hardware.Machine:
+        """What the lab must know of a machine: its cables and its seed; VMware knows the rest."""
+        this = self.machines[node]
+        nics = tuple(
+            hardware.Nic(nic.interface, nic.mac, None, connected=nic.connected) for nic in this.nics
+        )
+        own = self.seeds()[node]
+        return hardware.Machine(node, this.memory_mib, this.cpus, nics, disk, own, ssh_port)
+
+
 def machine_of(artifacts: Path, node: str) -> vmx.VmxMachine:
     """The machine in a node's folder. Raises InputError if it is not there or not a machine."""
     path = artifacts.absolute() / FOLDER / node / f"{node}.vmx"

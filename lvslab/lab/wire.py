@@ -113,14 +113,19 @@ def _vrrp(body: bytes, sender: bytes, network: str, mac: str, seconds: float) ->
 
 
 class Tap:
-    """Listens on every bridge of the lab from a thread of its own; `heard` grows."""
+    """Listens on every bridge of the lab from a thread of its own; `heard` grows.
+
+    `networks` are those that can be heard from where the client is (see `Namespace.heard`).
+    """
 
     def __init__(self, lab: Lab, namespace: Namespace) -> None:
         self.heard: list[Heard] = []
+        bridges = namespace.heard(bridge_names(lab))
+        self.networks = set(bridges)
         self._ended = threading.Event()
         self._sockets: dict[socket.socket, str] = {}
         with contextlib.ExitStack() as made, namespace.inside():
-            for network, bridge in bridge_names(lab).items():
+            for network, bridge in bridges.items():
                 wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_ALL))
                 made.enter_context(wire)  # closed if a later bridge is not there
                 wire.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)

@@ -101,8 +101,7 @@ def _commit(root: Path) -> str:
     def git(*words: str) -> str:
         return run(["git", "-C", root, *words], what="asking git")
 
-    top, commit = git("rev-parse", "--show-toplevel", "HEAD").splitlines()
-    if Path(top) != root.resolve():
+    if Path(git("rev-parse", "--show-toplevel").strip()) != root.resolve():
         return ""
     changed = git(
         "status", "--porcelain", "--untracked-files=all", "--ignored",
@@ -110,7 +109,7 @@ def _commit(root: Path) -> str:
     )  # fmt: skip
     if any("__pycache__/" not in line for line in changed.splitlines()):
         return ""
-    return commit
+    return git("rev-parse", "HEAD").strip()
 
 
 def statement(artifacts: Mapping[str, str], inputs: Inputs, version: str) -> dict[str, Any]:

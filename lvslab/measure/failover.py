@@ -13,6 +13,7 @@ from lvslab.core.events import Listener, StageDone, StageFailed, StageStarted, s
 from lvslab.core.waiting import until
 from lvslab.lab import checklist, checkpoint, wire
 from lvslab.lab.cluster import Cluster
+from lvslab.lab.engine import Refused
 from lvslab.measure.busy import HostWatch
 from lvslab.measure.experiments import Experiment
 from lvslab.measure.probe import BEAT_SECONDS, Prober, Request, View, view
@@ -54,7 +55,8 @@ class Run:
     """One run of one experiment: times are seconds after the fault.
 
     `watched` is how long the cluster was watched, `taken` the most processor time that others
-    took on this host within a second.
+    took on this host within a second. `owners` and `moves` have the instances whose network can be
+    heard.
     """
 
     experiment: str
@@ -151,7 +153,8 @@ def perform(
     """Run each experiment `runs` times and judge; the cluster is whole again at the end.
 
     Each run starts from a checkpoint that is made here, from a cluster that passes the
-    checklist. Raises StageError if it does not.
+    checklist. Raises StageError if it does not. An experiment that the engine refuses is left
+    out; if it refuses all of them, Refused is raised.
     """
     findings = checklist.wait(cluster, _SETTLE_SECONDS)
     if bad := [finding for finding in findings if not finding.ok]:
@@ -160,10 +163,18 @@ def perform(
             hint="heal it first (lab heal, lab check)",
         )
     checkpoint.save(cluster, CHECKPOINT)
+    verdicts, refused = [], None
     try:
-        return [_perform(cluster, experiment, runs, listener) for experiment in chosen]
+        for experiment in chosen:
+            try:
+                verdicts.append(_perform(cluster, experiment, runs, listener))
+            except Refused as error:
+                refused = error
     finally:
         checkpoint.restore(cluster, CHECKPOINT)
+    if refused and not verdicts:
+        raise refused
+    return verdicts
 
 
 def _perform(cluster: Cluster, experiment: Experiment, runs: int, listener: Listener) -> Verdict:
@@ -172,7 +183,12 @@ def _perform(cluster: Cluster, experiment: Experiment, runs: int, listener: List
         name = experiment.name if runs == 1 else f"{experiment.name} {number}/{runs}"
         start = time.monotonic()
         listener(StageStarted(name))
-        run = undisturbed(cluster, experiment, phase=phase_of(number))
+        try:
+            run = undisturbed(cluster, experiment, phase=phase_of(number))
+        except Refused as refused:
+            said = f"left out: {refused.message}"
+            listener(StageFailed(name, time.monotonic() - start, said))
+            raise
         seconds = time.monotonic() - start
         if run.ok:
             listener(StageDone(name, seconds))
@@ -302,6 +318,8 @@ def _timed(
 ) -> Run:
     """All times become seconds after the fault."""
     asked = {name: [_after(fault, one) for one in found] for name, found in requests.items()}
+    heard = [n for n, instance in lab.vrrp_instances.items() if instance.network in tap.networks]
+    owners = wire.owners(lab, tap.adverts(), end - _LAST)
     timeline = [(at - fault, name, node) for at, name, node in wire.timeline(lab, tap.adverts())]
     announced = [(a.seconds - fault, str(a.address), a.mac) for a in tap.announcements()]
     seconds = end - fault
@@ -311,8 +329,8 @@ def _timed(
         seconds,
         0.0,
         {name: view(found, start, seconds) for name, found in asked.items()},
-        wire.owners(lab, tap.adverts(), end - _LAST),
-        {name: len(_moves(timeline, name, 0)) for name in lab.vrrp_instances},
+        {name: owners[name] for name in heard},
+        {name: len(_moves(timeline, name, 0)) for name in heard},
         _first_new(timeline),
         _first_announced(lab, experiment, announced),
         seen,
@@ -336,12 +354,12 @@ def judge(experiment: Experiment, run: Run) -> list[str]:
         if name not in experiment.hits and seen.lost:
             found.append(f"{name} lost {seen.lost} of {seen.total} requests and should lose none")
     for instance, owner in experiment.owners.items():
-        heard = run.owners[instance]
+        heard = run.owners.get(instance, [owner])  # a wire that nobody hears says nothing
         if heard != [owner]:
             found.append(
                 f"{instance} is advertised by {' and '.join(heard) or 'nobody'}, not {owner}"
             )
-        if run.moves[instance] > experiment.moves:
+        if run.moves.get(instance, 0) > experiment.moves:
             found.append(f"{instance} moved {run.moves[instance]} times")
     return found + run.seen
 

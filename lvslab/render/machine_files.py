@@ -11,14 +11,12 @@ role enables it in those labs that have it.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from lvslab.core.archives import PUBLIC
 from lvslab.core.places import COMMON, ROLES
-from lvslab.core.same import Same
 from lvslab.model.family import IPV6, alone
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
@@ -133,7 +131,7 @@ def role_files(lab: Lab, spec: RoleSpec) -> dict[str, RenderedFile]:
     """The files that the role puts into its image, by absolute path, sorted."""
     rendered, copied = _files(lab, spec)
     texts = RenderedFile(_image_texts(spec, rendered))
-    return dict(sorted({**rendered, **copied, IMAGE_TEXTS: texts}.items()))
+    return dict(sorted((rendered | copied | {IMAGE_TEXTS: texts}).items()))
 
 
 def texts_of_lab(lab: Lab, spec: RoleSpec) -> dict[str, RenderedFile]:
@@ -151,11 +149,11 @@ def image_texts(lab: Lab, spec: RoleSpec) -> str:
     return _image_texts(spec, rendered)
 
 
-def _of_lab(rendered: Files) -> dict[str, RenderedFile]:
+def _of_lab(rendered: dict[str, RenderedFile]) -> dict[str, RenderedFile]:
     return {path: file for path, file in sorted(rendered.items()) if path not in _NODES_OWN}
 
 
-def _image_texts(spec: RoleSpec, rendered: Files) -> str:
+def _image_texts(spec: RoleSpec, rendered: dict[str, RenderedFile]) -> str:
     texts = {
         "role": spec.name,
         "enable": _enabled(spec, rendered),
@@ -164,18 +162,8 @@ def _image_texts(spec: RoleSpec, rendered: Files) -> str:
     return json.dumps(texts, indent=1) + "\n"
 
 
-Files = Mapping[str, RenderedFile]
-
-
-def _files(lab: Lab, spec: RoleSpec) -> tuple[Files, Files]:
+def _files(lab: Lab, spec: RoleSpec) -> tuple[dict[str, RenderedFile], dict[str, RenderedFile]]:
     """A role's files that are rendered, and those that are copied as they are."""
-    return _files_of(Same(lab), Same(spec))
-
-
-@lru_cache(maxsize=32)
-def _files_of(same_lab: Same[Lab], same_spec: Same[RoleSpec]) -> tuple[Files, Files]:
-    """`_files`: a build asks for them some fourteen times for each role."""
-    lab, spec = same_lab.thing, same_spec.thing
     values = _context(lab, spec)
     interfaces = cluster_interfaces(lab, spec.name)
     rendered: dict[str, RenderedFile] = {}

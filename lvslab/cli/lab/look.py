@@ -57,8 +57,10 @@ def _show_status(found: Status) -> None:
     out()
     for instance in found.instances:
         held = ", ".join(instance.held_by) or "nobody"
-        heard = ", ".join(instance.advertised_by) or "nobody"
-        words = f"held by {held}, {instance.adverts} adverts heard from {heard}"
+        words = f"held by {held}"
+        if instance.advertised_by is not None:
+            heard = ", ".join(instance.advertised_by) or "nobody"
+            words += f", {instance.adverts} adverts heard from {heard}"
         if not instance.ok:
             words = click.style(f"{words} (belongs to {instance.expected})", fg="yellow")
         out(f"{instance.name:<6} {instance.address:<18} {instance.network:<8} {words}")

@@ -15,6 +15,7 @@ from lvslab.core.errors import InputError
 from lvslab.core.places import PROGRAM, WORK
 
 if TYPE_CHECKING:
+    from lvslab.lab.sources import EngineName
     from lvslab.model.lab import Lab
 
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     lab up --from vmware
     lab up --host qemu+ssh://root@a/system --host qemu+ssh://root@b/system
     lab up --hosts hosts.yaml
+    lab up --engine vmware
+    lab up --engine vmware --artifacts ~/class --dry-run
     """,
 )
 @which_lab
@@ -69,6 +72,15 @@ if TYPE_CHECKING:
 )
 @on_hosts
 @click.option(
+    "--engine",
+    type=click.Choice(["local", "libvirt", "vmware"]),
+    help="QEMU on this host, libvirt hosts, or VMware's own program on the folders of `images`. "
+    "[default: libvirt with --host, else local]",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Only show the calls of VMware's vmrun (with --engine vmware)."
+)
+@click.option(
     "--cold", is_flag=True, help="Boot, also if a checkpoint of an earlier start is in the cache."
 )
 @as_json
@@ -83,6 +95,8 @@ def up(
     firmware: Literal["bios", "uefi"],
     accelerator: str,
     hosts: tuple[str, ...],
+    engine: EngineName | None,
+    dry_run: bool,
     cold: bool,
 ) -> None:
     """Boot all nodes at the same time; done when the checklist passes.
@@ -96,16 +110,67 @@ def up(
     from lvslab.lab.sources import Settings
 
     this = session()
-    _demand_one_source(context, origin)
+    engine = engine or ("libvirt" if hosts else "local")
+    _demand_one_engine(context, engine, hosts, dry_run)
+    _demand_one_source(context, "vmware" if engine == "vmware" else origin)
     lab = the_lab(lab_path, name)
+    if dry_run:
+        _show_calls(lab, artifacts)
+        return
     with this.reporting("lab-up") as listener:
-        if accelerator == "auto":
-            accelerator = _accelerator_of(lab, hosts) if hosts else _accelerator(this.cache)
-        settings = Settings(hardware, firmware, accelerator, origin, hosts)
+        if engine == "vmware":
+            settings = Settings(accelerator="vmware", origin="folders", engine=engine)
+        else:
+            if accelerator == "auto":
+                accelerator = _accelerator_of(lab, hosts) if hosts else _accelerator(this.cache)
+            settings = Settings(hardware, firmware, accelerator, origin, hosts)
         started = bringup.up(Cluster(lab), artifacts, this.cache, settings, listener, cold=cold)
     this.emit("up", lab=lab.name, started=started)
     this.out(f"the lab {lab.name} is up: the checklist passes")
     this.out(f"{PROGRAM} lab status shows it, {PROGRAM} lab down ends it")
+
+
+_ON_VMWARE = {
+    "origin": "--from",
+    "accelerator": "--accelerator",
+    "cold": "--cold",
+}
+"""Options that have no meaning where VMware runs the folders."""
+
+
+def _demand_one_engine(
+    context: click.Context, engine: EngineName, hosts: tuple[str, ...], dry_run: bool
+) -> None:
+    """Raise InputError if options are for another engine than the chosen one."""
+    if hosts and engine != "libvirt":
+        raise InputError("hosts are libvirt's", where="--engine", hint="remove --engine or --host")
+    if engine == "libvirt" and not hosts:
+        raise InputError(
+            "libvirt's hosts are not named", where="--engine libvirt", hint="add --host URI"
+        )
+    if engine != "vmware":
+        if dry_run:
+            raise InputError("only VMware's calls can be shown", where="--dry-run")
+        return
+    for option, spelled in _ON_VMWARE.items():
+        if context.get_parameter_source(option) is not ParameterSource.DEFAULT:
+            raise InputError(
+                "with --engine vmware the folders are run as they are",
+                where=spelled,
+                hint=f"remove {spelled}",
+            )
+
+
+def _show_calls(lab: Lab, artifacts: Path) -> None:
+    """What `up` would call, if every node were off."""
+    import shlex
+
+    from lvslab.lab.vmrun import dry_run
+
+    this = session()
+    for words in dry_run.calls_of_up(lab, artifacts):
+        this.emit("call", words=words)
+        this.out(shlex.join(words))
 
 
 def _demand_one_source(context: click.Context, origin: str) -> None:

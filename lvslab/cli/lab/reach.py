@@ -84,6 +84,7 @@ def client(lab_path: Path, name: str | None, words: tuple[str, ...]) -> None:
 )
 def capture(lab_path: Path, name: str | None, network: str, output: Path | None) -> None:
     """Show every frame on a network, until Ctrl-C (tcpdump)."""
+    from lvslab.lab.engine import Refused
     from lvslab.lab.network import bridge_names
 
     cluster = running(lab_path, name)
@@ -91,6 +92,13 @@ def capture(lab_path: Path, name: str | None, network: str, output: Path | None)
     if network not in bridges:
         raise InputError(
             f"there is no network {network}", hint="the lab has: " + ", ".join(bridges)
+        )
+    if network not in cluster.namespace.heard(bridges):
+        raise Refused(
+            "a capture",
+            "this host does not hear the frames of VMware's networks",
+            where=network,
+            hint="run tcpdump on a node, in VMware's window",
         )
     words = ["tcpdump", "-n", "-U", "-i", bridges[network]]
     # -Z root: or it becomes another user, who may not write the file
@@ -113,8 +121,9 @@ def console(lab_path: Path, name: str | None, node: str) -> None:
     """
     cluster = running(lab_path, name)
     files = cluster.files(node)
+    said = cluster.engine.console(node)
     if not sys.stdin.isatty():
-        click.echo(cluster.engine.console(node).decode(errors="replace"), nl=False)
+        click.echo(said.decode(errors="replace"), nl=False)
         return
     click.echo(f"the console of {node}; Ctrl-] closes it{cluster.console_tail(node, 20)}")
     with socket.socket(socket.AF_UNIX) as wire:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,13 +47,15 @@ def with_labs(command: Callable[..., Any]) -> Callable[..., Any]:
     """Run a command where the labs are.
 
     It runs when the host has its programs, and for an ordinary user inside the
-    namespaces of that user's labs (`--help` needs neither).
+    namespaces of that user's labs (`--help` needs neither). A lab on VMware needs neither, too.
     """
 
     @functools.wraps(command)
     def inside(*args: Any, **kwargs: Any) -> Any:
         from lvslab.lab import rootless
 
+        if not _needs_namespaces(kwargs):
+            return command(*args, **kwargs)
         session().ensure("lab")  # first: inside, an ordinary user looks like root, who may install
         rootless.enter()
         click.get_current_context().call_on_close(rootless.leave)
@@ -74,6 +76,19 @@ def on_hosts(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(*args, hosts=hosts, **kwargs)
 
     return _HOST(_HOSTS(joined))
+
+
+def _needs_namespaces(options: Mapping[str, Any]) -> bool:
+    """Whether the engine that is asked for, or on which the lab was started, needs namespaces."""
+    from lvslab.lab.engines import ENGINES, engine_kind
+    from lvslab.lab.state import LabState
+
+    if options.get("engine"):
+        return ENGINES[options["engine"]].own_network
+    if "lab_path" not in options:
+        return True
+    name = options["name"] or the_lab(options["lab_path"], None).name
+    return engine_kind(LabState(name)).own_network
 
 
 def the_lab(lab_path: Path, name: str | None) -> Lab:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 
 from lvslab.core.errors import InputError, LabError, StageError
+from lvslab.lab.agents.agent import SerialAgent
 from lvslab.lab.engine import NodeState
 from lvslab.lab.hardware import Machine
 from lvslab.lab.libvirt import moving, readiness, store
@@ -265,11 +265,11 @@ class LibvirtEngine:
 
     # --- ways in
 
-    def agent(self, node: str) -> Path:
+    def agent(self, node: str) -> SerialAgent:
         """A socket here, which SSH leads to that of the host."""
         with contextlib.suppress(LabError):  # who asks there hears that nobody answers
             self._forward(self._host(node))
-        return self._state.node(node).agent
+        return SerialAgent(self._state.node(node).agent)
 
     def console(self, node: str) -> bytes:
         """What libvirt has kept of the first serial port."""

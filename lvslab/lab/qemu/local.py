@@ -12,6 +12,7 @@ from lvslab.core.errors import MissingError, StageError
 from lvslab.core.files import atomic
 from lvslab.core.procs import last_lines, program, run
 from lvslab.lab import hardware, network
+from lvslab.lab.agents.agent import SerialAgent
 from lvslab.lab.engine import NodeState
 from lvslab.lab.namespace import Namespace
 from lvslab.lab.network import Port
@@ -148,9 +149,9 @@ class LocalEngine:
         """This host."""
         return ""
 
-    def agent(self, node: str) -> Path:
+    def agent(self, node: str) -> SerialAgent:
         """QEMU's socket."""
-        return self._state.node(node).agent
+        return SerialAgent(self._state.node(node).agent)
 
     def console(self, node: str) -> bytes:
         """What QEMU has kept of the first serial port."""

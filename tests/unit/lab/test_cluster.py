@@ -24,17 +24,16 @@ from lvslab.core import programs
 from lvslab.core.errors import InputError, MissingError, StageError
 from lvslab.core.waiting import until
 from lvslab.lab import (
-    agent,
     base_disks,
     checkpoint,
     faults,
-    guest_agent,
     hardware,
     network,
     rootless,
     state,
     wire,
 )
+from lvslab.lab.agents import agent, guest_agent
 from lvslab.lab.cluster import Cluster
 from lvslab.lab.namespace import Namespace
 from lvslab.lab.qemu.qmp import monitor
@@ -287,7 +286,7 @@ def test_a_disk_of_vmwares_is_read_with_its_parent(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def port(tmp_path: Path) -> Iterator[Path]:
+def port(tmp_path: Path) -> Iterator[agent.SerialAgent]:
     """The guest's agent on one end of a socket, as QEMU's serial port would be."""
     path = tmp_path / "n" / "agent"
     path.parent.mkdir()
@@ -297,7 +296,7 @@ def port(tmp_path: Path) -> Iterator[Path]:
         server.settimeout(10)
         thread = threading.Thread(target=_serve, args=(server,), daemon=True)
         thread.start()
-        yield path
+        yield agent.SerialAgent(path)
         server.shutdown(socket.SHUT_RDWR)  # accept(2) ends
     thread.join(10)
 
@@ -320,13 +319,18 @@ def _serve(server: socket.socket) -> None:
                     connection.sendall(json.dumps(answer).encode() + b"\n")
 
 
-def test_the_agent_runs_a_program(port: Path) -> None:
-    found = agent.ask(port, ["sh", "-c", "cat; echo oops >&2; exit 7"], stdin="grüß\n", timeout=10)
+def test_the_agent_runs_a_program(port: agent.SerialAgent) -> None:
+    found = agent.ask(
+        port,
+        ["sh", "-c", "cat; echo oops >&2; exit 7"],
+        stdin="grüß\n",
+        timeout=10,
+    )
     assert (found.status, found.out, found.err) == (7, "grüß\n", "oops\n")
     assert agent.ask(port, ["/nowhere"], timeout=10).status == 127
 
 
-def test_the_agent_says_which_files_are_new(port: Path, tmp_path: Path) -> None:
+def test_the_agent_says_which_files_are_new(port: agent.SerialAgent, tmp_path: Path) -> None:
     first, second = str(tmp_path / "first"), str(tmp_path / "second")
     Path(first).touch()
     start = time.monotonic()
@@ -371,14 +375,14 @@ def test_the_agent_serves_its_port_line_by_line(monkeypatch: pytest.MonkeyPatch)
     os.close(host)
 
 
-def test_a_program_that_fails_is_an_error_with_its_last_lines(port: Path) -> None:
+def test_a_program_that_fails_is_an_error_with_its_last_lines(port: agent.SerialAgent) -> None:
     with pytest.raises(StageError, match="sh -c exit 3 ended with status 3"):
         agent.check(port, ["sh", "-c", "exit 3"], timeout=10)
 
 
 def test_a_node_that_does_not_answer_is_reported(tmp_path: Path) -> None:
     with pytest.raises(StageError, match="the node does not answer") as caught:
-        agent.ask(tmp_path / "lvs1" / "agent", ["true"], timeout=1)
+        agent.ask(agent.SerialAgent(tmp_path / "lvs1" / "agent"), ["true"], timeout=1)
     assert caught.value.where == "lvs1"
     assert caught.value.hint == "look at its console: lab console lvs1"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -13,19 +13,41 @@ import pytest
 from lvslab.core.errors import MissingError, StageError
 from lvslab.core.waiting import until
 from lvslab.lab import hardware
-from lvslab.lab.engine import Engine
+from lvslab.lab.engine import Engine, Refused
 from lvslab.lab.libvirt.libvirt_engine import LibvirtEngine
 from lvslab.lab.namespace import Namespace
 from lvslab.lab.network import Port
 from lvslab.lab.qemu.local import LocalEngine
 from lvslab.lab.state import LabState
+from lvslab.lab.vmrun.vmrun_engine import VmrunEngine
+from lvslab.lab.vmrun.vmrun_program import Vmrun
 from lvslab.model.lab import Lab
+from tests import fakevmrun
 from tests.bare import DISK, SAYS
 from tests.hosts import hosts
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here")
 
-ENGINES = ["local", pytest.param("libvirt", marks=pytest.mark.slow)]
+ENGINES = ["local", pytest.param("libvirt", marks=pytest.mark.slow), "vmware"]
+REFUSED = {"vmware": {"renew", "carry", "hear", "console", "ssh_options"}}
+"""What an engine refuses: see the contract."""
+
+
+@dataclass(frozen=True)
+class Rig:
+    """An engine for tests; `boots` is how often lvs1 has booted.
+
+    `adapters` are the addresses that this host has, where the engine asks for them.
+    """
+
+    name: str
+    engine: Engine
+    artifacts: Path
+    boots: Callable[[], int]
+    adapters: set[str] = field(default_factory=set)
+
+    def refuses(self, verb: str) -> bool:
+        return verb in REFUSED.get(self.name, ())
 
 
 @pytest.fixture(scope="module")
@@ -39,36 +61,63 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+def vmrun_engine(lab: Lab, state: LabState, folder: Path) -> Rig:
+    """An engine of VMware whose vmrun is the stand-in."""
+    artifacts = fakevmrun.make_folders(lab, folder / "a")
+    host = fakevmrun.install(folder / "vmrun", "student", "lvslab")
+    vmrun = Vmrun(str(folder / "vmrun/bin/vmrun"))
+    adapters = {str(address.ip) for network in lab.networks for address in lab.hosts_on(network)}
+    made = VmrunEngine(lab, artifacts, state.folder, vmrun, has=adapters.__contains__)
+
+    def boots() -> int:
+        with host.machine(made.vmx("lvs1")) as machine:
+            return machine.boots
+
+    with host.machine(made.vmx("lvs1")) as machine:
+        machine.tools = False  # as a boot sector has none
+    return Rig("vmware", made, artifacts, boots, adapters)
+
+
 @pytest.fixture(scope="module", params=ENGINES)
-def engine(request: pytest.FixtureRequest, lab: Lab, folder: Path) -> Iterator[Engine]:
+def rig(request: pytest.FixtureRequest, lab: Lab, folder: Path) -> Iterator[Rig]:
     """An engine whose networks are there; no machine was started yet."""
     state = LabState(f"engine{os.getpid()}")
     state.create(lab.nodes)
     places = lab, state, Namespace(f"lvslab-{state.name}")
+
+    def boots_of(engine: Engine) -> Rig:
+        """Its console is kept."""
+        seen = SAYS.encode()
+        return Rig(request.param, engine, folder, lambda: engine.console("lvs1").count(seen))
+
     with contextlib.ExitStack() as stack:
         if request.param == "local":
-            made: Engine = LocalEngine(*places)
+            made = boots_of(LocalEngine(*places))
+        elif request.param == "libvirt":
+            uris = stack.enter_context(hosts(folder, "a", "b")).uris
+            made = boots_of(LibvirtEngine(*places, uris))
         else:
-            made = LibvirtEngine(*places, stack.enter_context(hosts(folder, "a", "b")).uris)
-        made.wire(lab)
-        stack.callback(made.remove)
+            made = vmrun_engine(lab, state, folder)
+        made.engine.wire(lab)
+        stack.callback(made.engine.remove)
         yield made
 
 
 @pytest.fixture
-def machine(engine: Engine, lab: Lab, folder: Path) -> Iterator[hardware.Machine]:
-    """lvs1, with a fresh disk; it is off."""
+def engine(rig: Rig) -> Engine:
+    return rig.engine
+
+
+@pytest.fixture
+def machine(rig: Rig, lab: Lab, folder: Path) -> Iterator[hardware.Machine]:
+    """lvs1, with a fresh disk where the engine makes disks; it is off."""
     made = hardware.machine(lab, "lvs1", folder / "disk.raw", folder / "seed.iso", 2201)
-    assert not engine.has_disk("rs1")
-    engine.renew(made)
-    assert engine.has_disk("lvs1")
+    if not rig.refuses("renew"):
+        assert not rig.engine.has_disk("rs1")
+        rig.engine.renew(made)
+    assert rig.engine.has_disk("lvs1")
     yield made
-    engine.kill("lvs1")
-
-
-def booted(engine: Engine) -> int:
-    """How often lvs1 has booted: its console is kept."""
-    return engine.console("lvs1").count(SAYS.encode())
+    rig.engine.kill("lvs1")
 
 
 def launch(engine: Engine, machine: hardware.Machine, load: str | None = None) -> None:
@@ -83,13 +132,17 @@ def test_a_machine_that_never_was_is_off(engine: Engine) -> None:
 
 
 def test_what_is_missing_is_said_before_anything_is_made(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
+    rig: Rig, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lvslab.lab.qemu.local._KVM", "/nowhere/kvm")  # those hosts have none
     engine.demand("tcg")
+    there = set(rig.adapters)
+    rig.adapters.clear()
     with pytest.raises(MissingError) as caught:
         engine.demand("kvm")
-    assert "KVM" in caught.value.message
+    rig.adapters.update(there)
+    for what in there or {"KVM"}:
+        assert what in caught.value.message
 
 
 def test_power_and_pause_have_happened_when_they_return(
@@ -124,11 +177,11 @@ def test_what_cannot_be_done_names_the_machine(engine: Engine, machine: hardware
 
 
 def test_a_saved_machine_goes_on_from_there_paused(
-    engine: Engine, machine: hardware.Machine
+    rig: Rig, engine: Engine, machine: hardware.Machine
 ) -> None:
-    boots = booted(engine)
+    boots = rig.boots()
     launch(engine, machine)
-    assert until(lambda: booted(engine) == boots + 1, 30)
+    assert until(lambda: rig.boots() == boots + 1, 30)
     engine.pause("lvs1")
     engine.save("lvs1", "x")
     engine.save("lvs1", "x")  # in the place of the older one
@@ -137,10 +190,43 @@ def test_a_saved_machine_goes_on_from_there_paused(
     assert engine.state("lvs1") == "paused"
     engine.resume("lvs1")
     assert engine.state("lvs1") == "running"
-    assert booted(engine) == boots + 1  # and not again
+    assert rig.boots() == boots + 1  # and not again
 
 
-def test_a_fresh_disk_has_nothing_saved(engine: Engine, machine: hardware.Machine) -> None:
+def test_what_an_engine_refuses_it_refuses_always_and_says_why(
+    rig: Rig, engine: Engine, machine: hardware.Machine
+) -> None:
+    tasks: dict[str, Callable[[], object]] = {
+        "renew": lambda: engine.renew(machine),
+        "carry": lambda: engine.carry("lvs1", "eth1", False),
+        "hear": lambda: engine.hear("lvs1", "eth1", False),
+        "console": lambda: engine.console("lvs1"),
+        "ssh_options": lambda: engine.ssh_options("lvs1"),
+    }
+    for verb, task in tasks.items():
+        for on in (False, True):
+            if on and engine.state("lvs1") == "off":
+                launch(engine, machine)
+            if verb == "renew" and on and not rig.refuses(verb):
+                continue  # a disk in use
+            try:
+                task()
+            except Refused as refused:
+                assert rig.refuses(verb)
+                assert " is not possible here: " in refused.message
+                assert refused.where == "lvs1" and refused.hint
+            else:
+                assert not rig.refuses(verb)
+    for again in (engine.carry, engine.hear):
+        with contextlib.suppress(Refused):
+            again("lvs1", "eth1", True)
+
+
+def test_a_fresh_disk_has_nothing_saved(
+    rig: Rig, engine: Engine, machine: hardware.Machine
+) -> None:
+    if rig.refuses("renew"):
+        pytest.skip("this engine makes no disks")
     launch(engine, machine)
     engine.pause("lvs1")
     engine.save("lvs1", "x")
@@ -160,7 +246,9 @@ def test_every_card_on_a_lab_network_has_a_wire(engine: Engine, lab: Lab) -> Non
     assert engine.ports() == dict.fromkeys(wired, Port(carries=True, hears=True))
 
 
-def test_a_wire_that_is_cut_or_deaf_is_seen_and_whole_again(engine: Engine) -> None:
+def test_a_wire_that_is_cut_or_deaf_is_seen_and_whole_again(rig: Rig, engine: Engine) -> None:
+    if rig.refuses("carry"):
+        pytest.skip("this engine drops no frames")
     whole, at = Port(carries=True, hears=True), ("rs1", "eth1")
     engine.carry(*at, False)
     assert engine.ports()[at] == Port(carries=False, hears=True)

@@ -134,7 +134,7 @@ def test_a_running_node_moves_with_its_faults_and_its_console(
     engine.kill("lvs1")
     engine.launch(machine, "tcg", {})
     assert until(lambda: booted(engine) == 2, 30)
-    assert engine.agent("lvs1").is_socket()
+    assert engine.agent("lvs1").path.is_socket()
 
 
 def test_a_paused_node_moves_and_stays_paused(running: LibvirtEngine, rig: Hosts) -> None:

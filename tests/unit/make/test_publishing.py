@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         return {name: tmp_path / "made" / name for name in names}
 
     monkeypatch.setattr(Pipeline, "all", all_of)
-    monkeypatch.setattr("lvslab.make.host_programs.versions", lambda stages: {})
+    monkeypatch.setattr(sys.modules["lvslab.make.report"], "_programs", dict)
     return tmp_path / "out"
 
 

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
-from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
 from lvslab import render
@@ -22,7 +20,6 @@ from lvslab.model.role import Kind, RoleSpec
 from lvslab.render import texts
 from lvslab.render.machine_files import texts_of_lab
 from tests.conftest import ROLES, ROOT, Golden
-from tests.strategies import examples
 
 Specs = dict[str, RoleSpec]
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL packer"
@@ -332,23 +329,3 @@ def test_assert_script_is_python_and_knows_every_file(lab: Lab, specs: Specs, ro
     for path, file in render.role_files(lab, specs[role]).items():
         assert path in script
         assert hashlib.sha256(file.content.encode()).hexdigest() in script
-
-
-_TEXTS = st.text(
-    st.characters(blacklist_categories=("C", "Zl", "Zp")) | st.sampled_from(" \n\t:#'-|")
-)
-
-
-@examples(300)
-@given(st.lists(st.dictionaries(st.sampled_from(["path", "content"]), _TEXTS), min_size=1))
-def test_files_as_yaml_are_the_same_files_and_more_may_follow(files: list[dict[str, str]]) -> None:
-    text = texts.to_yaml(files)
-    assert yaml.safe_load(f"files:\n{text}more: 1\n") == {"files": files, "more": 1}
-
-
-def test_a_text_with_empty_lines_at_its_end_does_not_end_the_document() -> None:
-    files = [{"path": "/etc/a", "content": "a\n\n"}, {"path": "/etc/b", "content": "  ...\n"}]
-    assert yaml.dump(files[:1], Dumper=texts._Dumper).endswith("\n...\n"), "the control"
-    for some in (files, files[:1], files[1:]):
-        assert "\n...\n" not in texts.to_yaml(some)
-        assert yaml.safe_load(texts.to_yaml(some)) == some

@@ -1,0 +1,1 @@
+"""The engine of VMware Workstation and Fusion, driven by their program `vmrun`."""
