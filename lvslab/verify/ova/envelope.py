@@ -70,7 +70,8 @@ def _section_order(ovf: Envelope) -> str:
     demand(names[0] == _BEFORE, f"{names[0]} comes before {_BEFORE}")
     behind = names[names.index("VirtualSystem") + 1 :]
     demand(set(behind) <= set(_BEHIND), f"{', '.join(behind)} comes after the VirtualSystem")
-    demand(not set(_BEHIND) & set(names[: -len(behind) or None]), f"the order is {names}")
+    early = set(_BEHIND) & set(names[: -len(behind) or None])
+    demand(not early, f"the order is {', '.join(names)}")
     return "the sections are in the schema's order"
 
 

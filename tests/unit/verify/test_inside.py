@@ -165,24 +165,51 @@ def put(offset: int, form: str, value: int) -> Change:
     return lambda disk: struct.pack_into(form, disk, offset, value)
 
 
-def no_partition(kind_at: int) -> Change:
-    """Take an entry out of both tables, with right CRCs."""
+def with_crcs(change: Callable[[bytearray, int, int], None], copies: int = 2) -> Change:
+    """Change so many copies of the GPT, each header and table at an offset, with right CRCs."""
 
-    def change(disk: bytearray) -> None:
+    def apply(disk: bytearray) -> None:
         last = len(disk) // SECTOR - 1
-        for header in (1, last):
-            start = struct.unpack_from("<Q", disk, header * SECTOR + 72)[0] * SECTOR
-            disk[start + kind_at * 128 : start + kind_at * 128 + 128] = bytes(128)
+        for header in (last * SECTOR, SECTOR)[:copies]:
+            start = struct.unpack_from("<Q", disk, header + 72)[0] * SECTOR
+            change(disk, header, start)
             table = zlib.crc32(disk[start : start + 128 * 128])
-            struct.pack_into("<I", disk, header * SECTOR + 88, table)
-            struct.pack_into("<I", disk, header * SECTOR + 16, 0)
-            crc = zlib.crc32(disk[header * SECTOR : header * SECTOR + 92])
-            struct.pack_into("<I", disk, header * SECTOR + 16, crc)
+            struct.pack_into("<I", disk, header + 88, table)
+            struct.pack_into("<I", disk, header + 16, 0)
+            struct.pack_into("<I", disk, header + 16, zlib.crc32(disk[header : header + 92]))
 
-    return change
+    return apply
+
+
+def no_partition(*kinds_at: int) -> Change:
+    """Take entries out of both tables."""
+
+    def change(disk: bytearray, header: int, table: int) -> None:
+        for at in kinds_at:
+            disk[table + at * 128 : table + at * 128 + 128] = bytes(128)
+
+    return with_crcs(change)
+
+
+def rename_partition(disk: bytearray, header: int, table: int) -> None:
+    disk[table + 56] ^= 1
+
+
+def move_header(disk: bytearray, header: int, table: int) -> None:
+    struct.pack_into("<Q", disk, header + 24, 5)
+
+
+def longer_partition(disk: bytearray, header: int, table: int) -> None:
+    struct.pack_into("<Q", disk, table + 40, len(disk) // SECTOR - 1)
+
+
+def longest_partition(disk: bytearray, header: int, table: int) -> None:
+    """It ends with the last sector that is not the GPT's."""
+    struct.pack_into("<Q", disk, table + 40, len(disk) // SECTOR - 2)
 
 
 BIOS = BIOS_START * SECTOR
+LOADERS = {"disk-bios-loader", "disk-uefi-loader"}
 RAW: list[tuple[str, Change, set[str]]] = [
     ("no boot code", blank(0, 440), {"disk-mbr", "disk-bios-loader"}),
     ("no signature", blank(510, 2), {"disk-mbr"}),
@@ -194,6 +221,16 @@ RAW: list[tuple[str, Change, set[str]]] = [
     ("boot code loads another sector", put(0x5C, "<Q", 63), {"disk-bios-loader"}),
     ("no core image", blank(BIOS, 4 * SECTOR), {"disk-bios-loader"}),
     ("core goes on elsewhere", put(BIOS + 0x1F4, "<Q", 1), {"disk-bios-loader"}),
+    ("impossible header", put(SECTOR + 12, "<I", 91), {"disk-gpt"}),
+    ("header of two sectors", put(SECTOR + 12, "<I", 513), {"disk-gpt"}),
+    ("a GPT that is elsewhere", with_crcs(move_header), {"disk-gpt"}),
+    ("tables that differ", with_crcs(rename_partition, copies=1), {"disk-gpt"}),
+    ("tables that are equal", with_crcs(rename_partition), set()),
+    ("partition beyond the end", with_crcs(longer_partition), {"disk-gpt"}),
+    ("partition up to the end", with_crcs(longest_partition), set()),
+    ("no partition at all", no_partition(0, 1, 2), {"disk-root", *LOADERS}),
+    ("no core", put(BIOS + 0x1FC, "<H", 0), {"disk-bios-loader"}),
+    ("core larger than its place", put(BIOS + 0x1FC, "<H", 0xFFFF), {"disk-bios-loader"}),
     ("no BIOS boot partition", no_partition(0), {"disk-bios-loader"}),
     ("no EFI system partition", no_partition(1), {"disk-uefi-loader"}),
     ("no root file system", blank(ROOT_START * SECTOR, 4096), {"disk-root"}),
@@ -244,6 +281,7 @@ SPARSE: list[tuple[str, int, str, int, set[str]]] = [
     ("stream's version", 4, "<I", 3, {"sparse-header"}),
     ("not closed", 72, "B", 1, {"sparse-header"}),
     ("tables differ", 22 * SECTOR, "<I", 0, {"sparse-redundant"}),
+    ("smaller tables", 44, "<I", 256, {"sparse-header"}),
 ]
 
 

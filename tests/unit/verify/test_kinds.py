@@ -126,6 +126,16 @@ def device(kind: str, attributes: str = "") -> Change:
     return put("<Item>", f"{item}<Item>")
 
 
+def second_disk(name: str) -> Change:
+    item = (
+        "<Item><rasd:AddressOnParent>1</rasd:AddressOnParent><rasd:ElementName>more"
+        f"</rasd:ElementName><rasd:HostResource>ovf:/disk/{name}</rasd:HostResource>"
+        "<rasd:InstanceID>78</rasd:InstanceID><rasd:Parent>3</rasd:Parent>"
+        "<rasd:ResourceType>17</rasd:ResourceType></Item>"
+    )
+    return put("<Item>", f"{item}<Item>")
+
+
 SMALL, LARGE = 'ovf:configuration="small"', 'ovf:configuration="large"'
 TWO_SIZES = both(
     put("<VirtualSystem ", f"{CONFIGURATIONS}<VirtualSystem "),
@@ -254,6 +264,18 @@ REFUSED: dict[str, tuple[Change, set[str]]] = {
     "two defaults": (
         both(TWO_SIZES, put('ovf:id="small"', 'ovf:id="small" ovf:default="true"')),
         {"ovf-configurations"},
+    ),
+    "two configurations of one id": (
+        both(TWO_SIZES, put('ovf:id="large"', 'ovf:id="small"')),
+        {"ovf-configurations"},
+    ),
+    "a hard disk of VirtualBox's without image": (
+        both(machine("{AAAA}"), put("<Image uuid='{AAAA}'/>", "")),
+        {"ovf-virtualbox"},
+    ),
+    "a Disk for two hard disks": (
+        second_disk("vmdisk1"),
+        {"ovf-disk-items"},
     ),
     "odd memory in the other configuration": (
         both(TWO_SIZES, put("Quantity>512<", "Quantity>511<")),

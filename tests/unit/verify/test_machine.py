@@ -100,6 +100,7 @@ def test_a_right_machine_passes(lab: Lab, folder: Path) -> None:
     assert {f.rule.id for f in findings} == {rule for rule in RULES if rule.startswith("vmx-")}
 
 
+CD_ROM = GOOD[GOOD.index("ide1:0.present") : GOOD.index("ethernet0.present")]
 CASES: list[tuple[str, str, str, set[str]]] = [
     ("comment", "config.version", "# the version\nconfig.version", {"vmx-plain"}),
     ("not quoted", 'memsize = "512"', "memsize = 512", {"vmx-plain"}),
@@ -120,6 +121,12 @@ CASES: list[tuple[str, str, str, set[str]]] = [
         'virtualHW.version = "20"',
         {"vmx-hardware-version"},
     ),
+    ("old hardware", 'HW.version = "14"', 'HW.version = "6"', {"vmx-hardware-version"}),
+    ("oldest hardware", 'HW.version = "14"', 'HW.version = "7"', set()),
+    ("newest hardware", 'HW.version = "14"', 'HW.version = "18"', set()),
+    ("newer hardware", 'HW.version = "14"', 'HW.version = "19"', {"vmx-hardware-version"}),
+    ("hardware of no number", 'HW.version = "14"', 'HW.version = "x"', {"vmx-hardware-version"}),
+    ("CD-ROM on SCSI", CD_ROM, CD_ROM.replace("ide1:0", "scsi0:1"), {"vmx-cdrom"}),
     ("bridged", 'connectionType = "nat"', 'connectionType = "bridged"', {"vmx-network"}),
     ("bridged by default", 'ethernet0.connectionType = "nat"\n', "", {"vmx-network"}),
     ("no VMnet", 'ethernet1.vnet = "VMnet12"\n', "", {"vmx-network"}),

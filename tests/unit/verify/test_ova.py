@@ -78,6 +78,30 @@ def move(start: str, end: str, before: str) -> Break:
     return change
 
 
+def copied(start: str, end: str) -> Break:
+    """The text from `start` to `end` twice."""
+
+    def change(this: Appliance) -> Appliance:
+        first = this.ovf.index(start)
+        last = this.ovf.index(end, first) + len(end)
+        return dataclasses.replace(
+            this, ovf=this.ovf[:last] + this.ovf[first:last] + this.ovf[last:]
+        )
+
+    return change
+
+
+def cut(start: str, end: str) -> Break:
+    """Without the text from `start` to `end`."""
+
+    def change(this: Appliance) -> Appliance:
+        first = this.ovf.index(start)
+        last = this.ovf.index(end, first) + len(end)
+        return dataclasses.replace(this, ovf=this.ovf[:first] + this.ovf[last:])
+
+    return change
+
+
 DISK_ITEM = "<rasd:HostResource>ovf:/disk/vmdisk1</rasd:HostResource>"
 NIC_1 = "<rasd:ElementName>Ethernet 1</rasd:ElementName>"
 FILE_1 = '<File ovf:href="director-disk1.vmdk" ovf:id="file1"'
@@ -91,6 +115,7 @@ MACHINE = (
     '<AttachedDevice type="HardDisk"><Image uuid="{2}"/></AttachedDevice></vbox:Machine>'
 )
 
+NOT_ONE_MACHINE = {"ovf-section-order", "ovf-hardware-version", "ovf-guest-os", "ovf-firmware"}
 ENVELOPE_CASES: list[tuple[str, Break, set[str]]] = [
     ("not well-formed", text("</Envelope>", ""), {"ovf-xml"}),
     (
@@ -269,6 +294,36 @@ ENVELOPE_CASES: list[tuple[str, Break, set[str]]] = [
         {"ovf-disks-used"},
     ),
     (
+        "two guests",
+        copied("<OperatingSystemSection ", "</OperatingSystemSection>"),
+        {"ovf-guest-os"},
+    ),
+    ("no machine", cut("<VirtualSystem ", "</VirtualSystem>"), NOT_ONE_MACHINE),
+    ("two machines", copied("<VirtualSystem ", "</VirtualSystem>"), NOT_ONE_MACHINE),
+    (
+        "references last",
+        move("<References>", "</References>", "</Envelope>"),
+        {"ovf-section-order"},
+    ),
+    (
+        "strings before the machine",
+        text("<VirtualSystem ", "<Strings/><VirtualSystem "),
+        {"ovf-section-order"},
+    ),
+    ("two Files of one id", copied("<File ", "/>"), {"ovf-references", "tar-order"}),
+    ("two Disks of one id", copied("<Disk ", "/>"), {"ovf-disk-items"}),
+    ("two Networks of one name", copied("<Network ", "</Network>"), {"ovf-connection"}),
+    (
+        "no hard disk",
+        cut("<Item>\n        <rasd:AddressOnParent>0", "</Item>"),
+        {"ovf-disk-items", "ovf-disks-used"},
+    ),
+    (
+        "a setting before the name",
+        text("<rasd:Address>1<", '<vmw:Config vmw:key="a" vmw:value="b"/><rasd:Address>1<'),
+        {"ovf-child-order", "ovf-config-optional"},
+    ),
+    (
         "required setting",
         text('vmw:Config ovf:required="false"', 'vmw:Config ovf:required="true"'),
         {"ovf-config-optional"},
@@ -337,6 +392,7 @@ ARCHIVE_CASES: list[tuple[str, Break, set[str]]] = [
         {"tar-format", "tar-names", "tar-order", "tar-owner", "tar-manifest-place"}
         | {"tar-plain-names", "manifest-complete"},
     ),
+    ("group name", member("gname", "staff"), {"tar-owner"}),
     ("a link", member("type", tarfile.SYMTYPE, ".mf"), {"tar-format"}),
     ("manifest last", with_(order=("ovf", "vmdk", "mf")), {"tar-manifest-place"}),
     ("disk first", with_(order=("vmdk", "ovf", "mf")), {"tar-order", "tar-manifest-place"}),
@@ -540,6 +596,25 @@ def tables_in_stream(data: bytearray) -> bytes:
     return bytes(data[:-SECTOR]) + marker + bytes(SECTOR) + bytes(SECTOR)
 
 
+def second_extent(data: bytearray) -> bytes:
+    """Another line of an extent, in the zeros behind the descriptor."""
+    end = data.index(b"\0", data.index(b"# Disk DescriptorFile"))
+    line = b'RW 24576 SPARSE "more.vmdk"\n'
+    return bytes(data[:end]) + line + bytes(data[end + len(line) :])
+
+
+def fill_end(data: bytearray) -> None:
+    data[-1] = 1
+
+
+def shift_grain(data: bytearray) -> None:
+    """A marker that names the sector behind the grain's first."""
+    grains = Grains(data)
+    at = grains.sector(grains.noise()[0]) * SECTOR
+    (lba,) = struct.unpack_from("<Q", data, at)
+    struct.pack_into("<Q", data, at, lba + 1)
+
+
 STREAM_CASES: list[tuple[str, Break, set[str]]] = [
     ("no VMDK at all", vmdk(lambda data: bytes(len(data))), {"vmdk-header", "ovf-capacity"}),
     ("header version 1", put(4, "<I", 1), {"vmdk-header"}),
@@ -557,6 +632,11 @@ STREAM_CASES: list[tuple[str, Break, set[str]]] = [
     ("extent of other size", describe("RW 24576 ", "RW 24577 "), {"vmdk-descriptor"}),
     ("reserved CID", vmdk(change_cid), {"vmdk-descriptor"}),
     ("VMware's tools", describe('InstallType = "4"', 'InstallType = "1"'), {"vmdk-tools"}),
+    ("another's tools", describe("2147483647", "2147483646"), {"vmdk-tools"}),
+    ("smaller tables", put(44, "<I", 256), {"vmdk-header"}),
+    ("two extents", vmdk(second_extent), {"vmdk-descriptor"}),
+    ("a full last sector", vmdk(fill_end), {"vmdk-end-of-stream"}),
+    ("grain that begins elsewhere", vmdk(shift_grain), {"vmdk-grain-order"}),
     ("zeros after the end", vmdk(lambda data: data + bytes(63 << 10)), {"vmdk-end-of-stream"}),
     ("no end-of-stream", vmdk(lambda data: data[:-SECTOR]), {"vmdk-end-of-stream"}),
     (

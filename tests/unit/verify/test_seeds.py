@@ -6,6 +6,7 @@ import dataclasses
 import gzip
 import hashlib
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,25 @@ def test_texts_that_are_no_texts_are_refused(text: str) -> None:
     ]
     with pytest.raises(Refused, match="is not whole"):
         labtexts.look({"write_files": files})
+
+
+def test_a_text_with_another_sum_than_it_says_is_refused() -> None:
+    file = {"content": "a", "sha256": hashlib.sha256(b"a").hexdigest()}
+    right = {"lab": "l", "image": "i", "files": {"/etc/a": file}}
+    right |= {"remove": [], "enable": [], "disable": []}
+    broken = {**right, "files": {"/etc/a": {**file, "content": "b"}}}
+
+    def look(texts: dict[str, Any]) -> str:
+        text = json.dumps(texts)
+        name = hashlib.sha256(text.encode()).hexdigest()
+        node = {"path": "/etc/lvslab/node", "content": f"A=1\nLVSLAB_TEXTS={name}\n"}
+        return labtexts.look(
+            {"write_files": [node, {"path": "/etc/lvslab/texts.json", "content": text}]}
+        )
+
+    assert look(right) == "1 texts of the lab l"
+    with pytest.raises(Refused, match="/etc/a in /etc/lvslab/texts.json has another sum"):
+        look(broken)
 
 
 def test_a_seed_under_another_name_is_warned_of(lab: Lab, tmp_path: Path) -> None:
