@@ -300,6 +300,34 @@ def test_a_broken_sparse_disk_is_refused(
     assert failed(verify(file, LAB)) == expected
 
 
+Places = Callable[[int, int, int], int]
+PLACES: dict[str, tuple[Places, str]] = {
+    "two grains in one place": (lambda first, second, front: first, "two grains have the same"),
+    "a grain in front": (lambda first, second, front: front - 1, "is before the first grain"),
+    "not aligned": (lambda first, second, front: second + 1, "is not aligned"),
+}
+
+
+@pytest.mark.parametrize(("place", "says"), PLACES.values(), ids=PLACES)
+def test_a_grain_of_a_sparse_disk_has_its_own_place(
+    good: bytes, tmp_path: Path, place: Places, says: str
+) -> None:
+    """Changed in both copies of the tables, so that they still agree."""
+    file = sparse_file(good, tmp_path)
+    data = bytearray(file.read_bytes())
+    with vmdk.Reader(file) as reader:
+        first, second = sorted(reader.entries)[:2]
+        places = reader.entries
+        wanted = place(places[first], places[second], reader.header.overhead)
+        for directory in (reader.header.directory_offset, reader.header.redundant_directory_offset):
+            (table,) = struct.unpack_from("<I", data, directory * SECTOR)
+            struct.pack_into("<I", data, table * SECTOR + 4 * second, wanted)
+    file.write_bytes(data)
+    found = [f for f in verify(file, LAB) if f.rule.id.startswith("sparse-")]
+    assert failed(found) == {"sparse-grains"}
+    assert any(says in f.sentence for f in found)
+
+
 def test_a_sparse_disk_that_is_cut_off_is_refused(good: bytes, tmp_path: Path) -> None:
     file = sparse_file(good, tmp_path)
     file.write_bytes(file.read_bytes()[:-SECTOR])

@@ -678,6 +678,13 @@ def test_a_broken_ova_is_refused_by_its_rule(
     pinned(findings)
 
 
+def test_a_disk_of_other_grains_is_refused(good: Appliance, tmp_path: Path) -> None:
+    """What is on it cannot be read then, so more fails."""
+    findings = verify(put(20, "<Q", 64)(good).write(tmp_path / "director.ova"), LAB)
+    said = {f.rule.id: f.sentence for f in findings if f.outcome is Outcome.FAIL}
+    assert said["vmdk-header"] == "a grain has 64 sectors"
+
+
 def test_every_rule_of_an_ova_is_broken_by_a_case() -> None:
     broken = set().union(*(case[2] for case in CASES))
     rules = {rule for rule in RULES if rule.startswith(("tar-", "manifest-", "ovf-", "vmdk-"))}
