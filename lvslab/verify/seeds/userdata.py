@@ -72,8 +72,10 @@ def _parts(data: bytes, declared: str, depth: int) -> Iterator[MimePart]:
         with reading("user-data"):
             message = email.message_from_bytes(data)
         for part in message.walk():
-            if not part.is_multipart():
-                yield from _parts(_payload(part), part.get_content_type(), depth + 1)
+            if not part.is_multipart():  # cloud-init looks for no message in a message's part
+                payload = _payload(part)
+                text = _unpacked(payload) if payload.startswith(_GZIP) else payload
+                yield from _single(text, part.get_content_type(), depth + 1)
     else:
         yield from _single(data, declared, depth)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 from ipaddress import ip_interface
@@ -143,6 +144,32 @@ def test_user_data_may_have_16_mib() -> None:
     assert kinds(gzip.compress(whole, 1)) == ["cloud-config"]
     with pytest.raises(Refused, match="longer than 16 MiB"):
         kinds(gzip.compress(whole + b" ", 1))
+
+
+MAIL = b"Content-Type: text/x-shellscript\nMIME-Version: 1.0\n\n"
+
+
+def test_a_message_is_known_by_its_first_4096_bytes() -> None:
+    assert kinds(MAIL + b"echo hello\n") == ["script"]
+    start = len(MAIL.lower().partition(b"mime-version:")[0])
+    for filled, kind in ((4096 - 13, "script"), (4097 - 13, "cloud-config")):
+        before = b"#cloud-config\n" if kind == "cloud-config" else b"X: "
+        padding = b"x" * (filled - start - len(before) - 1)
+        head, tail = MAIL[:start], MAIL[start:]
+        data = before + padding + b"\n" + head + tail + b"echo hello\n"
+        assert data.lower().index(b"mime-version:") == filled
+        assert kinds(data) == [kind]
+
+
+def test_a_text_that_names_the_header_of_a_message_is_still_a_text() -> None:
+    assert kinds("#cloud-config\n# no mime-version: here\n") == ["cloud-config"]
+
+
+def test_a_part_of_a_message_may_be_packed() -> None:
+    packed = base64.b64encode(gzip.compress(b"#cloud-config\n", mtime=0)).decode()
+    head = 'Content-Type: multipart/mixed; boundary="b"\nMIME-Version: 1.0\n\n--b\n'
+    part = f"Content-Type: text/plain\nContent-Transfer-Encoding: base64\n\n{packed}\n--b--\n"
+    assert kinds(head + part) == ["cloud-config"]
 
 
 def test_a_part_of_an_archive_has_the_type_that_it_names() -> None:
