@@ -11,7 +11,10 @@ role enables it in those labs that have it.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +87,7 @@ def _context(lab: Lab, spec: RoleSpec) -> dict[str, Any]:
         "tunnels": any(map(lab.tunnels_to, lab.nodes_with(spec.name))),
         "syncs_connections": keepalived.syncs_connections(lab),
         "marks": marks(lab),
+        "refusals": refusals(lab),
     }
     return keepalived.context(lab) | values
 
@@ -99,6 +103,31 @@ def marks(lab: Lab) -> list[dict[str, Any]]:
         }
         for name in lab.virtual_servers
         if (mark := lab.mark_of(name))
+    ]
+
+
+def refusals(lab: Lab) -> list[dict[str, Any]]:
+    """Which address a client asked, by port and real servers that refuse: NAT over TCP.
+
+    A port of a real server that serves for two addresses says nothing, so it is left out.
+    """
+    asked = [
+        (name, port, server)
+        for name, this in lab.virtual_servers.items()
+        if this.method == "NAT" and this.protocol == "TCP"
+        for port in lab.ports_of(name).values()
+        for server in lab.real_servers(name).values()
+    ]
+    times = Counter(one[1:] for one in asked)
+    clear = [one for one in asked if times[one[1:]] == 1]
+    return [
+        {
+            "header": lab.family_of(name).header,
+            "address": lab.endpoint(name)[0],
+            "port": port,
+            "servers": [server for _, _, server in together],
+        }
+        for (name, port), together in groupby(clear, key=itemgetter(0, 1))
     ]
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -483,6 +484,45 @@ def test_with_the_kernels_limit_of_icmp_not_all_are_refused_at_once(cluster: Clu
     on_directors(cluster, "sysctl", "-w", "net.ipv4.icmp_ratemask=6168")
     settle(cluster)
     assert red(cluster, "servers-stop", "longest wait until refused")
+
+
+# A refusal (RST, RFC 9293, section 3.1) that no connection of IPVS waits for any more.
+REFUSE = """\
+import socket, struct, sys
+own, client, port = sys.argv[1:]
+with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as wire:
+    wire.bind((own, 0))
+    wire.sendto(struct.pack("!HHIIBBHHH", 80, int(port), 0, 0, 5 << 4, 4, 0, 0, 0), (client, 0))
+"""
+REFUSED_PORT = 9  # below those that the kernel gives to clients
+
+
+def who_refuses(cluster: Cluster) -> str:
+    """Whose refusal reaches the client when rs1 refuses late what web1 was asked."""
+    with cluster.namespace.inside():
+        heard = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            asking.connect(cluster.lab.endpoint("web1"))
+            client = asking.getsockname()[0]
+    with heard:
+        heard.settimeout(30)
+        own = str(cluster.lab.real_servers("web1")["rs1"])
+        cluster.run("rs1", ["python3", "-c", REFUSE, own, client, str(REFUSED_PORT)])
+        while True:
+            packet, (sender, _) = heard.recvfrom(100)
+            if packet[22:24] == REFUSED_PORT.to_bytes(2, "big"):
+                return str(sender)
+
+
+@pytest.mark.parametrize("corrected", [True, False])
+def test_a_late_refusal_comes_from_the_address_that_was_asked(
+    cluster: Cluster, corrected: bool
+) -> None:
+    if not corrected:
+        on_directors(cluster, "systemctl", "stop", "lvslab-packets")
+    asked, _ = cluster.lab.endpoint("web1")
+    own = str(cluster.lab.real_servers("web1")["rs1"])
+    assert who_refuses(cluster) == (asked if corrected else own)
 
 
 def test_without_a_time_to_settle_a_loose_cable_is_red(cluster: Cluster) -> None:

@@ -78,8 +78,8 @@ def _all(lab: Lab) -> list[Experiment]:
 
     return [
         Experiment(
-            "servers-stop", f"{unit} is stopped on every real server: clients are refused at once",
-            stop, everyone(lab), 0.3, 0.0, at_home, "told", seconds=5, breaks=None,
+            "servers-stop", f"{unit} has stopped on every real server: clients are refused at once",
+            stop, everyone(lab), 0.3, 0.0, at_home, "told", seconds=5, zero="end", breaks=None,
         ),
         Experiment(
             "servers-return", f"{unit} was dead on every real server, and is back on {servers[0]}",

@@ -79,9 +79,10 @@ def test_a_mark_is_of_the_service_s_family(alone: Lab, specs: Specs) -> None:
     shop = with_service(alone, also=("https",))
     assert "virtual_server fwmark 2 {" in keepalived_conf(shop)
     assert "    ip_family inet6\n" in keepalived_conf(shop)
-    marks = role_files(shop, specs["director"])["/etc/lvslab/marks.nft"].content
-    assert "ip6 daddr fd00:50::2 tcp dport { 80, 443 } meta mark set 2" in marks
-    assert "table inet lvslab {" in marks
+    packets = role_files(shop, specs["director"])["/etc/lvslab/packets.nft"].content
+    assert "ip6 daddr fd00:50::2 tcp dport { 80, 443 } meta mark set 2" in packets
+    assert "table inet lvslab {" in packets
+    assert "tcp flags rst ip6 saddr set fd00:50::2\n" in packets
 
 
 def test_the_kernel_forwards_and_asks_nobody_for_a_duplicate(

@@ -15,8 +15,13 @@ from lvslab.render import keepalived_conf, role_files
 from lvslab.render.machine_files import units
 from lvslab.render.node_facts import expectations
 
-MARKS = "/etc/lvslab/marks.nft"
+PACKETS = "/etc/lvslab/packets.nft"
 PORTS = "/etc/apache2/ports.conf"
+
+
+def refusals_of(lab: Lab, spec: RoleSpec) -> list[str]:
+    lines = role_files(lab, spec)[PACKETS].content.splitlines()
+    return [line.strip() for line in lines if "tcp flags rst" in line]
 
 
 @pytest.fixture(scope="module")
@@ -73,12 +78,42 @@ def test_services_that_share_a_client_have_one_mark(shop: Lab, specs: dict[str, 
     assert not [line for line in lines if line.startswith("protocol")]
     assert lines.count("connect_port 443") == lines.count("connect_port 80") == 2
     files = role_files(shop, specs["director"])
-    assert "ip daddr 192.168.50.1 tcp dport { 80, 443 } meta mark set 1\n" in files[MARKS].content
+    assert "ip daddr 192.168.50.1 tcp dport { 80, 443 } meta mark set 1\n" in files[PACKETS].content
 
 
 def test_without_such_services_there_is_no_mark(lab: Lab, specs: dict[str, RoleSpec]) -> None:
-    assert MARKS not in role_files(lab, specs["director"])
-    assert "lvslab-marks.service" not in units(lab, specs["director"])
+    assert "meta mark" not in role_files(lab, specs["director"])[PACKETS].content
+
+
+def test_who_is_refused_late_hears_it_from_the_address_that_was_asked(
+    lab: Lab, shop: Lab, specs: dict[str, RoleSpec]
+) -> None:
+    assert refusals_of(lab, specs["director"]) == [
+        "ip saddr { 192.168.100.10, 192.168.100.20 } tcp sport 80 tcp flags rst "
+        "ip saddr set 192.168.50.1",
+        "ip saddr { 192.168.200.10, 192.168.200.20 } tcp sport 80 tcp flags rst "
+        "ip saddr set 192.168.50.2",
+    ]
+    ports = [
+        line.split("tcp sport ")[1].split()[0] for line in refusals_of(shop, specs["director"])
+    ]
+    assert ports == ["443", "80"]
+
+
+def test_a_port_that_serves_for_two_addresses_does_not_say_which(
+    specs: dict[str, RoleSpec],
+) -> None:
+    four = load_lab(EXAMPLES / "three-directors/lab.yaml")
+    web4 = four.virtual_servers["web4"].model_copy(update={"port": 80})
+    servers = four.virtual_servers | {"web4": web4}
+    same = four.model_copy(update={"virtual_servers": servers})
+    assert [len(refusals_of(this, specs["director"])) for this in (four, same)] == [4, 2]
+
+
+def test_real_servers_that_answer_directly_need_nothing(specs: dict[str, RoleSpec]) -> None:
+    direct = load_lab(EXAMPLES / "direct-routing/lab.yaml")
+    assert PACKETS not in role_files(direct, specs["director"])
+    assert "lvslab-packets.service" not in units(direct, specs["director"])
 
 
 def test_a_real_server_with_https_makes_a_certificate(

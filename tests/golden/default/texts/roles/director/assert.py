@@ -70,6 +70,10 @@ WANTED = json.loads(r"""
    "f2aef81d11e6ba10f4164dc27a423548109d4a8bb0bc145088e9ca8edf85bc55",
    420
   ],
+  "/etc/lvslab/packets.nft": [
+   "d09e64ebd1550fef213b73eb2f6cb66b98698e2ebec35dd6917c5f140ae70b8c",
+   420
+  ],
   "/etc/lvslab/role": [
    "45113c4cd687b6bdfd06743f072aaefbda233a516f81d682f83950faec54fc32",
    420
@@ -128,6 +132,10 @@ WANTED = json.loads(r"""
   ],
   "/etc/systemd/system/keepalived.service.d/10-lvslab.conf": [
    "17d14933a533bdaa6dfd918904da72d9c6bbc1186e5144a75d818536e63ca8b6",
+   420
+  ],
+  "/etc/systemd/system/lvslab-packets.service": [
+   "5bf53b815280a4b944219600169c64ce99ff6a2bd56c5e139858c5f95db78b4c",
    420
   ],
   "/etc/systemd/system/lvslab-sync.service": [
@@ -195,7 +203,7 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/texts.json": [
-   "cd61aed6283a1bb6ca7dec814553079474e4e82d7bf68f7ea19c6b6a5dbfa91a",
+   "48e4b9f58531ef5fdaf4b736d6f150b2f14517d73bb03a2c1aa0a3a64174f8f2",
    420
   ]
  },
@@ -203,7 +211,8 @@ WANTED = json.loads(r"""
   "systemd-networkd.service",
   "keepalived.service",
   "lvslab-sync.service",
-  "lvslab-track.service"
+  "lvslab-track.service",
+  "lvslab-packets.service"
  ],
  "masked": [
   "ipvsadm.service",
@@ -231,7 +240,8 @@ WANTED = json.loads(r"""
  "guarded": [
   "keepalived.service",
   "lvslab-sync.service",
-  "lvslab-track.service"
+  "lvslab-track.service",
+  "lvslab-packets.service"
  ],
  "modules": [
   "button",

@@ -70,6 +70,10 @@ WANTED = json.loads(r"""
    "f243de6ad76b4d1e93376fab8e573906c7fa84fa1590f2396e275bcc06370a1c",
    420
   ],
+  "/etc/lvslab/packets.nft": [
+   "4a0d34ce557cf0bde0d2caa58bc5a458d20a3ee7bdafdbea2486b5319673b7ec",
+   420
+  ],
   "/etc/lvslab/role": [
    "45113c4cd687b6bdfd06743f072aaefbda233a516f81d682f83950faec54fc32",
    420
@@ -124,6 +128,10 @@ WANTED = json.loads(r"""
   ],
   "/etc/systemd/system/keepalived.service.d/10-lvslab.conf": [
    "ec11e9a293a3b7ab109c0d60cfe75389896d9ad318a0ff874bda519e7629ea3d",
+   420
+  ],
+  "/etc/systemd/system/lvslab-packets.service": [
+   "5bf53b815280a4b944219600169c64ce99ff6a2bd56c5e139858c5f95db78b4c",
    420
   ],
   "/etc/systemd/system/systemd-networkd-wait-online.service.d/10-lvslab.conf": [
@@ -183,13 +191,14 @@ WANTED = json.loads(r"""
    493
   ],
   "/usr/local/lib/lvslab/texts.json": [
-   "1f5e83fdf267a9a6b31d6d12f7fea8a06ac65e4ab6b85f136011c5e5dff5d175",
+   "6d18d123f02b56a40c5dd24726fe8a8cc4b451eae589d0cddc4cae71ddd17803",
    420
   ]
  },
  "enabled": [
   "systemd-networkd.service",
-  "keepalived.service"
+  "keepalived.service",
+  "lvslab-packets.service"
  ],
  "masked": [
   "ipvsadm.service",
@@ -215,7 +224,8 @@ WANTED = json.loads(r"""
   "modprobe@fuse.service"
  ],
  "guarded": [
-  "keepalived.service"
+  "keepalived.service",
+  "lvslab-packets.service"
  ],
  "modules": [
   "button",
