@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lvslab.core.errors import StageError
-from lvslab.core.procs import last_lines
+from lvslab.core.procs import last_lines, stop_if_asked
 
 _numbers = itertools.count()
+_PATIENCE = 0.5  # seconds until an interrupt is noticed
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,12 @@ def _answer(wire: socket.socket, number: str, deadline: float) -> Answer:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             raise TimeoutError("timed out")
-        wire.settimeout(remaining)
-        chunk = wire.recv(65536)
+        wire.settimeout(min(remaining, _PATIENCE))
+        try:
+            chunk = wire.recv(65536)
+        except TimeoutError:
+            stop_if_asked()
+            continue
         if not chunk:
             raise ConnectionResetError("QEMU closed the connection")
         waiting += chunk

@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 import pytest
 
 from lvslab.cli import main
-from lvslab.core import programs
+from lvslab.core import procs, programs
 from lvslab.core.errors import InputError, MissingError, StageError
 from lvslab.core.waiting import until
 from lvslab.lab import (
@@ -385,6 +385,27 @@ def test_a_node_that_does_not_answer_is_reported(tmp_path: Path) -> None:
         agent.ask(agent.SerialAgent(tmp_path / "lvs1" / "agent"), ["true"], timeout=1)
     assert caught.value.where == "lvs1"
     assert caught.value.hint == "look at its console: lab console lvs1"
+
+
+def test_an_interrupt_does_not_wait_for_a_node(
+    port: agent.SerialAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(procs, "_STOP", threading.Event())
+    ended: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            agent.ask(port, ["sleep", "20"], timeout=30)
+        except BaseException as error:
+            ended.append(error)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    worker.join(1)
+    assert worker.is_alive() and not ended
+    procs.stop()
+    worker.join(5)
+    assert [type(error) for error in ended] == [KeyboardInterrupt]
 
 
 def test_a_monitor_that_is_gone_is_reported(tmp_path: Path) -> None:
