@@ -5,8 +5,6 @@ Needs Python 3.11 to 3.14 and its standard library. `python3 build.py --help` li
 """
 
 import os
-import shutil
-import subprocess
 import sys
 
 VERSIONS = ((3, 14), (3, 13), (3, 12), (3, 11))
@@ -14,6 +12,9 @@ VERSIONS = ((3, 14), (3, 13), (3, 12), (3, 11))
 
 def other_python() -> "str | None":
     """The path of a Python that will do, when this one will not; None if there is none."""
+    import shutil
+    import subprocess
+
     for version in VERSIONS:
         found = shutil.which(f"python{version[0]}.{version[1]}")
         if found and subprocess.call([found, "-c", ""], stderr=subprocess.DEVNULL) == 0:
@@ -35,7 +36,7 @@ def main() -> int:
 
     from lvslab.core import venv
     from lvslab.core.errors import LabError
-    from lvslab.core.stages import default_cache
+    from lvslab.core.places import default_cache
 
     verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     more = verb in ("docs", "release", "test")  # what those need who change the project
@@ -57,6 +58,10 @@ def main() -> int:
         return 130
     if Path(sys.prefix).resolve() != place.resolve():
         os.execv(venv.python(place), [str(venv.python(place)), *sys.argv])
+    if sys.dont_write_bytecode and not sys.pycache_prefix:
+        # Nothing beside the sources then. To compile all of them at each start takes as long as
+        # what most verbs do.
+        sys.pycache_prefix, sys.dont_write_bytecode = str(cache / "bytecode"), False
 
     from lvslab.cli.main import main as run
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from lvslab.core.errors import StageError  # noqa: E402
-from lvslab.core.stages import default_cache  # noqa: E402
+from lvslab.core.places import default_cache  # noqa: E402
 from lvslab.lab.cluster import Cluster  # noqa: E402
 from lvslab.lab.sources import Settings  # noqa: E402
 from lvslab.model.load import load_lab  # noqa: E402

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from lvslab.core.errors import LabError  # noqa: E402
-from lvslab.core.stages import default_cache  # noqa: E402
+from lvslab.core.places import default_cache  # noqa: E402
 from lvslab.lab import bringup, checklist, checkpoint, faults, status  # noqa: E402
 from lvslab.lab.cluster import Cluster  # noqa: E402
 from lvslab.lab.sources import Settings  # noqa: E402

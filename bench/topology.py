@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from lvslab.core import venv  # noqa: E402
-from lvslab.core.stages import default_cache  # noqa: E402
+from lvslab.core.places import default_cache  # noqa: E402
 
 LIMITS = {"nothing changed": 0.6, "another address": 3.0, "verify": 1.0, "200 servers": 10.0}
 """Seconds."""

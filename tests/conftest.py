@@ -14,15 +14,14 @@ from hypothesis import settings
 
 from lvslab.build.image_root import ImageRoot
 from lvslab.core.events import silent
-from lvslab.core.places import ROLE_FOLDERS
+from lvslab.core.places import ROLE_FOLDERS, default_cache
 from lvslab.core.procs import run
-from lvslab.core.stages import default_cache
 from lvslab.make import Options, Pipeline, images
+from lvslab.make.examined import examine
 from lvslab.make.report import Artifact
 from lvslab.model.lab import Lab
 from lvslab.model.load import load_lab, load_role
 from lvslab.model.role import RoleSpec
-from lvslab.verify.made import examine
 from tests.appliance import make_disk
 from tests.small import Small
 

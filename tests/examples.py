@@ -7,8 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lvslab.core.files import sha256_file
-from lvslab.core.places import EXAMPLES
-from lvslab.core.stages import default_cache
+from lvslab.core.places import EXAMPLES, default_cache
 from lvslab.core.waiting import until
 from lvslab.lab import bringup, checklist, checkpoint, warm
 from lvslab.lab.cluster import Cluster

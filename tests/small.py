@@ -45,4 +45,4 @@ class Small(Pipeline):
         """The same for the verb, which neither prepares this host nor asks its programs."""
         self.stand_in(monkeypatch)
         monkeypatch.setattr("lvslab.cli.common.Session.ensure", lambda *_: None)
-        monkeypatch.setattr("lvslab.make.report._programs", dict)
+        monkeypatch.setattr("lvslab.make.host_programs.versions", lambda stages: {})

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lvslab.core.files import atomic
+from lvslab.core.places import default_cache
 from lvslab.core.procs import program, run
-from lvslab.core.stages import default_cache
 from tests.authority import Authority
 
 SOURCE = Path(__file__).parent / "vcsim" / "main.go"

@@ -20,7 +20,7 @@ PARTS = {
     "stages": "finished stages of builds",
     "pool": "Debian packages",
     "venv": "Python packages",
-    "bytecode": "compiled Python of the tests",
+    "bytecode": "compiled Python",
     "checkpoints": "labs as they were when they were up",
     "tmp": "left over from runs that were killed",
     "digests.json": "sums of large files",
@@ -110,20 +110,21 @@ def stale_parts(cache: Path) -> Iterator[Path]:
 def stale_bytes(cache: Path) -> int:
     """The bytes of `stale_parts`, after a look at the cache that every build can afford.
 
-    A finished stage may have ten thousand files and stays as it is: it is walked once, and its
-    size is kept beside the other notes.
+    A finished stage or an environment may have ten thousand files, and one that is stale stays as
+    it is: it is walked once, and its size is kept beside the other notes.
     """
     memory = cache / "notes" / "sizes.json"
     known = load_sealed(memory) or {}
+    stale = list(stale_parts(cache))
     sizes = {
         str(path): known.get(str(path)) or size(path)
-        for path in stale_parts(cache)
-        if path.is_relative_to(cache / "stages") and path.is_dir()
+        for path in stale
+        if path.is_dir() and not path.is_relative_to(cache / "tmp")
     }
     if sizes != known:
         with suppress(OSError):  # a cache that cannot be written: walked again the next time
             save_sealed(memory, sizes)
-    others = (path for path in stale_parts(cache) if str(path) not in sizes)
+    others = (path for path in stale if str(path) not in sizes)
     return sum(sizes.values()) + sum(map(size, others))
 
 

@@ -20,8 +20,7 @@ from click.shell_completion import CompletionItem
 from lvslab.core import programs
 from lvslab.core.errors import InputError, LabError
 from lvslab.core.events import Event, Listener, Note
-from lvslab.core.places import COMMON, IN_CHECKOUT, LAB, PROGRAM, ROLE_FOLDERS, WORK
-from lvslab.core.stages import default_cache
+from lvslab.core.places import COMMON, IN_CHECKOUT, LAB, PROGRAM, ROLE_FOLDERS, WORK, default_cache
 
 if TYPE_CHECKING:
     from lvslab.model.role import RoleSpec

@@ -105,8 +105,8 @@ def images(
     What has not changed since the last build is not made again.
     """
     from lvslab import make
+    from lvslab.make.examined import examine
     from lvslab.model import load
-    from lvslab.verify.made import examine
 
     this = session()
     lab, roles = load.load_all(lab_path)

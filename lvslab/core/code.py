@@ -61,6 +61,7 @@ def imported(path: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
+@cache
 def file_of(module: str) -> Path | None:
     """The file of a module or package of ours, which is not imported for that."""
     path = _TOP.joinpath(*module.split("."))
@@ -70,6 +71,7 @@ def file_of(module: str) -> Path | None:
     return None
 
 
+@cache
 def module_of(name: str) -> str:
     """The module of ours that an imported name is, or is in."""
     while file_of(name) is None:

@@ -1,7 +1,8 @@
-"""Where the project's own files are, in a checkout and when the package is installed."""
+"""Where the project's own files are, in a checkout and when the package is installed; its cache."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -40,6 +41,13 @@ EXAMPLES = DATA / "examples"
 
 LESSONS = DATA / "lessons"
 """The lessons: a folder with a lesson.yaml and a sheet for each."""
+
+
+def default_cache() -> Path:
+    """`$LVSLAB_CACHE`, or `lvslab` in the user's cache folder (XDG Base Directory)."""
+    if chosen := os.environ.get("LVSLAB_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lvslab"
 
 
 def of_project(root: Path, name: str) -> Path:

@@ -47,13 +47,6 @@ R = TypeVar("R")
 P = ParamSpec("P")
 
 
-def default_cache() -> Path:
-    """`$LVSLAB_CACHE`, or `lvslab` in the user's cache folder (XDG Base Directory)."""
-    if chosen := os.environ.get("LVSLAB_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lvslab"
-
-
 def digest(value: object) -> str:
     """The sha256 of a JSON-able value, independent of the order of its keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)

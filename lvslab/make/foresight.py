@@ -20,7 +20,7 @@ from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
 
 _LAST = "verify"
-"""What comes after all stages: see `verify.made`."""
+"""What comes after all stages: see `examined`."""
 
 
 def forecast(

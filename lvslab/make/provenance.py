@@ -101,7 +101,8 @@ def _commit(root: Path) -> str:
     def git(*words: str) -> str:
         return run(["git", "-C", root, *words], what="asking git")
 
-    if Path(git("rev-parse", "--show-toplevel").strip()) != root.resolve():
+    top, commit = git("rev-parse", "--show-toplevel", "HEAD").splitlines()
+    if Path(top) != root.resolve():
         return ""
     changed = git(
         "status", "--porcelain", "--untracked-files=all", "--ignored",
@@ -109,7 +110,7 @@ def _commit(root: Path) -> str:
     )  # fmt: skip
     if any("__pycache__/" not in line for line in changed.splitlines()):
         return ""
-    return git("rev-parse", "HEAD").strip()
+    return commit
 
 
 def statement(artifacts: Mapping[str, str], inputs: Inputs, version: str) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import os
 import platform
 import resource
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from importlib import metadata
@@ -24,9 +23,8 @@ from lvslab.build.lockfile import Lock, Package
 from lvslab.core.errors import InputError
 from lvslab.core.files import sha256_file
 from lvslab.core.places import DATA
-from lvslab.core.procs import run
 from lvslab.core.stages import digest
-from lvslab.make import provenance
+from lvslab.make import host_programs, provenance
 from lvslab.make.pipeline import Pipeline
 from lvslab.make.trees import LOCK
 from lvslab.model.role import RoleSpec
@@ -46,7 +44,6 @@ _LIBRARIES = (
     "python-packer",
     "pyyaml",
 )
-_PROGRAMS = ("mmdebstrap", "apt-get", "dpkg", "tar", "qemu-system-x86_64")
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ def report(pipeline: Pipeline, artifacts: Sequence[Artifact], seconds: float) ->
             "kernel": platform.release(),
             "python": platform.python_version(),
             "acceleration": pipeline.acceleration_used,
-            "programs": _programs(),
+            "programs": host_programs.versions(pipeline.stages),
         },
         "seconds": round(seconds, 3),
         "peak_memory_mib": kib >> 10,
@@ -177,13 +174,3 @@ def _tools(pipeline: Pipeline) -> dict[str, str]:
     versions["packer"] = ".".join(map(str, packer.version(own))) if own else packer.PINNED.version
     versions |= _libraries()
     return versions
-
-
-def _programs() -> dict[str, str]:
-    """The host's programs that took part, as they name themselves; none may shape a byte."""
-
-    def version(name: str) -> str:
-        return run([name, "--version"], what=f"asking {name}").partition("\n")[0]
-
-    with ThreadPoolExecutor(len(_PROGRAMS)) as executor:
-        return dict(zip(_PROGRAMS, executor.map(version, _PROGRAMS), strict=True))

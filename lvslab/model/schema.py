@@ -17,7 +17,6 @@ from pydantic_core import core_schema
 from lvslab.core.files import write_atomic
 from lvslab.core.places import DATA
 from lvslab.model.lab import LabFile
-from lvslab.model.lesson import LessonFile
 from lvslab.model.role import RoleFile
 from lvslab.model.shapes import Strict
 
@@ -58,6 +57,8 @@ def role_schema() -> Schema:
 
 def lesson_schema() -> Schema:
     """The JSON Schema of lesson.yaml."""
+    from lvslab.model.lesson import LessonFile  # late: most runs have to do with no lesson
+
     return schema_of(LessonFile)
 
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 
 from lvslab.core.archives import PUBLIC
 from lvslab.core.places import COMMON, ROLES
+from lvslab.core.same import Same
 from lvslab.model.family import IPV6, alone
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
@@ -160,7 +162,7 @@ def role_files(lab: Lab, spec: RoleSpec) -> dict[str, RenderedFile]:
     """The files that the role puts into its image, by absolute path, sorted."""
     rendered, copied = _files(lab, spec)
     texts = RenderedFile(_image_texts(spec, rendered))
-    return dict(sorted((rendered | copied | {IMAGE_TEXTS: texts}).items()))
+    return dict(sorted({**rendered, **copied, IMAGE_TEXTS: texts}.items()))
 
 
 def texts_of_lab(lab: Lab, spec: RoleSpec) -> dict[str, RenderedFile]:
@@ -178,11 +180,11 @@ def image_texts(lab: Lab, spec: RoleSpec) -> str:
     return _image_texts(spec, rendered)
 
 
-def _of_lab(rendered: dict[str, RenderedFile]) -> dict[str, RenderedFile]:
+def _of_lab(rendered: Files) -> dict[str, RenderedFile]:
     return {path: file for path, file in sorted(rendered.items()) if path not in _NODES_OWN}
 
 
-def _image_texts(spec: RoleSpec, rendered: dict[str, RenderedFile]) -> str:
+def _image_texts(spec: RoleSpec, rendered: Files) -> str:
     texts = {
         "role": spec.name,
         "enable": _enabled(spec, rendered),
@@ -191,8 +193,18 @@ def _image_texts(spec: RoleSpec, rendered: dict[str, RenderedFile]) -> str:
     return json.dumps(texts, indent=1) + "\n"
 
 
-def _files(lab: Lab, spec: RoleSpec) -> tuple[dict[str, RenderedFile], dict[str, RenderedFile]]:
+Files = Mapping[str, RenderedFile]
+
+
+def _files(lab: Lab, spec: RoleSpec) -> tuple[Files, Files]:
     """A role's files that are rendered, and those that are copied as they are."""
+    return _files_of(Same(lab), Same(spec))
+
+
+@lru_cache(maxsize=32)
+def _files_of(same_lab: Same[Lab], same_spec: Same[RoleSpec]) -> tuple[Files, Files]:
+    """`_files`: a build asks for them some fourteen times for each role."""
+    lab, spec = same_lab.thing, same_spec.thing
     values = _context(lab, spec)
     interfaces = cluster_interfaces(lab, spec.name)
     rendered: dict[str, RenderedFile] = {}

@@ -44,14 +44,14 @@ class Seed:
     network_config: str
 
 
-class _Dumper(yaml.SafeDumper):
-    """YAML as a person writes it: texts of several lines as blocks, lists indented."""
+class _Dumper(yaml.CSafeDumper):
+    """YAML as a person writes it: texts of several lines as blocks. By libyaml, in C.
 
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
+    PyYAML's own emitter writes the same, but looks at each character of all files of a role.
+    """
 
 
-def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+def _represent_text(dumper: yaml.representer.SafeRepresenter, text: str) -> yaml.ScalarNode:
     style = "|" if "\n" in text else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
@@ -60,10 +60,12 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def to_yaml(value: object) -> str:
-    """`value` as YAML in block style, the order of keys kept."""
-    return yaml.dump(
+    """A list or a mapping as YAML in block style, the order of keys kept."""
+    text = yaml.dump(
         value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100, indent=2
     )
+    # The end of a document after a text that ends in empty lines; more may follow in a template.
+    return text.removesuffix("...\n") if text.endswith("\n...\n") else text
 
 
 @cache

@@ -19,8 +19,7 @@ import pytest
 
 from lvslab.core.errors import StageError
 from lvslab.core.events import silent
-from lvslab.core.places import EXAMPLES
-from lvslab.core.stages import default_cache
+from lvslab.core.places import EXAMPLES, default_cache
 from lvslab.core.waiting import until
 from lvslab.formats import seed_iso
 from lvslab.lab import bringup, checkpoint

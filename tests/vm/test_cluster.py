@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 from selenium.webdriver import Chrome
 
-from lvslab.core.stages import default_cache
+from lvslab.core.places import default_cache
 from lvslab.core.waiting import until
 from lvslab.lab import bringup, checklist, checkpoint, faults, status, wire
 from lvslab.lab.cluster import Cluster

@@ -17,7 +17,7 @@ import pytest
 from lvslab.build.bake import Bake
 from lvslab.core.errors import StageError
 from lvslab.core.events import silent
-from lvslab.core.stages import default_cache
+from lvslab.core.places import default_cache
 from lvslab.core.waiting import until
 from lvslab.formats import seed_iso
 from lvslab.make import Options, Pipeline

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lvslab.core.stages import default_cache
+from lvslab.core.places import default_cache
 from lvslab.core.waiting import until
 from lvslab.lab import bringup
 from lvslab.lab.cluster import Cluster

@@ -22,8 +22,8 @@ from lvslab.build.pool import Download
 from lvslab.cli.main import main
 from lvslab.core.events import silent
 from lvslab.core.files import remove
-from lvslab.core.places import DATA
-from lvslab.core.stages import NotYetMade, default_cache
+from lvslab.core.places import DATA, default_cache
+from lvslab.core.stages import NotYetMade
 from lvslab.formats import sums
 from lvslab.make import Options, Pipeline, trees
 from lvslab.model.lab import Lab

@@ -90,6 +90,23 @@ def test_two_runs_at_once_make_one_environment(no_packages: Path, tmp_path: Path
     assert len([path for path in (cache / "venv").iterdir() if path.is_dir()]) == 1
 
 
+def test_where_python_leaves_no_bytecode_it_is_in_the_cache(
+    no_packages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONPYCACHEPREFIX", raising=False)  # of a run of all tests
+    cache = tmp_path / "cache"
+
+    def compiled() -> tuple[int, int]:
+        done = build_py(no_packages, "--version", cache=cache)
+        assert "No module named 'click'" in done.stderr
+        return len(list(no_packages.rglob("main.*.pyc"))), len(list(cache.rglob("cli/main.*.pyc")))
+
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    assert compiled() == (0, 1)
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE")
+    assert compiled() == (1, 1)
+
+
 def test_a_half_made_environment_is_made_again(no_packages: Path, tmp_path: Path) -> None:
     lock = no_packages / "requirements.lock"
     place = venv.folder(tmp_path / "cache", lock)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -103,7 +102,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         return {name: tmp_path / "made" / name for name in names}
 
     monkeypatch.setattr(Pipeline, "all", all_of)
-    monkeypatch.setattr(sys.modules["lvslab.make.report"], "_programs", dict)
+    monkeypatch.setattr("lvslab.make.host_programs.versions", lambda stages: {})
     return tmp_path / "out"
 
 

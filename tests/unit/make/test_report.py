@@ -31,7 +31,7 @@ def values(
     lab: Lab, specs: dict[str, RoleSpec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, Any]:
     """The report of a whole build of the default lab, an OVA of each node included."""
-    monkeypatch.setattr("lvslab.make.report._programs", dict)
+    monkeypatch.setattr("lvslab.make.host_programs.versions", lambda stages: {})
     pipeline = Pipeline(lab, specs, Options(tmp_path / "cache", tmp_path, per_node=True))
     pipeline.stages = recorder = Recorder(tmp_path / "cache")
     recorder.seen = {}
@@ -133,7 +133,7 @@ def test_what_it_says_is_built_again(
     """The verb with --from, on a small disk; the second build is in this process."""
     small.stand_in(monkeypatch)
     monkeypatch.setattr("lvslab.cli.common.Session.ensure", lambda *_: None)
-    monkeypatch.setattr("lvslab.make.report._programs", dict)
+    monkeypatch.setattr("lvslab.make.host_programs.versions", lambda stages: {})
     out, published = tmp_path / "out", tmp_path / "published/build.json"
     assert main(["images", "--role", "director", "--per-node", "--out", str(out)]) == 0
     published.parent.mkdir()

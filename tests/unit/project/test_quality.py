@@ -207,7 +207,7 @@ def test_an_import_against_the_order_is_found(tmp_path: Path, text: str) -> None
 
 
 def test_what_build_py_imports_is_standard_library_only() -> None:
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import build, lvslab.core.venv"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import build, lvslab.core.venv_maker"
     done = command(sys.executable, "-S", "-I", "-c", code)
     assert done.returncode == 0, done.stderr
     control = command(sys.executable, "-S", "-I", "-c", f"{code}, click")

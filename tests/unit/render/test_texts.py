@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
 from lvslab import render
@@ -20,6 +22,7 @@ from lvslab.model.role import Kind, RoleSpec
 from lvslab.render import texts
 from lvslab.render.machine_files import texts_of_lab
 from tests.conftest import ROLES, ROOT, Golden
+from tests.strategies import examples
 
 Specs = dict[str, RoleSpec]
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL packer"
@@ -329,3 +332,31 @@ def test_assert_script_is_python_and_knows_every_file(lab: Lab, specs: Specs, ro
     for path, file in render.role_files(lab, specs[role]).items():
         assert path in script
         assert hashlib.sha256(file.content.encode()).hexdigest() in script
+
+
+_LETTERS = st.characters(
+    max_codepoint=0xD7FF, blacklist_categories=("C", "Zl", "Zp")
+) | st.sampled_from(" \n\t:#'-|>%@")
+
+
+class ByPython(yaml.SafeDumper):
+    """PyYAML's own emitter, which writes lists inside mappings without an indent, as libyaml."""
+
+
+ByPython.add_representer(str, texts._represent_text)
+
+
+@examples(300)
+@given(
+    st.lists(
+        min_size=1,
+        elements=st.dictionaries(st.sampled_from(["path", "content"]), st.text(_LETTERS)),
+    )
+)
+def test_files_are_written_as_pyyaml_writes_them(files: list[dict[str, str]]) -> None:
+    text = texts.to_yaml(files)
+    assert yaml.safe_load(f"files:\n{text}more: 1\n") == {"files": files, "more": 1}
+    python = yaml.dump(
+        files, Dumper=ByPython, sort_keys=False, allow_unicode=True, width=100, indent=2
+    )
+    assert text == python.removesuffix("\n...\n") + "\n" * python.endswith("\n...\n")

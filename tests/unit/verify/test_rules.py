@@ -13,9 +13,10 @@ from lvslab.core.events import silent
 from lvslab.core.files import sha256_file
 from lvslab.formats import seed_iso
 from lvslab.formats.vmdk import VmdkError
+from lvslab.make import examined
 from lvslab.model.lab import Lab
 from lvslab.render import node_seed
-from lvslab.verify import RULES, Finding, Outcome, Rule, made, verify
+from lvslab.verify import RULES, Finding, Outcome, Rule, verify
 from lvslab.verify.rules import Refused, RuleSet, Unreadable, reading, settled
 from lvslab.verify.seeds import volume as seeds
 from tests.conftest import ROOT
@@ -84,7 +85,7 @@ def test_a_defect_beside_a_refusal_is_still_reported(
 @pytest.mark.usefixtures("defect")
 def test_a_defect_does_not_let_a_build_end_well(lab: Lab, iso: Path, tmp_path: Path) -> None:
     with pytest.raises(TypeError) as caught:
-        made.examine(lab, tmp_path, {iso: sha256_file(iso)}, tmp_path, silent)
+        examined.examine(lab, tmp_path, {iso: sha256_file(iso)}, tmp_path, silent)
     assert caught.value.__notes__ == ["while seed-node looked at rs1.iso"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,10 @@ from lvslab.core.errors import StageError
 from lvslab.core.events import Event, StageDone, StageFailed, StageProgress, silent
 from lvslab.core.files import sha256_file
 from lvslab.formats import seed_iso
-from lvslab.make import Pipeline
+from lvslab.make import Pipeline, examined
 from lvslab.model.lab import Lab
 from lvslab.render import node_seed
-from lvslab.verify import Outcome, made
+from lvslab.verify import Outcome
 
 EPOCH = 1_700_000_000
 
@@ -38,15 +37,15 @@ def sums(folder: Path) -> dict[Path, str]:
 
 def test_only_what_is_new_is_looked_at(lab: Lab, out: Path, tmp_path: Path) -> None:
     events: list[Event] = []
-    first = made.examine(lab, out, sums(out), tmp_path, events.append)
+    first = examined.examine(lab, out, sums(out), tmp_path, events.append)
     assert {f.artifact for f in first} == {"lvs1.iso", "rs1.iso"}
     assert {f.outcome for f in first} == {Outcome.PASS}
     assert isinstance(events[-1], StageDone)
     events.clear()
-    assert made.examine(lab, out, sums(out), tmp_path, events.append) == []
+    assert examined.examine(lab, out, sums(out), tmp_path, events.append) == []
     assert events == []
     seed_iso.write_iso(node_seed(lab, "rs1"), out / "rs1.iso", epoch=EPOCH + 1)
-    again = made.examine(lab, out, sums(out), tmp_path, events.append)
+    again = examined.examine(lab, out, sums(out), tmp_path, events.append)
     assert {f.artifact for f in again} == {"rs1.iso"}
     assert [e.note for e in events if isinstance(e, StageProgress)] == ["rs1.iso"]
 
@@ -57,7 +56,7 @@ def test_what_is_refused_is_refused_again(lab: Lab, out: Path, tmp_path: Path) -
     events: list[Event] = []
     for _ in range(2):
         with pytest.raises(StageError) as caught:
-            made.examine(lab, out, sums(out), tmp_path, events.append)
+            examined.examine(lab, out, sums(out), tmp_path, events.append)
         said = caught.value
         assert said.where == "rs1.iso"
         assert said.message.startswith("what was made is refused: seed-label: it is not an ISO")
@@ -69,20 +68,20 @@ def test_what_is_refused_is_refused_again(lab: Lab, out: Path, tmp_path: Path) -
 def test_another_lab_and_other_rules_look_again(
     lab: Lab, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    made.examine(lab, out, sums(out), tmp_path, silent)
+    examined.examine(lab, out, sums(out), tmp_path, silent)
     other = lab
     if what == "lab":
         other = lab.model_copy(update={"login": lab.login.model_copy(update={"user": "pupil"})})
     elif what == "rules":
-        monkeypatch.setattr(made, "source_digest", lambda modules: "other")
+        monkeypatch.setattr(examined, "source_digest", lambda modules: "other")
     else:
         (tmp_path / "notes/verified.json").write_text("{broken")
-    assert made.examine(other, out, sums(out), tmp_path, silent) != []
+    assert examined.examine(other, out, sums(out), tmp_path, silent) != []
 
 
 def test_the_rules_and_what_they_read_with_count() -> None:
     wanted = {"lvslab.verify.seeds.volume", "lvslab.verify.rules", "lvslab.formats.vmx"}
-    assert wanted <= set(reached(made.RULES))
+    assert wanted <= set(reached(examined.RULES))
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -99,7 +98,7 @@ def test_images_ends_with_status_4_for_what_verify_refuses(
         (out / "rs1.iso").write_bytes((out / "lvs1.iso").read_bytes())
     everything = {f"seeds/{path.name}": path for path in out.iterdir()}
     monkeypatch.setattr(Pipeline, "all", lambda this: everything)
-    monkeypatch.setattr(sys.modules["lvslab.make.report"], "_programs", dict)
+    monkeypatch.setattr("lvslab.make.host_programs.versions", lambda stages: {})
     monkeypatch.setattr("lvslab.core.programs.ensure", lambda *words: None)
     monkeypatch.setenv("LVSLAB_CACHE", str(tmp_path / "cache"))
     words = ["images", "--json", "--out", str(tmp_path / "artifacts")]
