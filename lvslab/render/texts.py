@@ -45,9 +45,9 @@ class Seed:
 
 
 class _Dumper(yaml.CSafeDumper):
-    """YAML as a person writes it: texts of several lines as blocks. By libyaml, in C.
+    """YAML as a person writes it: texts of several lines as blocks.
 
-    PyYAML's own emitter writes the same, but looks at each character of all files of a role.
+    By libyaml, in C: PyYAML's own emitter looks at each character of all files of a role.
     """
 
 
