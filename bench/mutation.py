@@ -68,7 +68,9 @@ PARTS = {
         ["lvslab/verify/seeds/*.py"],
         unit("verify/test_seed_readers.py", "verify/test_seeds.py", "verify"),
     ),
-    "verify": Part(["lvslab/verify/*.py"], unit("verify/test_machine.py", "verify")),
+    "verify": Part(
+        ["lvslab/verify/*.py"], unit("verify/test_machine.py", "formats/test_sign.py", "verify")
+    ),
     "vmdk": Part(["lvslab/formats/vmdk/*.py"], unit("formats/test_vmdk.py", "verify/test_ova.py")),
     "formats": Part(["lvslab/formats/*.py"], unit("formats", "export/test_bundle.py")),
     "failover": Part(

@@ -155,6 +155,7 @@ CASES: list[tuple[str, str, str, set[str]]] = [
     ("absolute path of a disk", '"rs1.vmdk"', '"/home/teacher/rs1.vmdk"', {"vmx-files"}),
     ("disk on a drive of Windows", '"rs1.vmdk"', '"C:\\\\lab\\\\rs1.vmdk"', {"vmx-files"}),
     ("a name that no file has", '"rs1.vmdk"', '"rs1|00.vmdk"', {"vmx-files"}),
+    ("a name that is too long", '"rs1.vmdk"', f'"{"r" * 300}.vmdk"', {"vmx-files"}),
     ("no CD-ROM", 'ide1:0.present = "TRUE"', 'ide1:0.present = "FALSE"', {"vmx-cdrom"}),
     ("host's CD-ROM", '"cdrom-image"', '"cdrom-raw"', {"vmx-cdrom"}),
     (
