@@ -149,12 +149,29 @@ class Call:
     def in_guest(self, path: str) -> Path:
         return self.guest / path.lstrip("/")
 
+    def guest_file(self, path: str, text: str) -> None:
+        self.in_guest(path).parent.mkdir(parents=True, exist_ok=True)
+        self.in_guest(path).write_text(text)
+
+    def plug(self, cards: list[int], connected: bool) -> None:
+        """What Linux shows of the carrier. The lab's cards are in the order of their names."""
+        for card in cards:
+            self.guest_file(f"/sys/class/net/eth{card}/carrier", f"{int(connected)}\n")
+
+    def files_of_run(self) -> dict[str, str]:
+        """The files of the guest's /run that are directly there."""
+        there = (self.guest / "run").glob("*")
+        return {path.name: path.read_text() for path in there if path.is_file()}
+
 
 def start(call: Call) -> None:
     if call.machine.on:
         fail(f"The file is already in use: {call.machine.vmx}")
     call.machine.on, call.machine.paused, call.machine.out = True, False, []
-    call.machine.boots += not call.machine.in_memory
+    if not call.machine.in_memory:
+        call.machine.boots += 1
+        call.guest_file("/proc/sys/kernel/random/boot_id", f"boot {call.machine.boots}\n")
+        call.plug(list(range(10)), True)
     call.machine.in_memory = False
 
 
@@ -187,7 +204,7 @@ def snapshot(call: Call) -> None:
     (name,) = call.words
     if name in call.machine.snapshots:
         fail("A snapshot with the name already exists")
-    call.machine.snapshots[name] = {"on": call.machine.on}
+    call.machine.snapshots[name] = {"on": call.machine.on, "run": call.files_of_run()}
 
 
 def delete_snapshot(call: Call) -> None:
@@ -199,11 +216,15 @@ def revert(call: Call) -> None:
     if call.words[0] not in call.machine.snapshots:
         fail("Invalid snapshot name")
     call.machine.on = call.machine.paused = False
-    call.machine.in_memory = call.machine.snapshots[call.words[0]]["on"]
+    kept = call.machine.snapshots[call.words[0]]
+    call.machine.in_memory = kept["on"]
+    for name in call.files_of_run().keys() - kept["run"].keys():
+        (call.guest / "run" / name).unlink()
 
 
 def connect(call: Call) -> None:
     call.demand_on()
+    call.plug([int(call.words[0].removeprefix("ethernet"))], True)
     call.machine.out = [name for name in call.machine.out if name != call.words[0]]
 
 
@@ -211,6 +232,7 @@ def disconnect(call: Call) -> None:
     call.demand_on()
     if f'{call.words[0]}.present = "TRUE"' not in Path(call.machine.vmx).read_text():
         fail("The device name was not found")
+    call.plug([int(call.words[0].removeprefix("ethernet"))], False)
     call.machine.out = [*call.machine.out, call.words[0]]
 
 

@@ -100,6 +100,7 @@ def wait_for_boot(cluster: Cluster, node: str, limits: Limits, listener: Listene
     start = time.monotonic()
     listener(StageStarted(node))
     known: list[str] | None = None
+    silence = ""
     while _DONE not in (known or ()):
         step = _step(cluster, node, known)
         seconds = time.monotonic() - start
@@ -108,26 +109,26 @@ def wait_for_boot(cluster: Cluster, node: str, limits: Limits, listener: Listene
         if seconds > limits.boot_seconds or state in ("off", "disk full", "unreachable"):
             listener(StageFailed(node, seconds, f"did not get past: {step}"))
             raise StageError(
-                f"the node did not boot (it is {state} and reached: {step}); its console ends with:"
-                + cluster.console_tail(node),
+                f"the node did not boot (it is {state} and reached: {step}){silence}; its console"
+                " ends with:" + cluster.console_tail(node),
                 where=node,
                 log=cluster.files(node).console_log,
             )
-        known = _look(cluster, node, known)
+        try:
+            known = _look(cluster, node, known)
+        except StageError as error:
+            known, silence = None, f"; it was asked, and: {error.message}"
+            time.sleep(_PAUSE)
     listener(StageDone(node, time.monotonic() - start))
 
 
-def _look(cluster: Cluster, node: str, known: list[str] | None) -> list[str] | None:
-    """Which files of cloud-init exist, once that is new; None if the agent does not answer.
+def _look(cluster: Cluster, node: str, known: list[str] | None) -> list[str]:
+    """Which files of cloud-init exist, once that is new. StageError if the agent does not answer.
 
     As long as it has not answered, what is asked waits in the port: it must cost it no time.
     """
     wait = 0.0 if known is None else _LOOK_SECONDS
-    try:
-        return cluster.existing(node, [_STARTED, _DONE], known or [], wait=wait)
-    except StageError:
-        time.sleep(_PAUSE)
-        return None
+    return cluster.existing(node, [_STARTED, _DONE], known or [], wait=wait)
 
 
 def _step(cluster: Cluster, node: str, known: list[str] | None) -> str:

@@ -27,6 +27,7 @@ VERBS = {
     "save": "lvslab.cli.lab.keep:save",
     "restore": "lvslab.cli.lab.keep:restore",
     "failover": "lvslab.cli.lab.measure:failover",
+    "selftest": "lvslab.cli.lab.selftest:selftest",
 }
 
 

@@ -82,9 +82,13 @@ class VmrunEngine:
             if not self.vmx(node).is_file():
                 continue
             self.kill(node)
-            for name in self._snapshots(node):
-                if name.startswith(OURS):
-                    self._ask(node, "deleteSnapshot", name, timeout=_LONG)
+            self.forget(node)
+
+    def forget(self, node: str) -> None:
+        """Remove our snapshots of a machine; the user's own stay."""
+        for name in self._snapshots(node):
+            if name.startswith(OURS):
+                self._ask(node, "deleteSnapshot", name, timeout=_LONG)
 
     # --- one machine
 

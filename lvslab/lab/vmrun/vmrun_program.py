@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,7 @@ _HINT = (
     "install VMware Workstation or Fusion (its Player has no vmrun), or put the folder of vmrun "
     "into PATH"
 )
+_VERSION = re.compile(r"vmrun version ([\d.]+(?: build-\d+)?)")
 _ERROR = "Error:"
 _HIDDEN = "***"
 
@@ -80,6 +82,13 @@ class Vmrun:
     def dry(self, tell: Callable[[list[str]], None]) -> Vmrun:
         """One that only tells what it would be called with."""
         return replace(self, tell=tell)
+
+    def version(self) -> str:
+        """The version that it says in its usage text, as "1.17.0 build-24583834"."""
+        words = [self.path]
+        done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        found = _VERSION.search((done.stdout + done.stderr).decode(errors="replace"))
+        return found[1] if found else "unknown"
 
     def name_of(self, path: Path) -> str:
         """A file of this host as vmrun names it: in WSL by its Windows path."""

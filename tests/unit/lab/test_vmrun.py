@@ -16,10 +16,16 @@ from pathlib import Path
 import pytest
 
 from lvslab.cli import main
+from lvslab.core.errors import MissingError, StageError
 from lvslab.lab import checklist
+from lvslab.lab.agents import guest_agent, guest_job
 from lvslab.lab.cluster import Cluster
 from lvslab.lab.namespace import Namespace
+from lvslab.lab.vmrun import trial_report, vmrun_program
 from lvslab.lab.vmrun.guest_operations import PASSWORD
+from lvslab.lab.vmrun.host_network import owns
+from lvslab.lab.vmrun.vmrun_engine import VmrunEngine
+from lvslab.lab.vmrun.vmrun_program import Vmrun
 from lvslab.model.lab import Lab
 from tests import fakevmrun
 from tests.bare import ILL, WELL, Guests
@@ -232,3 +238,310 @@ def test_down_leaves_the_folders_and_the_users_own_snapshots(vmware: VmwareLab) 
     assert not Cluster(vmware.lab).state.folder.exists()
     left = sorted(path.name for path in vmware.vmx("lvs1").parent.iterdir())
     assert left == ["lvs1.iso", "lvs1.vmdk", "lvs1.vmx"]
+
+
+# --- the self-test
+
+
+_IN_GUEST = '#!/bin/sh\nexec {} "{}$1"\n'
+
+
+@pytest.fixture
+def alone(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> VmwareLab:
+    """Folders on a host with VMware, whose guests have what a self-test asks."""
+    monkeypatch.setenv("PATH", f"{tmp_path / 'v/bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("LVSLAB_CACHE", str(tmp_path / "c"))
+    monkeypatch.setenv("LVSLAB_STATE", str(tmp_path / "s"))
+    monkeypatch.setenv(PASSWORD, SECRET)
+    host = fakevmrun.install(tmp_path / "v", "student", SECRET)
+    this = VmwareLab(lab, host, fakevmrun.make_folders(lab, tmp_path / "a"))
+    equip(this)
+    for program in ("cat", "touch"):
+        host.install("lvs1", program, _IN_GUEST.format(f"/bin/{program}", host.guest("lvs1")))
+    host.install("lvs1", "id", "#!/bin/sh\necho 0\n")
+    (host.guest("lvs1") / "proc").mkdir()
+    return this
+
+
+def selftest(this: VmwareLab, report: Path, *more: str) -> int:
+    where = ["--engine", "vmware", "--artifacts", str(this.artifacts), "-o", str(report)]
+    return this.verb("selftest", *where, *more)
+
+
+def test_the_selftest_does_each_thing_once_and_leaves_nothing(
+    alone: VmwareLab, tmp_path: Path
+) -> None:
+    report = tmp_path / "report.txt"
+    assert selftest(alone, report) == 0
+    lines = report.read_text().splitlines()
+    assert sum(line.startswith("ok ") for line in lines) == 12
+    assert not any(word in report.read_text() for word in ("FAILED", "not tried"))
+    assert "vmrun: 1.17.0 build-0, -T ws" in lines
+    done = {
+        words[2] if words[2] != "-gu" else words[6]
+        for words in alone.host.calls()
+        if len(words) > 2
+    }
+    assert done == set(fakevmrun.COMMANDS) - {"getGuestIPAddress"} | {"list"}
+    machine = alone.machine("lvs1")
+    assert not machine.on and not machine.snapshots and not machine.out
+
+
+def test_a_dry_run_shows_the_same_calls_and_makes_none(
+    alone: VmwareLab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert selftest(alone, tmp_path / "r", "--dry-run") == 0
+    shown = capsys.readouterr().out
+    for command in set(fakevmrun.COMMANDS) - {"getGuestIPAddress", "deleteSnapshot"}:
+        assert f" {command} " in shown
+    assert SECRET not in shown and "-gp '***'" in shown
+    assert alone.host.calls() == [] and not (tmp_path / "r").exists()
+    where = ["--engine", "vmware", "--artifacts", str(alone.artifacts)]
+    assert alone.verb("up", *where, "--dry-run") == 0
+    shown = capsys.readouterr().out
+    for node in alone.lab.nodes:
+        assert f"start {alone.vmx(node)} nogui" in shown
+    assert alone.host.calls() == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "step"),
+    [
+        ("id", "a program runs as root in the guest"),
+        ("labcheck", "labcheck answers"),
+        ("carrier", "a cable is pulled and put in"),
+        ("boot", "back to the snapshot, with its memory"),
+    ],
+)
+def test_a_step_that_does_not_happen_is_a_failure(
+    alone: VmwareLab, tmp_path: Path, spoil: str, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lvslab.lab.vmrun.vmrun_trial._SOON", 0.1)
+    install, root = alone.host.install, alone.host.guest("lvs1")
+    if spoil == "id":
+        install("lvs1", "id", "#!/bin/sh\necho 1000\n")
+    elif spoil == "labcheck":
+        install("lvs1", "/usr/local/bin/labcheck", "#!/bin/sh\nexit 3\n")
+    else:
+        wrong = {"carrier": "/sys/class/net/eth1/carrier", "boot": "boot_id"}[spoil]
+        text = f'#!/bin/sh\ncase $1 in *{wrong}) date +%N;; *) exec /bin/cat "{root}$1";; esac\n'
+        install("lvs1", "cat", text)
+    assert selftest(alone, tmp_path / "r") == 1
+    failed = [line for line in (tmp_path / "r").read_text().splitlines() if "FAILED" in line]
+    assert len(failed) == 1 and failed[0].endswith(step)
+    assert not alone.machine("lvs1").on
+
+
+def test_without_the_tools_the_other_steps_are_not_tried(
+    alone: VmwareLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lvslab.lab.vmrun.vmrun_trial._BOOT_SECONDS", 0.1)
+    monkeypatch.setenv(PASSWORD, "wrong")
+    assert selftest(alone, tmp_path / "r") == 1
+    text = (tmp_path / "r").read_text()
+    assert text.count("not tried ") == 10 and "Invalid user name or password" in text
+    assert not alone.machine("lvs1").on
+
+
+def test_a_machine_that_is_on_is_left_alone(
+    alone: VmwareLab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with alone.host.machine(alone.vmx("lvs1")) as machine:
+        machine.on = True
+    assert selftest(alone, tmp_path / "r") == 2
+    assert "lvs1: the machine is on" in capsys.readouterr().err
+    assert alone.machine("lvs1").on
+
+
+PRIVATE = (
+    "Cannot open VM: /home/jdoe/My Machines/lvs1.vmx, C:\\Users\\jdoe\\x.vmx on marvin "
+    "for jdoe@marvin.example (00:0c:29:aa:bb:cc, 10.1.2.3, fe80::1:2) at 192.168.50.1"
+)
+
+
+def leaks(text: str) -> list[str]:
+    """What a report must not have."""
+    private = (
+        "jdoe",
+        "My Machines",
+        "marvin",
+        "00:0c:29:aa:bb:cc",
+        "10.1.2.3",
+        "fe80::1:2",
+        "Users",
+    )
+    return [word for word in private if word in text]
+
+
+def test_the_report_has_nothing_of_a_person(
+    alone: VmwareLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a control: without the scrubbing all of it is there."""
+    says = alone.host.folder / "bin" / "vmrun"
+    says.write_text(
+        f"#!/bin/sh\ncase $3 in list) echo;; *) echo 'Error: {PRIVATE}'; exit 255;; esac\n"
+    )
+    monkeypatch.setattr(trial_report, "names_of_this_host", lambda: {"jdoe", "marvin"})
+    assert selftest(alone, tmp_path / "clean") == 1
+    text = (tmp_path / "clean").read_text()
+    assert leaks(text) == [] and "192.168.50.1" in text and "Cannot open VM" in text
+    monkeypatch.setattr(trial_report, "scrubbed", lambda said, lab, names: said)
+    assert selftest(alone, tmp_path / "raw") == 1
+    assert len(leaks((tmp_path / "raw").read_text())) == 7
+
+
+def test_the_names_of_this_host_are_known() -> None:
+    names = trial_report.names_of_this_host()
+    assert {Path.home().name, os.uname().nodename} <= names
+
+
+def test_the_labs_own_addresses_stay(lab: Lab) -> None:
+    mac = lab.mac("lvs1", "eth1")
+    said = f"{mac} 192.168.100.10 at 12:30:59, status 1.17.0"
+    assert trial_report.scrubbed(said, lab, {"al"}) == said
+
+
+# --- vmrun itself
+
+
+@pytest.mark.parametrize(
+    ("system", "release", "places", "product", "windows"),
+    [
+        ("linux", "6.1.0", {"vmrun"}, "ws", False),
+        ("darwin", "23.1.0", set(vmrun_program._FUSION[1:]), "fusion", False),
+        ("linux", "5.15-microsoft-standard-WSL2", set(vmrun_program._WINDOWS[1:]), "ws", True),
+    ],
+)
+def test_vmrun_is_found_in_path_and_in_its_places(
+    system: str,
+    release: str,
+    places: set[str],
+    product: str,
+    windows: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.platform", system)
+    monkeypatch.setattr("platform.release", lambda: release)
+    monkeypatch.setattr("shutil.which", lambda name, path: name if name in places else None)
+    monkeypatch.setattr(os, "access", lambda path, mode: str(path) in places)
+    found = Vmrun.found()
+    assert (found.path, found.product, found.windows) == (*places, product, windows)
+    places.clear()
+    with pytest.raises(MissingError, match="there is no vmrun on this host") as caught:
+        Vmrun.found()
+    assert caught.value.status == 3 and "PATH" in caught.value.hint
+
+
+def script(path: Path, text: str) -> Vmrun:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return Vmrun(str(path))
+
+
+@pytest.mark.parametrize(
+    ("does", "says"),
+    [
+        (
+            "echo 'Error: The operation was canceled'; exit 255",
+            "vmrun pause: The operation was canc",
+        ),
+        ("echo 'Error: The operation was canceled'", "vmrun pause: The operation was canceled"),
+        ("exit 3", "vmrun pause: status 3"),
+        ("echo no >&2; exit 1", "vmrun pause: no"),
+        ("sleep 10", "vmrun pause did not end within 0 s"),
+    ],
+)
+def test_a_call_that_fails_has_vmruns_own_words(tmp_path: Path, does: str, says: str) -> None:
+    with pytest.raises(StageError, match=says) as caught:
+        script(tmp_path / "vmrun", does).ask("pause", "x.vmx", where="rs1", timeout=0.3)
+    assert caught.value.where == "rs1"
+    assert script(tmp_path / "vmrun", "echo fine").ask("pause", "x.vmx") == "fine"
+
+
+def test_in_wsl_windows_names_are_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script(tmp_path / "wslpath", '[ "$1" = -w ] && [ -e "$2" ] && echo "D:\\\\lab\\\\${2##*/}"')
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    vmrun = Vmrun("vmrun.exe", windows=True)
+    assert vmrun.name_of(tmp_path / "wslpath") == "D:\\lab\\wslpath"
+    with pytest.raises(StageError, match="Windows does not see") as caught:
+        vmrun.name_of(tmp_path / "nothing")
+    assert "/mnt/c" in caught.value.hint
+
+
+def test_in_wsl_the_case_of_a_path_says_nothing(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifacts = fakevmrun.make_folders(lab, tmp_path / "a")
+    script(tmp_path / "wslpath", r"""printf '%s\n' "D:\\lab\\${2##*/}" """)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    shown = script(tmp_path / "vmrun", r"printf '%s\n' 'Total running VMs: 1' 'd:\LAB\rs1.vmx'")
+    engine = VmrunEngine(lab, artifacts, tmp_path, Vmrun(shown.path, windows=True))
+    assert engine.state("rs1") == "running" and engine.state("rs2") == "off"
+    elsewhere = VmrunEngine(lab, artifacts, tmp_path, Vmrun(shown.path))
+    assert elsewhere.state("rs1") == "off"
+
+
+def test_a_card_is_found_by_its_slot_and_not_by_its_number(lab: Lab, tmp_path: Path) -> None:
+    artifacts = fakevmrun.make_folders(lab, tmp_path / "a")
+    engine = VmrunEngine(lab, artifacts, tmp_path, Vmrun())
+    assert engine.card("lvs1", "eth2") == "ethernet2"
+    path, slot = engine.vmx("lvs1"), 'ethernet2.pciSlotNumber = "{}"'
+    path.write_text(path.read_text().replace(slot.format(34), slot.format(40)))
+    assert engine.card("lvs1", "eth2") == "ethernet3"
+    assert engine.card("lvs1", "eth3") == "ethernet2"
+
+
+def test_an_address_is_this_hosts_or_not() -> None:
+    assert owns("127.0.0.1")
+    assert not owns("192.0.2.1") and not owns("2001:db8::1")
+
+
+def test_a_job_is_done_once_and_answered_to_its_owner_alone(tmp_path: Path) -> None:
+    program = tmp_path / "lvslab-1.py"
+    source = Path(guest_agent.__file__).read_text()
+    job = {"argv": ["sh", "-c", "cat; exit 7"], "input": "grüß 'x' \"y\"\n", "timeout": 5}
+    program.write_text(guest_job.with_job(source, job))
+    old = tmp_path / "lvslab-0.py.answer"
+    old.write_text("{}")
+    os.utime(old, (0, 0))
+    subprocess.run([sys.executable, str(program)], check=True)
+    answer = Path(guest_job.answer_of(str(program)))
+    found = json.loads(answer.read_text())
+    assert (found["status"], found["out"]) == (7, "grüß 'x' \"y\"\n")
+    assert answer.stat().st_mode & 0o777 == 0o600
+    assert not program.exists() and not old.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--engine", "vmware", "--host", "qemu+ssh://a/system"], "hosts are libvirt's"),
+        (["--engine", "libvirt"], "libvirt's hosts are not named"),
+        (["--engine", "vmware", "--from", "ova"], "the folders are run as they are"),
+        (["--engine", "vmware", "--cold"], "the folders are run as they are"),
+        (["--engine", "vmware", "--firmware", "uefi"], "each .vmx decides on the devices"),
+        (["--dry-run"], "only VMware's calls can be shown"),
+    ],
+)
+def test_options_for_another_engine_are_refused(
+    words: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main.main(["lab", "up", *words]) == 2
+    assert says in capsys.readouterr().err
+
+
+@root_only
+def test_a_host_without_the_networks_is_told_before_anything_starts(
+    alone: VmwareLab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = Namespace(f"lvslab-empty-{os.getpid()}")
+    empty.create()
+    try:
+        with empty.inside():
+            assert alone.up() == 3
+    finally:
+        empty.remove()
+    said = capsys.readouterr().err
+    assert "this host has no adapter with 192.168.50.100 on VMnet1" in said
+    assert "vmware networks" in said
+    assert not Cluster(alone.lab).state.folder.exists() and alone.host.calls() == []
