@@ -1,4 +1,4 @@
-"""`class`: files for each student of a class, and their grades."""
+"""`class`, and of its verbs those that make files for each student, and grade them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ from pathlib import Path
 
 import click
 
-from lvslab.cli.common import as_json, epilog, lab_file, session, verb
+from lvslab.cli.common import Verbs, as_json, epilog, everywhere, lab_file, session, verb
 from lvslab.core.errors import CheckFailed
 from lvslab.core.places import WORK
+
+VERBS = {
+    "make": "lvslab.cli.classroom:make",
+    "grade": "lvslab.cli.classroom:grade",
+    "up": "lvslab.cli.class_hosts:up",
+    "check": "lvslab.cli.class_hosts:check",
+    "down": "lvslab.cli.class_hosts:down",
+}
 
 _FOLDER = WORK / "artifacts" / "class"
 
@@ -22,9 +30,15 @@ out_class = click.option(
 )
 
 
-@click.group("class", epilog=epilog("class make class.csv\nclass grade codes.csv"))
+@click.command(
+    "class",
+    cls=Verbs,
+    verbs=VERBS,
+    epilog=epilog("class make class.csv\nclass grade codes.csv\nclass up class.csv --host URI"),
+)
+@everywhere
 def class_() -> None:
-    """Give each student a lab and a lesson of their own, and grade what they hand in."""
+    """A lab and a lesson for each student: as files, with grades, or running on libvirt hosts."""
 
 
 @verb(
@@ -33,7 +47,6 @@ def class_() -> None:
     class make class.csv
     class make class.csv --lesson router-ids --lesson firewall-112
     """,
-    group=class_,
 )
 @click.argument("students", metavar="CLASS.csv", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
@@ -73,7 +86,7 @@ def make(
     this.out(f"{len(found)} zips for students and {written[-1].name} in {folder}")
 
 
-@verb("grade", "class grade codes.csv\nclass grade reports --html overview.html", group=class_)
+@verb("grade", "class grade codes.csv\nclass grade reports --html overview.html")
 @click.argument("handed_in", metavar="CODES", type=click.Path(path_type=Path))
 @out_class
 @click.option("--csv", "table", type=click.Path(path_type=Path, dir_okay=False), help="As CSV.")

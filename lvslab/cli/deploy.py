@@ -219,7 +219,7 @@ def _students(request: DeployRequest) -> tuple[Sequence[str], Sequence[str]]:
     """The students that are meant, and the others of the class; none: the lab itself is meant."""
     from lvslab.deploy import classlist
 
-    known = classlist.read(request.class_file) if request.class_file else []
+    known = list(classlist.read(request.class_file)) if request.class_file else []
     meant = [classlist.name_of(name) for name in request.students] or known
     if unknown := [name for name in meant if name not in known]:
         raise InputError(

@@ -1,13 +1,14 @@
-"""The numbers of students' networks and machines: given once, and written down in a file.
+"""The numbers of students' labs, networks and machines: given once, and written down in a file.
 
-A network's number is its VLAN or VNI, a machine's the one that the platform calls it by. Two
-programs that count for themselves give one number twice, and two classes then hear each other.
+A network's number is its VLAN or VNI, a machine's the one that the platform calls it by. On libvirt
+hosts a lab has one number, which all of its networks and MACs follow from. Two programs that count
+for themselves give one number twice, and two classes then hear each other.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,30 +17,38 @@ from lvslab.core.files import write_atomic
 from lvslab.deploy.wanted import Found
 
 SECTIONS = ("network", "machine")
-_FOREIGN = "this file is not a ledger of deploy: {}"
+"""What a cluster numbers."""
+LABS = ("number",)
+"""What libvirt hosts number: each student's lab."""
+_FOREIGN = "this file is not a ledger: {}"
 
 
 @dataclass
 class Ledger:
-    """The numbers by kind and key (see `Mark.key`); the file is written by `write` only."""
+    """The numbers by kind and key (see `Mark.key`); the file is written by `write` only.
+
+    `hosts`: the host of each student's lab, where we choose it and not the cluster.
+    """
 
     path: Path
     lab: str
     numbers: dict[str, dict[str, int]] = field(
         default_factory=lambda: {section: {} for section in SECTIONS}
     )
+    hosts: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: Path, lab: str) -> Ledger:
+    def read(cls, path: Path, lab: str, sections: Sequence[str] = SECTIONS) -> Ledger:
         """The ledger of a lab, empty if there is no file.
 
         Raises InputError if the file is another lab's, is damaged, or has one number twice.
         """
         if not path.exists():
-            return cls(path, lab)
+            return cls(path, lab, {section: {} for section in sections})
         try:
             data = json.loads(path.read_text())
-            of, numbers = data["lab"], {section: dict(data[section]) for section in SECTIONS}
+            of, numbers = data["lab"], {section: dict(data[section]) for section in sections}
+            hosts = dict(data.get("host", {}))
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 _FOREIGN.format(error),
@@ -50,11 +59,11 @@ class Ledger:
             raise InputError(
                 f"it is the ledger of the lab {of}, this one is {lab}",
                 where=str(path),
-                hint="use another site file for each lab: the ledger is beside it",
+                hint="use another site file or list for each lab: the ledger is beside it",
             )
         for section, given in numbers.items():
             _demand_different(path, section, given)
-        return cls(path, lab, numbers)
+        return cls(path, lab, numbers, hosts)
 
     def adopt(self, found: Iterable[Found]) -> None:
         """Take the numbers of what this lab has on the cluster and the file does not know."""
@@ -85,13 +94,14 @@ class Ledger:
 
     def forget(self, students: Collection[str]) -> None:
         """Take back the numbers of students whose labs are gone."""
-        for given in self.numbers.values():
-            for key in [key for key in given if key.partition("/")[0] in students]:
-                del given[key]
+        for section, given in self.numbers.items():
+            kept = {k: n for k, n in given.items() if k.partition("/")[0] not in students}
+            self.numbers[section] = kept
+        self.hosts = {key: uri for key, uri in self.hosts.items() if key not in students}
 
     def write(self) -> None:
         """Write the file, whole or not at all."""
-        data = {"lab": self.lab, **self.numbers}
+        data = {"lab": self.lab, **self.numbers, **({"host": self.hosts} if self.hosts else {})}
         write_atomic(self.path, json.dumps(data, indent=1) + "\n")
 
 

@@ -9,7 +9,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -27,10 +27,11 @@ _FIRST_NET, _NETS, _STRIDE = 10, 230, 37  # third bytes; the stride has no facto
 
 @dataclass(frozen=True)
 class Student:
-    """A student of the list."""
+    """A student of the list, and the line of the file."""
 
     id: str
     name: str
+    line: int = field(default=0, compare=False)
 
 
 def read_class(path: Path) -> list[Student]:
@@ -53,7 +54,7 @@ def read_class(path: Path) -> list[Student]:
     seen: dict[str, int] = {}
     for number, line in numbered[1:]:
         values = dict(zip(columns, map(str.strip, _row(line, mark)), strict=False))
-        student = Student(values.get("id", ""), values.get("name", ""))
+        student = Student(values.get("id", ""), values.get("name", ""), number)
         what, right = _wrong(student, seen)
         if what:
             problems.append(Problem(str(path), number, 1, what, right))

@@ -85,7 +85,7 @@ def _needs_namespaces(options: Mapping[str, Any]) -> bool:
 
     if options.get("engine"):
         return ENGINES[options["engine"]].own_network
-    if "lab_path" not in options:
+    if not {"lab_path", "name"} <= options.keys():
         return True
     name = options["name"] or the_lab(options["lab_path"], None).name
     return engine_kind(LabState(name)).own_network

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-import shlex
+import re
 from dataclasses import asdict, dataclass
 from xml.etree import ElementTree
 
 from lvslab.lab.libvirt.domain import METADATA
-from lvslab.lab.libvirt.libvirt_host import VIRSH, Host
+from lvslab.lab.libvirt.libvirt_host import Host
+
+_ENTRY = re.compile(r":([0-9a-f-]{36}):\s*(<.*>)")
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,29 @@ class Record:
 
 def records(host: Host) -> list[Record]:
     """The records of all domains of a host, also of those that are off."""
-    return [Record(**json.loads(text)) for text in said(host, METADATA)]
+    return list(records_by_name(host).values())
+
+
+def records_by_name(host: Host) -> dict[str, Record]:
+    """The same by the name of the domain."""
+    return {name: Record(**json.loads(text)) for name, text in _by_name(host, METADATA).items()}
 
 
 def said(host: Host, space: str) -> list[str]:
     """What each domain of a host has in its metadata under a namespace."""
-    ask = shlex.join(VIRSH)
-    words = f"for domain in $({ask} list --all --uuid); do "
-    words += f'{ask} metadata "$domain" {space} 2>/dev/null; done; true'
-    found = host.run(["sh", "-c", words], what="asking for the labs")
-    return ["".join(entry.itertext()) for entry in ElementTree.fromstring(f"<all>{found}</all>")]
+    return list(_by_name(host, space).values())
+
+
+def _by_name(host: Host, space: str) -> dict[str, str]:
+    """The same by the name of the domain. One virsh asks for all: a class has a hundred."""
+    lines = host.virsh("list", "--all", "--uuid", "--name").splitlines()
+    names = dict(line.strip().split(" ", 1) for line in lines if line.strip())
+    if not names:
+        return {}
+    asked = [f"echo :{uuid}:; metadata {uuid} {space}" for uuid in names]
+    # a domain that has none is an error of its own command: `echo` comes last
+    text = host.virsh("; ".join([*asked, "echo"]))
+    found = {}
+    for uuid, entry in _ENTRY.findall(text):
+        found[names[uuid].strip()] = "".join(ElementTree.fromstring(entry).itertext())
+    return found

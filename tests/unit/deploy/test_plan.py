@@ -191,8 +191,8 @@ def test_no_order_of_calls_gives_a_number_twice(calls: list[list[str]], taken: s
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("{", "this file is not a ledger of deploy"),
-        ('{"lab": "lab"}', "this file is not a ledger of deploy"),
+        ("{", "this file is not a ledger: "),
+        ('{"lab": "lab"}', "this file is not a ledger: "),
         ('{"lab": "other", "network": {}, "machine": {}}', "it is the ledger of the lab other"),
         (
             '{"lab": "lab", "network": {"alice/VMnet1": 7, "bob/VMnet1": 7}, "machine": {}}',
@@ -225,7 +225,10 @@ def test_numbers_are_adopted_from_what_is_found() -> None:
 def test_a_class_is_the_list_of_class_make(tmp_path: Path) -> None:
     path = tmp_path / "class.csv"
     path.write_text("\ufeffname;id\nAlice A.;Alice.A\nBob;bob_2\n")
-    assert classlist.read(path) == ["alice-a", "bob-2"]
+    assert {name: this.line for name, this in classlist.read(path).items()} == {
+        "alice-a": 2,
+        "bob-2": 3,
+    }
 
 
 @pytest.mark.parametrize(
@@ -233,7 +236,7 @@ def test_a_class_is_the_list_of_class_make(tmp_path: Path) -> None:
     [
         ("student\nalice\n", "the heading has no column id"),
         ("id\na/b\n", "the id is 'a/b'"),
-        ("id\nalice-\n", "the id alice- cannot be a part of machines' names"),
+        ("id\nalice-\n", "class.csv:2:1: the id alice- cannot be a part of machines' names"),
         ("id\na.b\na-b\n", "a.b and a-b would have machines of the same name, a-b"),
         ("id\nalice\nAlice\n", "Alice appears twice"),
     ],
