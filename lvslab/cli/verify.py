@@ -20,6 +20,7 @@ PAGE = "docs/verify.md"
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from lvslab.model.lab import Lab
     from lvslab.verify import Finding, Rule
 
 
@@ -55,9 +56,7 @@ def verify(
     Without FILE: everything in artifacts/. What is only this lab's style is a warning (!) in
     others' files, and a failure in those of a build or with --lab.
     """
-    from lvslab.model import load
-    from lvslab.verify import RULES
-    from lvslab.verify import verify as engine
+    from lvslab.verify import RULES, verify_all
 
     if listing:
         for rule in RULES.values():
@@ -67,8 +66,7 @@ def verify(
     if not paths and not artifacts.is_dir():
         raise InputError("there are no artifacts", hint=f"run `{PROGRAM} images`, or name a file")
     chosen = lab_path or (None if paths else WORK / LAB)
-    lab = load.load_lab(chosen) if chosen else None
-    findings = [finding for path in paths or (artifacts,) for finding in engine(path, lab, signers)]
+    findings = verify_all(paths or (artifacts,), _lab(chosen) if chosen else None, signers)
     for finding in findings:
         _show(finding)
     counts = Counter(finding.outcome.value for finding in findings)
@@ -82,6 +80,12 @@ def verify(
     if counts["fail"]:
         raise CheckFailed(f"{counts['fail']} of {len(findings)} rules are broken ({summary})")
     session().out(summary)
+
+
+def _lab(path: Path) -> Lab:
+    from lvslab.model.load import load_lab  # late: others' files are looked at without a lab
+
+    return load_lab(path)
 
 
 def _show(finding: Finding) -> None:

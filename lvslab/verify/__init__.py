@@ -8,17 +8,19 @@ must hold for those that a lab is given for, and for all in a folder that a buil
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lvslab.core.errors import InputError
+from lvslab.core.processes import in_processes
 from lvslab.formats import sums
 from lvslab.formats.vmdk import Reader, VmdkError
 from lvslab.formats.vmdk.layout import MONOLITHIC_SPARSE, NO_PARENT
-from lvslab.model.lab import Lab
 from lvslab.verify.disks.extents import SPLIT, Split, is_descriptor, owner
 from lvslab.verify.disks.guest_tools import GUEST_TOOLS, Promise
 from lvslab.verify.disks.image import SPARSE, STREAM, Image
@@ -34,7 +36,10 @@ from lvslab.verify.ova.products import PRODUCT
 from lvslab.verify.rules import RULES, Finding, Outcome, Rule, Unreadable, settled
 from lvslab.verify.seeds.volume import SEED, SeedIso
 
-__all__ = ["RULES", "Finding", "Outcome", "Rule", "verify"]
+if TYPE_CHECKING:
+    from lvslab.model.lab import Lab
+
+__all__ = ["RULES", "Finding", "Outcome", "Rule", "verify", "verify_all"]
 
 KINDS = (".ova", ".vmdk", ".iso", ".vmx")
 """The endings of what can be verified."""
@@ -44,6 +49,24 @@ _GZIP = "it is compressed with gzip, which VirtualBox and Workstation do not unp
 _GZIP_MAGIC = b"\x1f\x8b"
 _ISO_MAGIC = (32769, b"CD001")
 _MAX_SEED = 16 << 20
+
+
+def verify_all(paths: Sequence[Path], lab: Lab | None, signers: Path | None) -> list[Finding]:
+    """What `verify` finds in all of `paths`, in their order, side by side. Raises as it does."""
+    return _flat([partial(verify, path, lab, signers) for path in paths])
+
+
+def _flat(works: Sequence[Callable[[], list[Finding]]]) -> list[Finding]:
+    """The findings of all works. A defect is found again here: its traceback belongs to it."""
+
+    def whole(work: Callable[[], list[Finding]]) -> list[Finding]:
+        findings = work()
+        if process == os.getpid() or not any(finding.error for finding in findings):
+            return findings
+        raise ValueError("a defect is not handed over")
+
+    process = os.getpid()
+    return [found for part in in_processes([partial(whole, w) for w in works]) for found in part]
 
 
 def verify(path: Path, lab: Lab | None = None, signers: Path | None = None) -> list[Finding]:
@@ -75,9 +98,7 @@ def _folder(folder: Path, lab: Lab | None, signers: Path | None) -> list[Finding
         findings += PART.run(FolderPart(folder, files, signers), str(folder))
     if not files and not findings:
         raise InputError(f"there is no {', '.join(KINDS)} and no {sums.NAME}", where=str(folder))
-    for file in files:
-        findings += _file(file, lab)
-    return findings
+    return findings + _flat([partial(_file, file, lab) for file in files])
 
 
 def _file(path: Path, lab: Lab | None) -> list[Finding]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 from functools import cached_property
 from pathlib import Path, PureWindowsPath
+from typing import TYPE_CHECKING
 
 from lvslab.core.errors import InputError
 from lvslab.core.text import lines, number
 from lvslab.formats import vmx
 from lvslab.formats.vmdk import Reader
 from lvslab.formats.vmdk.layout import MONOLITHIC_SPARSE, NO_PARENT
-from lvslab.model.lab import Lab
 from lvslab.model.problems import listed
 from lvslab.verify.disks.extents import Split, is_descriptor
 from lvslab.verify.rules import Absent, Refused, RuleSet, Unreadable, demand
+
+if TYPE_CHECKING:
+    from lvslab.model.lab import Lab
 
 VMX: RuleSet[VmxFile] = RuleSet()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from lvslab.core.processes import processors
 from lvslab.formats.vmdk import Reader, VmdkError
 from lvslab.formats.vmdk.layout import (
     COMPRESSION_DEFLATE,
@@ -96,7 +97,7 @@ def _check_adapter(image: Image) -> str:
 
 
 def _check_grains(image: Image) -> str:
-    return f"{image.reader.check_grains()} grains can be read"
+    return f"{image.reader.check_grains(processors())} grains can be read"
 
 
 @STREAM.rule(

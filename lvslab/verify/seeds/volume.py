@@ -11,15 +11,17 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pycdlib
 
 from lvslab.formats.seed_iso import LABEL
-from lvslab.model.lab import Lab
 from lvslab.verify.disks import fat
 from lvslab.verify.rules import Absent, Refused, RuleSet, Unreadable, demand, reading
 from lvslab.verify.seeds import cloud, labtexts, netconfig, userdata
+
+if TYPE_CHECKING:
+    from lvslab.model.lab import Lab
 
 SEED: RuleSet[SeedIso] = RuleSet()
 
