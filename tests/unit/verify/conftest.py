@@ -38,9 +38,10 @@ def lasting(finding: Finding) -> str:
     if finding.outcome is Outcome.SKIP:
         return head
     said = re.sub(r"\((\w+): .*?\)$", r"(\1)", finding.sentence, flags=re.DOTALL)
+    said = re.sub(r"(not well-formed): .*", r"\1", said)
     said = re.sub(r"\b[0-9a-f]{64}\b", "SUM", said)
     if "bytes" in said or finding.rule.id.startswith("vmdk-"):
-        said = re.sub(r"\b\d{3,}\b", "NUMBER", said)
+        said = re.sub(r"\b\d{2,}\b", "NUMBER", said)
     return f"{head}: {said}"
 
 
