@@ -211,6 +211,36 @@ def test_a_key_that_ssh_keygen_made_is_taken(lab: Lab, tmp_path: Path, kind: lis
     assert said(Lab.model_validate(lab.model_dump() | {"login": login})) == []
 
 
+def with_priorities(lab: Lab, weight: int, **values: tuple[int, ...]) -> Lab:
+    """Instances with these priorities of the directors, and a track script of this weight."""
+    directors = lab.nodes_of(Kind.DIRECTOR)
+    instances = {
+        name: lab.vrrp_instances[name].model_copy(
+            update={"priorities": dict(zip(directors, numbers, strict=True))}
+        )
+        for name, numbers in values.items()
+    }
+    track = lab.directors.track.model_copy(update={"enabled": True, "weight": weight})
+    update = {"directors": lab.directors.model_copy(update={"track": track}), "sync_groups": {}}
+    return lab.model_copy(update={"vrrp_instances": instances, **update})
+
+
+def scripts(lab: Lab) -> list[str]:
+    return [each.what for each in rules.vrrp.the_track_script_can_move_a_group(lab)]
+
+
+def test_a_failing_track_script_takes_the_owner_below_the_next_director(wide_lab: Lab) -> None:
+    """How far the others are from each other does not matter, but the worst instance does."""
+    near, far = (150, 140, 50), (150, 50, 100)
+    assert scripts(with_priorities(wide_lab, -11, outside=near, inside=near)) == []
+    (told,) = scripts(with_priorities(wide_lab, -10, outside=near, inside=near))
+    assert told.startswith("a failing track script takes 10 from d1's priority for outside")
+    assert told.endswith("is 10 above d2's")
+    assert scripts(with_priorities(wide_lab, -51, outside=far, inside=near)) == []
+    (told,) = scripts(with_priorities(wide_lab, -9, outside=(150, 50, 145), inside=near))
+    assert "for inside" in told and told.endswith("is 10 above d2's")
+
+
 def test_a_node_without_interfaces_is_reported(lab: Lab) -> None:
     bare = lab.nodes["rs1"].model_copy(update={"interfaces": {}})
     told = said(lab.model_copy(update={"nodes": lab.nodes | {"rs1": bare}}))
