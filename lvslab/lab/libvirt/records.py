@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from xml.etree import ElementTree
 
 from lvslab.lab.libvirt.domain import METADATA
-from lvslab.lab.libvirt.libvirt_host import Host
+from lvslab.lab.libvirt.libvirt_host import VIRSH, Host
 
 _ENTRY = re.compile(r":([0-9a-f-]{36}):\s*(<.*>)")
 
@@ -49,7 +49,7 @@ def _by_name(host: Host, space: str) -> dict[str, str]:
         return {}
     asked = [f"echo :{uuid}:; metadata {uuid} {space}" for uuid in names]
     # a domain that has none is an error of its own command: `echo` comes last
-    text = host.virsh("; ".join([*asked, "echo"]))
+    text = host.run([*VIRSH, "; ".join([*asked, "echo"])], what="asking for the labs")
     found = {}
     for uuid, entry in _ENTRY.findall(text):
         found[names[uuid].strip()] = "".join(ElementTree.fromstring(entry).itertext())
