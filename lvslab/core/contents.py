@@ -95,6 +95,13 @@ class Contents:
         entries = {name: list(vars(entry).values()) for name, entry in self.entries.items()}
         save_sealed(path, {"checked": self.checked, "entries": entries})
 
+    def linked(self, name: str, now: os.stat_result) -> Self:
+        """This record, if what `now` is of differs from a file in the time of its inode alone."""
+        entry, found = self.entries[name], state(now)
+        if entry.state[:3] != found[:3]:
+            return self
+        return replace(self, entries=self.entries | {name: replace(entry, state=found)})
+
     @property
     def due(self) -> bool:
         """Whether everything is to be read again, whatever it looks like."""

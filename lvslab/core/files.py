@@ -155,12 +155,18 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 def link(source: Path, target: Path) -> None:
     """Make `target` the same file as `source`, or a copy that all may read if it cannot be."""
+    if not linked(source, target):
+        shutil.copyfile(source, target)
+        target.chmod(0o644)
+
+
+def linked(source: Path, target: Path) -> bool:
+    """Make `target` another name of a file that all may read; whether that was possible."""
     if source.stat().st_mode & 0o004:
         with contextlib.suppress(OSError):
             os.link(source, target)
-            return
-    shutil.copyfile(source, target)
-    target.chmod(0o644)
+            return True
+    return False
 
 
 @contextlib.contextmanager

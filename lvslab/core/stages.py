@@ -205,6 +205,20 @@ class Stages:
         entry = record.entries.get(path.relative_to(folder).as_posix()) if record else None
         return entry.sum if entry and entry.kind == "file" else None
 
+    def renamed(self, path: Path) -> None:
+        """A file of a finished stage that was just read got another name, which is no change.
+
+        Its content need not be read again for that: a link changes the times of the inode alone.
+        """
+        top = self.cache / "stages"
+        if not path.is_relative_to(top):
+            return
+        folder = top.joinpath(*path.relative_to(top).parts[:2])
+        record, name = Contents.load(record_of(folder)), path.relative_to(folder).as_posix()
+        if record is not None and name in record.entries:
+            with suppress(OSError):  # a cache that cannot be written: read again the next time
+                record.linked(name, path.stat()).save(record_of(folder))
+
     def check_others(self) -> int:
         """Read the stages that this run has not used; how many are sound.
 

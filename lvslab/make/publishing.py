@@ -14,9 +14,9 @@ from lvslab.build import packer
 from lvslab.core.digests import Digests
 from lvslab.core.errors import CheckFailed, StageError
 from lvslab.core.events import Listener, Note, silent
-from lvslab.core.files import atomic, only_one, sha256_file, usual_umask, write_atomic
+from lvslab.core.files import atomic, linked, only_one, sha256_file, usual_umask, write_atomic
 from lvslab.core.places import PROGRAM
-from lvslab.core.stages import NotYetMade
+from lvslab.core.stages import NotYetMade, Stages
 from lvslab.formats import sign, sums
 from lvslab.make import chart
 from lvslab.make.chart import Profile
@@ -26,6 +26,9 @@ from lvslab.make.report import Artifact, report, text
 from lvslab.make.trees import Options
 from lvslab.model.lab import Lab
 from lvslab.model.role import RoleSpec
+
+_NEVER_CHANGED = (".zip",)
+"""Kinds of artifacts that programs replace and do not write to; VMware writes to disks."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def images(
         _demand_unused(made, options.out, digests)
         promised = _earlier(options.out)
         placed = [
-            _placed(path, options.out / name, digests, promised.get(name), listener)
+            _placed(path, options.out / name, digests, promised.get(name), pipeline.stages)
             for name, path in sorted(made.items())
         ]
         seconds = time.monotonic() - start
@@ -199,11 +202,12 @@ def _placed(
     source: Path,
     target: Path,
     digests: Digests,
-    promised: str | None = None,
-    listener: Listener = silent,
+    promised: str | None,
+    stages: Stages,
 ) -> Artifact:
     """Copy an artifact out of the cache unless it is there already, byte for byte.
 
+    What nobody writes to is not written a second time: it gets a second name if that is possible.
     `promised` is its sum after the last build here. If the artifact should be there with this sum
     and is not, the user is warned.
     """
@@ -211,10 +215,12 @@ def _placed(
     fault = _fault(target, digest, digests)
     if fault:
         if promised == digest:
-            listener(Note(f"{target} {fault}; it is placed again", "warning"))
+            stages.listener(Note(f"{target} {fault}; it is placed again", "warning"))
         try:
             with atomic(target) as temporary:
-                shutil.copy(source, temporary)  # a script stays executable, a base disk read-only
+                if not (target.suffix in _NEVER_CHANGED and linked(source, temporary)):
+                    # a script stays executable, a base disk read-only
+                    shutil.copy(source, temporary)
                 if sha256_file(temporary) != digest:
                     raise StageError(
                         f"the cache is damaged: {source.name} has other content than when it was "
@@ -229,6 +235,9 @@ def _placed(
                 hint=f"{size >> 20} MiB are needed there, or choose another folder with --out",
             ) from error
         digests.remember(target, digest)
+        if target.samefile(source):
+            digests.remember(source, digest)
+            stages.renamed(source)
     return Artifact(target, size, digest)
 
 

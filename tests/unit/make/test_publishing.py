@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from lvslab.core import contents
 from lvslab.core.digests import Digests
 from lvslab.core.errors import StageError
 from lvslab.core.events import silent
+from lvslab.core.stages import Stages
 from lvslab.make import Options, Pipeline, images, plan
 from lvslab.make.publishing import _demand_unused, _forget, _placed
 from lvslab.model.lab import Lab
@@ -42,13 +46,52 @@ def test_an_artifact_is_copied_once_and_again_if_somebody_changed_it(tmp_path: P
     source, target = tmp_path / "source", tmp_path / "out/target"
     source.write_text("content")
     digests = Digests(tmp_path / "digests.json")
-    first = _placed(source, target, digests)
+    stages = Stages(tmp_path / "cache")
+    first = _placed(source, target, digests, None, stages)
     inode = target.stat().st_ino
-    assert _placed(source, target, digests) == first
+    assert _placed(source, target, digests, None, stages) == first
     assert target.stat().st_ino == inode
     target.write_text("changed")
-    _placed(source, target, digests)
+    _placed(source, target, digests, None, stages)
     assert target.read_text() == "content"
+    assert target.stat().st_nlink == 1, "VMware may write to it"
+
+
+def test_a_zip_is_written_once_and_not_read_again_for_its_second_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(folder: Path, progress: object) -> None:
+        (folder / "lab.zip").write_text("content")
+
+    stages, digests = Stages(tmp_path / "cache"), Digests(tmp_path / "digests.json")
+    source, target = stages.run("bundle", {}, make) / "lab.zip", tmp_path / "out/lab.zip"
+    _placed(source, target, digests, None, stages)
+    assert target.samefile(source)
+    monkeypatch.setitem(contents._SUMS, "file", lambda path: pytest.fail(f"{path} is read"))
+    assert Stages(tmp_path / "cache").run("bundle", {}, make) == source.parent
+    assert digests.sha256(target) == digests.sha256(source)
+    # What is written to the artifact is seen in the cache, and both are made again.
+    monkeypatch.undo()
+    target.write_text("changed")
+    again = Stages(tmp_path / "cache")
+    assert again.run("bundle", {}, make) == source.parent
+    assert source.read_text() == "content"
+    digests.remember(source, again.sum_of(source) or "")
+    _placed(source, target, digests, None, again)
+    assert target.read_text() == "content"
+
+
+def test_a_zip_in_another_file_system_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: Path, target: Path) -> None:
+        raise OSError(errno.EXDEV, "another device")
+
+    monkeypatch.setattr(os, "link", refuse)
+    source, target = tmp_path / "lab.zip", tmp_path / "out/lab.zip"
+    source.write_text("content")
+    _placed(source, target, Digests(tmp_path / "digests.json"), None, Stages(tmp_path / "cache"))
+    assert (target.read_text(), target.stat().st_nlink) == ("content", 1)
 
 
 def test_sums_are_remembered_only_while_a_file_is_the_same(tmp_path: Path) -> None:
@@ -69,7 +112,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     source.write_text("content")
     blocked.mkdir()
     with pytest.raises(StageError, match="cannot be written"):
-        _placed(source, blocked, Digests(tmp_path / "digests.json"))
+        _placed(source, blocked, Digests(tmp_path / "digests.json"), None, Stages(tmp_path))
 
 
 def test_a_dry_run_looks_at_every_artifact(
