@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""The default lab over two libvirt hosts: up, checked, hit by faults, one host killed and back.
+"""The default lab over two libvirt hosts: up, hit by faults, a director moved, a host killed.
+
+The director moves while it owns its addresses; the host that died comes back and all is well again.
 
     bench/spread.py [--artifacts DIR] [FAULT ...]
 
@@ -26,20 +28,24 @@ from lvslab.lab import bringup, checklist, checkpoint, faults, status  # noqa: E
 from lvslab.lab.cluster import Cluster  # noqa: E402
 from lvslab.lab.sources import Settings  # noqa: E402
 from lvslab.measure import experiments, failover  # noqa: E402
-from lvslab.measure.probe import Prober, view  # noqa: E402
+from lvslab.measure.probe import Prober, View, view  # noqa: E402
 from lvslab.model.load import load_lab  # noqa: E402
 from tests.hosts import Hosts, hosts  # noqa: E402
 
 LIMITS = bringup.Limits(boot_seconds=1500, settle_seconds=300)
 FAULTS = ("crash", "stop", "cut-back", "silent-lvs1-eth2", "server-crash")
 WATCH_SECONDS = 8.0
+MOVE_GAP_SECONDS = 0.5
+DEATH_GAP_SECONDS = 1.2
 
 
 class Spread:
     """The lab over the hosts, step by step."""
 
-    def __init__(self, cluster: Cluster, rig: Hosts) -> None:
+    def __init__(self, cluster: Cluster, rig: Hosts, artifacts: Path) -> None:
         self.cluster, self.rig = cluster, rig
+        settings = Settings(hosts=tuple(rig.uris))
+        self.up = (cluster, artifacts, default_cache(), settings)
         self.failed: list[str] = []
 
     def step(self, what: str, work: Callable[[], str | None]) -> None:
@@ -66,29 +72,66 @@ class Spread:
         assert found.ok, found.problems
         return "; ".join(f"{name}: {seen}" for name, seen in found.views.items())
 
+    def move(self) -> str:
+        """lvs1 goes to b and back while clients ask; its addresses go along."""
+        assert self.owned_by(["lvs1"]), "lvs1 owns no address"
+        said = []
+        for host in ("b", "a"):
+            moving = partial(self.cluster.move, "lvs1", self.rig.address(host), True)
+            start = time.monotonic()
+            seen = self.watched(moving)
+            said.append(f"to {host} in {time.monotonic() - start:.1f} s, {self.shown(seen)}")
+            for name, found in seen.items():
+                assert found.lost == 0 and found.gap <= MOVE_GAP_SECONDS, (name, found)
+            bad = [each.name for each in status.look(self.cluster).instances if not each.ok]
+            assert not bad, f"another director has {bad}"
+        return "; ".join(said)
+
     def host_dies(self) -> str:
         """The host of lvs2 and rs2 loses its power; what the clients of each address lose."""
+        checkpoint.save(self.cluster, failover.CHECKPOINT)  # a moved node has none
         checkpoint.restore(self.cluster, failover.CHECKPOINT)
         checklist.wait(self.cluster, 60)
+        hit = self.owned_by(["lvs2"])
+        seen = self.watched(lambda: self.rig.kill("b"))
+        broken = [str(fault) for fault in faults.broken(self.cluster)]
+        assert broken == ["lvs2: its host does not answer", "rs2: its host does not answer"], broken
+        for name, found in seen.items():
+            good = found.gap <= DEATH_GAP_SECONDS if name in hit else found.lost == 0
+            assert good, f"{name}: {found}"
+        return self.shown(seen)
+
+    def owned_by(self, nodes: list[str]) -> list[str]:
+        """The virtual servers whose addresses these directors hold."""
+        held = {each.name: each.held_by for each in status.look(self.cluster).instances}
+        servers = self.cluster.lab.virtual_servers
+        return [name for name, server in servers.items() if held[server.instance] == nodes]
+
+    def watched(self, work: Callable[[], object]) -> dict[str, View]:
+        """What clients of each virtual server see from the beginning of some work on."""
         with Prober(self.cluster.lab, self.cluster.namespace) as probe:
             time.sleep(2)
             zero = time.monotonic()
-            self.rig.kill("b")
-            time.sleep(WATCH_SECONDS)
-        end = zero + WATCH_SECONDS
-        seen = {name: view(asked, zero, end) for name, asked in probe.requests.items()}
-        broken = [str(fault) for fault in faults.broken(self.cluster)]
-        assert broken == ["lvs2: its host does not answer", "rs2: its host does not answer"], broken
-        return "; ".join(f"{name}: {each}" for name, each in seen.items())
+            work()
+            end = max(time.monotonic(), zero + WATCH_SECONDS)
+            time.sleep(end - time.monotonic() + 1)  # the last requests are answered
+        return {name: view(asked, zero, end) for name, asked in probe.requests.items()}
+
+    @staticmethod
+    def shown(seen: dict[str, View]) -> str:
+        """Losses and longest gaps as text."""
+        return ", ".join(
+            f"{name}: {found.lost} of {found.total} lost, gap {found.gap:.2f} s"
+            for name, found in seen.items()
+        )
 
     def host_returns(self) -> str:
-        """It is started again, and its nodes with it; the checklist passes."""
+        """It is started again; `lab up` starts its nodes, and the checklist passes."""
         self.rig.start("b")
         assert self.rig.wait("b")
-        for node in ("lvs2", "rs2"):
-            faults.start(self.cluster, node)
-        for node in ("lvs2", "rs2"):
-            bringup.wait_for_boot(self.cluster, node, LIMITS, lambda event: None)
+        started = bringup.up(*self.up, limits=LIMITS)
+        assert sorted(started) == ["lvs2", "rs2"], started
+        assert not faults.broken(self.cluster)
         return self.check()
 
 
@@ -100,11 +143,9 @@ def main() -> int:
     options = parser.parse_args()
     cluster = Cluster(load_lab(ROOT / "lab.yaml").model_copy(update={"name": "spread"}))
     with tempfile.TemporaryDirectory() as folder, hosts(Path(folder), "a", "b") as rig:
-        spread = Spread(cluster, rig)
-        settings = Settings(hosts=tuple(rig.uris))
-        up = (cluster, options.artifacts, default_cache(), settings)
+        spread = Spread(cluster, rig, options.artifacts)
         try:
-            spread.step("up", lambda: str(bringup.up(*up, limits=LIMITS)))
+            spread.step("up", lambda: str(bringup.up(*spread.up, limits=LIMITS)))
             if not spread.failed:
                 spread.step("check", spread.check)
                 spread.step("status", lambda: "; ".join(status.look(cluster).broken))
@@ -112,6 +153,7 @@ def main() -> int:
                 spread.step("restore", lambda: checkpoint.restore(cluster, failover.CHECKPOINT))
                 for name in options.faults:
                     spread.step(name, partial(spread.fault, name))
+                spread.step("move", spread.move)
                 spread.step("host dies", spread.host_dies)
                 spread.step("host returns", spread.host_returns)
         finally:

@@ -168,7 +168,9 @@ class Cluster:
         files = self.state.node(node)
         own_seed = files.folder / "seed.iso"
         made = f"{node}/made"  # the base of the disk that is there: not while it is renewed
-        same = self.state.load(made) == str(base) and self.engine.has_disk(node)
+        # the cache may be another workstation's: the folder's name is the id of the content
+        there = Path(self.state.load(made) or "").parent.name == base.parent.name
+        same = there and self.engine.has_disk(node)
         if same and filecmp.cmp(own_seed, seed, shallow=False):
             return
         self.state.save(made, "")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from lvslab.core.errors import InputError
+from lvslab.core.errors import InputError, StageError
 from lvslab.lab import network
 from lvslab.lab.cluster import Cluster
 
@@ -78,13 +78,14 @@ def heal(cluster: Cluster, node: str | None = None, interface: str | None = None
     """Heal every fault, or those of one node or interface, and return what was healed.
 
     A node that is off is started (it boots, and starts its services), one that is paused continues.
+    Raises StageError, after all else is healed, for a node whose host does not answer.
     """
     chosen = [
         fault
         for fault in broken(cluster)
         if node in (None, fault.node) and interface in (None, fault.what)
     ]
-    for fault in chosen:
+    for fault in sorted(chosen, key=lambda fault: fault.kind == "unreachable"):
         # a node that was off starts its services by itself
         if fault.kind != "service" or fault in _kept(cluster):
             _heal_one(cluster, fault)
@@ -127,7 +128,13 @@ def forget(cluster: Cluster) -> None:
 
 
 def _heal_one(cluster: Cluster, fault: Fault) -> None:
-    if fault.kind in ("off", "paused", "disk full", "unreachable"):
+    if fault.kind == "unreachable":
+        raise StageError(
+            f"its host {cluster.engine.place(fault.node)} does not answer",
+            where=fault.node,
+            hint="start that host again, then: lab heal",
+        )
+    if fault.kind in ("off", "paused", "disk full"):
         start(cluster, fault.node)
     elif fault.kind == "silent":
         cluster.engine.carry(fault.node, fault.what, True)

@@ -19,7 +19,10 @@ _LEAST_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """A node: whether it runs and answers, its lab addresses, and on a director its IPVS table."""
+    """A node: whether it runs and answers, its lab addresses, and on a director its IPVS table.
+
+    `host` is the libvirt host that it is on; empty for this one.
+    """
 
     name: str
     role: str
@@ -27,6 +30,7 @@ class NodeStatus:
     answers: bool
     addresses: dict[str, list[str]]
     ipvs: list[str]
+    host: str
 
 
 @dataclass(frozen=True)
@@ -84,15 +88,16 @@ def look(cluster: Cluster) -> Status:
 
 def _node(cluster: Cluster, name: str) -> NodeStatus:
     role, state = cluster.lab.nodes[name].role, cluster.node_state(name)
+    host = cluster.engine.place(name)
     if state != "running":
-        return NodeStatus(name, str(role), state, False, {}, [])
+        return NodeStatus(name, str(role), state, False, {}, [], host)
     try:
         links = json.loads(cluster.run(name, ["ip", "-json", "address"], timeout=10))
         table = ""
         if name in cluster.lab.nodes_of(Kind.DIRECTOR):
             table = cluster.run(name, ["ipvsadm", "-Ln"], timeout=10)
     except StageError:
-        return NodeStatus(name, str(role), state, False, {}, [])
+        return NodeStatus(name, str(role), state, False, {}, [], host)
     found = {
         link["ifname"]: [
             f"{a['local']}/{a['prefixlen']}" for a in link["addr_info"] if a.get("scope") != "link"
@@ -100,7 +105,7 @@ def _node(cluster: Cluster, name: str) -> NodeStatus:
         for link in links
         if link and link["ifname"] in cluster.lab.nodes[name].interfaces
     }
-    return NodeStatus(name, str(role), state, True, found, table.splitlines()[2:])
+    return NodeStatus(name, str(role), state, True, found, table.splitlines()[2:], host)
 
 
 def _instances(lab: Lab, nodes: list[NodeStatus], tap: wire.Tap) -> list[InstanceStatus]:

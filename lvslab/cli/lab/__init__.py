@@ -24,6 +24,7 @@ VERBS = {
     "stop-service": "lvslab.cli.lab.fault:stop_service",
     "heal": "lvslab.cli.lab.fault:heal",
     "move": "lvslab.cli.lab.hosts:move",
+    "adopt": "lvslab.cli.lab.hosts:adopt",
     "save": "lvslab.cli.lab.keep:save",
     "restore": "lvslab.cli.lab.keep:restore",
     "failover": "lvslab.cli.lab.measure:failover",

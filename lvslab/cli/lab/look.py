@@ -50,10 +50,12 @@ def status(lab_path: Path, name: str | None, watch: bool) -> None:
 
 def _show_status(found: Status) -> None:
     out = session().out
+    width = max(len(node.host) for node in found.nodes)
     for node in found.nodes:
         addresses = ", ".join(f"{i} {a}" for i, all_ in node.addresses.items() for a in all_)
         state = node.state if node.answers or node.state != "running" else "running, no answer"
-        out(f"{node.name:<6} {node.role:<12} {state:<9} {addresses}")
+        host = f"{node.host:<{width}} " if width else ""
+        out(f"{node.name:<6} {node.role:<12} {state:<{11 if width else 9}} {host}{addresses}")
     out()
     for instance in found.instances:
         held = ", ".join(instance.held_by) or "nobody"

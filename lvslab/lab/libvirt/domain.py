@@ -13,6 +13,11 @@ from xml.etree.ElementTree import Element, SubElement
 from lvslab.lab.hardware import AGENT_IRQ, NIC_DEVICE, WWN, Machine, Nic
 
 METADATA = "https://lvslab.example/lab/1"
+"""The namespace of what a domain says of itself."""
+
+KEPT = "https://lvslab.example/kept/1"
+"""The namespace of what another workstation must know (`lvslab.lab.libvirt.records`)."""
+
 _QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
 _FAMILY = uuid.UUID("6c76736c-6162-4d6f-8000-000000000000")
 _COM3 = "0x3e8"
@@ -27,6 +32,7 @@ _TARGET = {
 
 ElementTree.register_namespace("qemu", _QEMU)
 ElementTree.register_namespace("lvslab", METADATA)
+ElementTree.register_namespace("kept", KEPT)
 
 
 @dataclass(frozen=True)
@@ -76,13 +82,22 @@ class Placed:
 
 
 def domain(
-    machine: Machine, placed: Placed, accelerator: str, credentials: Mapping[str, bytes]
+    machine: Machine,
+    placed: Placed,
+    accelerator: str,
+    credentials: Mapping[str, bytes],
+    kept: str,
 ) -> str:
-    """The XML of a machine. `credentials` reach its systemd as SMBIOS OEM strings."""
+    """The XML of a machine. `credentials` reach its systemd as SMBIOS OEM strings.
+
+    `kept` goes with it for other workstations.
+    """
     root = Element("domain", type="kvm" if accelerator == "kvm" else "qemu")
     _text(root, "name", placed.name)
     _text(root, "uuid", placed.uuid)
-    _text(SubElement(root, "metadata"), f"{{{METADATA}}}lab", placed.lab)
+    metadata = SubElement(root, "metadata")
+    _text(metadata, f"{{{METADATA}}}lab", placed.lab)
+    _text(metadata, f"{{{KEPT}}}kept", kept)
     _text(root, "memory", str(machine.memory_mib), unit="MiB")
     _text(root, "vcpu", str(machine.cpus))
     if accelerator == "kvm":

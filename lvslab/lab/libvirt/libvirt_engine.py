@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cached_property
+from xml.etree import ElementTree
 
 from lvslab.core.errors import InputError, LabError, StageError
 from lvslab.lab.agents.agent import SerialAgent
@@ -15,7 +17,7 @@ from lvslab.lab.libvirt.domain import Placed, domain
 from lvslab.lab.libvirt.libvirt_host import ANSWER_SECONDS, Host
 from lvslab.lab.libvirt.moving import Journey
 from lvslab.lab.libvirt.places import Places, on_answering
-from lvslab.lab.libvirt.records import Record
+from lvslab.lab.libvirt.records import Kept, Record
 from lvslab.lab.libvirt.wiring import Wiring
 from lvslab.lab.namespace import Namespace
 from lvslab.lab.network import Port, wired_interfaces
@@ -128,7 +130,9 @@ class LibvirtEngine:
         """Bring its seed to the host and define the domain, which is not started."""
         host, placed = self._host(machine.name), self._placed(machine.name)
         store.put_seed(host, placed, machine.seed, machine.name)
-        text = domain(machine, placed, accelerator, credentials)
+        store.put_key(host, placed, self._state.key)
+        kept = Kept.of(self._state, self._lab.name, machine.name, placed.folder)
+        text = domain(machine, placed, accelerator, credentials, kept.text())
         host.virsh("define", "/dev/stdin", stdin=text, where=machine.name)
 
     def state(self, node: str) -> NodeState:
@@ -257,6 +261,22 @@ class LibvirtEngine:
         if uuid not in self._host(node).virsh("list", "--all", "--uuid").split():
             return []
         return self._ask(node, "snapshot-list", uuid, "--name").split()
+
+    def saved_at(self, node: str, name: str) -> str:
+        """When a checkpoint of a machine was saved (ISO 8601, UTC)."""
+        text = self._ask(node, "snapshot-dumpxml", self._placed(node).uuid, name)
+        seconds = int(ElementTree.fromstring(text).findtext("creationTime", "0"))
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+    def pulled(self, node: str) -> list[str]:
+        """The interfaces of a machine whose cables are out."""
+        cards = ElementTree.fromstring(self._ask(node, "dumpxml", self._placed(node).uuid))
+        taps = {tap: interface for interface, tap in self._placed(node).taps.items()}
+        return [
+            taps[card.find("target").get("dev", "")]  # type: ignore[union-attr]
+            for card in cards.iterfind("devices/interface")
+            if card.find("link[@state='down']") is not None
+        ]
 
     def _drop_saved(self, node: str) -> None:
         for name in self.saved(node):

@@ -41,7 +41,7 @@ class Journey:
         identity = store.base_of(self.source, self.placed, self.node)
         base = store.pass_image(self.source, self.target, identity, self.lab)
         store.overlay(self.target, self.placed, base, self.node)
-        self._send("seed.iso")
+        self._send("seed.iso", "key", "key.pub")
         try:
             self._migrate(address)
         except LabError as error:
@@ -57,7 +57,7 @@ class Journey:
         identity = store.base_of(self.source, self.placed, self.node)
         store.pass_image(self.source, self.target, identity, self.lab)
         store.make_folder(self.target, self.placed)
-        self._send("disk.qcow2", "seed.iso", "console.log", "console.before")
+        self._send("disk.qcow2", "seed.iso", "key", "key.pub", "console.log", "console.before")
         if uuid not in self.source.virsh("list", "--all", "--uuid").split():
             return  # it was never started
         text = self.source.virsh("dumpxml", uuid, "--inactive", "--security-info")

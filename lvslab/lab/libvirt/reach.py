@@ -1,14 +1,15 @@
 """Whether VXLAN passes between all ends of a lab: a frame is sent from each and heard by each.
 
-It takes a device in a namespace of its own on each end, which is removed at once. The frame is
-the question for an address that nobody has, in a network for tests of networks (RFC 2544). Who
-sent it, the receiving device has learned (RFC 7348, section 4.1).
+It takes a device in a namespace of its own on each end, which is removed at once, or by the end
+itself if nobody does it. The frame is the question for an address that nobody has, in a network for
+tests of networks (RFC 2544). Who sent it, the receiving device has learned (RFC 7348, section 4.1).
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from lvslab.lab.network import Asking
 
 _SECONDS = 4.0
 _PAUSE = 0.3
+_FORGOTTEN_SECONDS = 60
 _NOBODY = "198.18.0.250"
 
 
@@ -37,7 +39,8 @@ def deaf(fabric: Fabric, ends: Sequence[End]) -> list[tuple[End, End]]:
 
     Raises LabError if an end cannot make such a device.
     """
-    probe = fabric.probe
+    device = fabric.probe
+    place = f"{device}-{os.getpid()}"
     by_label = {end.label: end for end in ends}
 
     def on_all(script: Callable[[End], str], what: str) -> None:
@@ -46,23 +49,24 @@ def deaf(fabric: Fabric, ends: Sequence[End]) -> list[tuple[End, End]]:
     def make(end: End) -> str:
         number = ends.index(end) + 1
         lines = [
-            f"ip link add {probe} {fabric.probe_kind(end.address)}",
-            f"ip link set {probe} netns {probe}",
-            f"ip -n {probe} address add 198.18.0.{number}/24 dev {probe}",
-            f"ip -n {probe} link set {probe} up",
+            f"ip netns add {place}",
+            f"ip link add {device} netns {place} {fabric.probe_kind(end.address)}",
+            f"ip -n {place} address add 198.18.0.{number}/24 dev {device}",
+            f"ip -n {place} link set {device} up",
         ]
         others = [other.address for other in ends if other != end]
-        lines += [f"bridge -n {probe} {line}" for line in fabric.probe_peers(others)]
-        return f"{_gone(probe)}; ip netns add {probe} && " + " && ".join(lines)
+        lines += [f"bridge -n {place} {line}" for line in fabric.probe_peers(others)]
+        later = f"(sleep {_FORGOTTEN_SECONDS}; ip netns del {place}) >/dev/null 2>&1 &"
+        return f"{_gone(device)}; {later} {' && '.join(lines)}"
 
-    send = f"ip netns exec {probe} bash -c 'echo > /dev/udp/{_NOBODY}/9'"
+    send = f"ip netns exec {place} bash -c 'echo > /dev/udp/{_NOBODY}/9'"
     try:
         on_all(make, "making a device to try VXLAN")
         on_all(lambda _: send, "trying VXLAN")
-        heard = each(by_label, lambda label: _heard(probe, by_label[label], len(ends) - 1))
+        heard = each(by_label, lambda label: _heard(place, device, by_label[label], len(ends) - 1))
     finally:
         with contextlib.suppress(LabError):
-            on_all(lambda _: f"{_gone(probe)}; true", "removing what tried VXLAN")
+            on_all(lambda _: _gone(device), "removing what tried VXLAN")
     return [
         (end, other)
         for end in ends
@@ -80,11 +84,11 @@ def opened(pair: tuple[End, End]) -> str:
     )
 
 
-def _heard(probe: str, end: End, count: int) -> set[str]:
+def _heard(place: str, device: str, end: End, count: int) -> set[str]:
     """From whom an end's device has learned something, once it is all, or after a while."""
     deadline = time.monotonic() + _SECONDS
     while True:
-        words = ["bridge", "-n", probe, "-json", "fdb", "show", "dev", probe]
+        words = ["bridge", "-n", place, "-json", "fdb", "show", "dev", device]
         entries = json.loads(end.ask(words, what="asking who was heard") or "[]")
         heard = {entry["dst"] for entry in entries if "dst" in entry and not _is_ours(entry)}
         if len(heard) >= count or time.monotonic() > deadline:
@@ -97,8 +101,10 @@ def _is_ours(entry: dict[str, str]) -> bool:
     return bool(known_peers([{"ifname": "", **entry}]))
 
 
-def _gone(probe: str) -> str:
-    return f"ip netns del {probe} 2>/dev/null; ip link del {probe} 2>/dev/null"
+def _gone(device: str) -> str:
+    """What removes the namespaces of all probes of this lab, also those of a killed command."""
+    each_ = f"ip netns list | grep -o '^{device}-[0-9]*' | while read -r old"
+    return f'{each_}; do ip netns del "$old"; done'
 
 
 def _sh(end: End, script: str, what: str) -> None:

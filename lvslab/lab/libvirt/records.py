@@ -1,14 +1,19 @@
-"""What the domains of a host say of their labs: each has a record in its metadata."""
+"""What the domains of a host say of their labs: each has a record in its metadata.
+
+A second one has what the workstation keeps of the lab, so that another can take it over.
+"""
 
 from __future__ import annotations
 
 import json
 import re
 from dataclasses import asdict, dataclass
+from typing import Any
 from xml.etree import ElementTree
 
-from lvslab.lab.libvirt.domain import METADATA
+from lvslab.lab.libvirt.domain import KEPT, METADATA
 from lvslab.lab.libvirt.libvirt_host import VIRSH, Host
+from lvslab.lab.state import LabState
 
 _ENTRY = re.compile(r":([0-9a-f-]{36}):\s*(<.*>)")
 
@@ -24,6 +29,32 @@ class Record:
     def text(self) -> str:
         """As it is kept."""
         return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a workstation keeps of a lab and a node of it; `folder` has the node's files."""
+
+    lab: str
+    node: str
+    folder: str
+    state: dict[str, Any]
+
+    @classmethod
+    def of(cls, state: LabState, lab: str, node: str, folder: str) -> Kept:
+        """As it is here now."""
+        wanted = {"lab": "lab", "settings": "settings", "artifacts": "artifacts"}
+        wanted["base"] = f"{node}/base"
+        return cls(lab, node, folder, {name: state.load(file) for name, file in wanted.items()})
+
+    def text(self) -> str:
+        """As it is written into the domain."""
+        return json.dumps(asdict(self))
+
+
+def kept(host: Host) -> list[Kept]:
+    """The same of all domains of a host."""
+    return [Kept(**json.loads(text)) for text in said(host, KEPT)]
 
 
 def records(host: Host) -> list[Record]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -88,6 +89,19 @@ def put_seed(host: Host, placed: Placed, seed: Path, where: str) -> None:
     except OSError as error:
         raise StageError(f"its seed: {error.strerror}", where=where) from None
     host.run(["tee", placed.seed], what="copying its seed", stdin=content, where=where)
+
+
+def put_key(host: Host, placed: Placed, key: Path) -> None:
+    """Copy the lab's SSH key to a node's host, where root alone may read it: see `takeover`."""
+    for file in (key, key.with_suffix(".pub")):
+        if file.exists():
+            words = ["sh", "-c", f"umask 077; cat > {placed.folder}/{file.name}"]
+            host.run(words, what="copying the lab's key", stdin=file.read_bytes())
+
+
+def read(host: Host, path: str) -> bytes:
+    """The bytes of a file of a host."""
+    return base64.b64decode(host.run(["base64", path], what=f"reading {path}"))
 
 
 def console(host: Host, placed: Placed, where: str) -> bytes:

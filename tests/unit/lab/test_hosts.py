@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from lvslab.cli.main import main
 from lvslab.core.errors import InputError, LabError, MissingError, StageError
 from lvslab.core.waiting import until
-from lvslab.lab import hardware
-from lvslab.lab.libvirt import libvirt_host, readiness
+from lvslab.lab import checkpoint, faults, hardware
+from lvslab.lab.cluster import Cluster
+from lvslab.lab.libvirt import libvirt_host, readiness, takeover
 from lvslab.lab.libvirt.fabric import Fabric
 from lvslab.lab.libvirt.libvirt_engine import LibvirtEngine
 from lvslab.lab.libvirt.libvirt_host import Host
 from lvslab.lab.namespace import Namespace
 from lvslab.lab.network import Port
+from lvslab.lab.sources import Settings
 from lvslab.lab.state import LabState, runtime_root
 from lvslab.model.lab import Lab
-from tests.bare import DISK, SAYS
+from tests.bare import DISK, SAYS, make_artifacts
 from tests.hosts import Hosts, hosts
 
 pytestmark = [
@@ -341,3 +347,175 @@ def test_ports_that_are_closed_are_found_by_a_frame(rig: Hosts, lab: Lab, state:
         f"  {rig.address('b')}: nothing from {rig.address('a')} arrives at UDP port 4789; "
         f"open it there for {rig.address('a')}"
     ]
+
+
+# --- a host dies, and another workstation takes over
+
+
+@pytest.fixture
+def cluster(rig: Hosts, lab: Lab, folder: Path, state: LabState) -> Iterator[Cluster]:
+    """A lab whose nodes have started, as `lab up` leaves it; its guests have no agent."""
+    made = Cluster(lab.model_copy(update={"name": state.name}))
+    made.state.create(lab.nodes)
+    made.state.save("lab", made.lab.model_dump(mode="json"))
+    made.state.save("settings", vars(Settings(hosts=tuple(rig.uris))))
+    made.state.save("artifacts", str(folder))
+    made._make_key()
+    made.engine.wire(made.lab)
+    for node in lab.nodes:
+        made._prepare(node, folder / "disk.raw", folder / "seed.iso")
+    made.each(list(lab.nodes), made.launch)
+    yield made
+    Cluster(made.lab).down()
+
+
+def as_the_next_command(cluster: Cluster) -> Cluster:
+    forget_connections()
+    return Cluster(cluster.lab)
+
+
+def test_a_host_dies_and_comes_back(
+    rig: Hosts, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = rig.address("a"), rig.address("b")
+    cluster.pause("rs1")
+    rig.kill("b")
+    cluster = as_the_next_command(cluster)
+    assert main(["lab", "status", "--name", cluster.lab.name, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert {node["name"]: (node["host"], node["state"]) for node in shown["nodes"]} == {
+        "lvs1": (a, "running"), "rs1": (a, "paused"),
+        "lvs2": (b, "unreachable"), "rs2": (b, "unreachable"),
+    }  # fmt: skip
+    assert shown["broken"] == [
+        "rs1 is paused",
+        "lvs2: its host does not answer",
+        "rs2: its host does not answer",
+    ]
+    # the others can be used, and started again, also with wires that were lost
+    on(rig.uris[0], "ip link del l1n1-eth1; ip link del l1n2-eth1; true")
+    cluster.kill("lvs1")
+    cluster.engine.wire(cluster.lab)
+    cluster.launch("lvs1")
+    with pytest.raises(StageError) as caught:
+        faults.heal(cluster)
+    assert cluster.node_state("rs1") == "running"  # that was healed before
+    assert caught.value.message == f"its host {b} does not answer"
+    assert caught.value.hint == "start that host again, then: lab heal"
+    with pytest.raises(StageError, match="does not answer"):
+        cluster.move("lvs2", a)
+    with pytest.raises(StageError, match="cannot be reached"):
+        cluster.move("lvs1", b)
+    with pytest.raises(MissingError, match=f"{b}: the host {b} cannot be reached"):
+        cluster.engine.demand("tcg")
+    assert cluster.node_state("lvs1") == "running"
+    # it is back: its nodes are off and have their disks
+    rig.start("b")
+    assert rig.wait("b")
+    cluster = as_the_next_command(cluster)
+    assert cluster.node_state("lvs2") == "off" and cluster.engine.has_disk("lvs2")
+    assert [str(fault) for fault in faults.heal(cluster)] == ["lvs2 is off", "rs2 is off"]
+    assert faults.broken(cluster) == []
+    assert client_ends(rig, "b") == {"10.99.0.1", a}
+
+
+def client_ends(rig: Hosts, name: str) -> set[str]:
+    """To whom a host sends what it has no entry for."""
+    said = on(rig.uris[rig.names.index(name)], "bridge -json fdb show dev l1x0")
+    return {entry["dst"] for entry in json.loads(said) if entry["mac"] == "00:00:00:00:00:00"}
+
+
+def test_down_says_which_host_it_could_not_clean(rig: Hosts, cluster: Cluster) -> None:
+    rig.kill("b")
+    with pytest.raises(StageError) as caught:
+        as_the_next_command(cluster).down()
+    b = rig.address("b")
+    assert caught.value.message == f"{b}: no answer, so what the lab has there is left"
+    assert caught.value.hint == "run lab down again when the host is back"
+    assert cluster.lab.name not in everything_on(rig.uris[0])
+    rig.start("b")
+    assert rig.wait("b")
+    as_the_next_command(cluster).down()
+    assert cluster.lab.name not in everything_on(rig.uris[1])
+    assert not cluster.state.folder.exists()
+
+
+def test_another_workstation_takes_over(
+    rig: Hosts, cluster: Cluster, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nodes = list(cluster.lab.nodes)
+    assert cluster.move("lvs1", rig.address("b"))
+    checkpoint.save(cluster, "x")
+    faults.cut(cluster, "lvs1", "eth1")
+    faults.cut(cluster, "rs1", "eth1", silent=True)
+    before = faults.broken(cluster)
+    key = cluster.state.key.read_bytes()
+    with monkeypatch.context() as elsewhere:
+        forget_connections()
+        cluster.namespace.remove()
+        elsewhere.setenv("LVSLAB_STATE", str(folder / "t"))
+        on(rig.uris[0], "bridge fdb append 00:00:00:00:00:00 dev l1x0 dst 10.99.0.77")
+        for uris, name, words in (
+            (rig.uris, "nope", "the lab nope is on none of these hosts"),
+            (rig.uris[:1], None, "lvs1 is on none of these hosts"),
+        ):
+            with pytest.raises(InputError) as caught:
+                takeover.adopt(uris, name)
+            assert caught.value.message == words
+            assert not (folder / "t" / cluster.lab.name).exists()
+        named = [word for uri in reversed(rig.uris) for word in ("--host", uri)]
+        assert main(["lab", "adopt", *named]) == 0
+        here = Cluster.running(cluster.lab.name)
+        assert here.lab == cluster.lab and here.settings.hosts == tuple(reversed(rig.uris))
+        assert here.state.key.read_bytes() == key
+        assert here.state.key.stat().st_mode & 0o777 == 0o600
+        assert here.seed("lvs1").read_bytes() == (folder / "seed.iso").read_bytes()
+        assert here.engine.place("lvs1") == rig.address("b")
+        assert faults.broken(here) == before and len(before) == 2
+        assert client_ends(rig, "a") == {"10.99.0.1", rig.address("b")}  # and no strange one
+        # every verb works: faults, checkpoints, power, the sockets of agents and consoles
+        faults.heal(here)
+        assert list(checkpoint.names(here)) == ["x"]
+        checkpoint.restore(here, "x")
+        assert {here.node_state(node) for node in nodes} == {"running"}
+        assert here.files("lvs1").console.is_socket() and here.files("lvs1").agent.is_socket()
+        here.kill("lvs2")
+        here._prepare("lvs2", folder / "disk.raw", folder / "seed.iso")
+        assert list(checkpoint.names(here)) == ["x"]  # its disk was known
+        here.down()
+        for uri in rig.uris:
+            assert cluster.lab.name not in everything_on(uri)
+        with pytest.raises(InputError, match="no lab is on these hosts"):
+            takeover.adopt(rig.uris, None)
+    forget_connections()
+
+
+# --- what a killed `lab up` leaves
+
+
+def test_down_leaves_nothing_after_an_up_that_was_killed(
+    rig: Hosts, lab: Lab, folder: Path, state: LabState
+) -> None:
+    a, b = rig.uris
+    (folder / "a").mkdir()
+    artifacts = make_artifacts(lab, folder / "a")
+    words = ["lab", "up", "--name", state.name, "--artifacts", str(artifacts), "--host", a]
+    command = [sys.executable, "-m", "lvslab.cli", *words, "--host", b, "--accelerator", "tcg"]
+    environment = {**os.environ, "LVSLAB_CACHE": str(folder / "c")}
+    for moment in (
+        "ip -o link | grep l1-vmnet1",
+        f"ls -d /var/lib/lvslab/{state.name}",
+        f"virsh -q -c qemu:///system list --name | grep {state.name}",
+    ):
+        log = (folder / "up.log").open("wb")
+        with log, subprocess.Popen(command, env=environment, stdout=log, stderr=log) as up:
+            seen = until(partial(on, a, f"{moment}; true"), 90)
+            up.kill()
+        assert seen, (folder / "up.log").read_text()
+        assert state.name in everything_on(a)
+        assert main(["lab", "down", "--name", state.name]) == 0
+        for uri in rig.uris:
+            left = everything_on(uri)
+            assert state.name not in left and "l1-" not in left and "l1x" not in left
+            assert not on(uri, f"pgrep -f guest={state.name}; true").strip()
+        assert not state.folder.exists() and not Namespace(f"lvslab-{state.name}").exists()

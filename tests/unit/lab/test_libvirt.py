@@ -201,7 +201,7 @@ def placed(lab: Lab, node: str) -> Placed:
 def made(lab: Lab, node: str, accelerator: str = "tcg", **changes: object) -> ElementTree.Element:
     machine = hardware.machine(lab, node, Path("/base.raw"), Path("/seed.iso"), 2201)
     machine = replace(machine, **changes)  # type: ignore[arg-type]
-    text = domain(machine, placed(lab, node), accelerator, {"agent": b"\x00bytes"})
+    text = domain(machine, placed(lab, node), accelerator, {"agent": b"\x00bytes"}, "{}")
     return ElementTree.fromstring(text)
 
 
