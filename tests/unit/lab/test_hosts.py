@@ -497,8 +497,8 @@ def test_down_leaves_nothing_after_an_up_that_was_killed(
     rig: Hosts, lab: Lab, folder: Path, state: LabState
 ) -> None:
     a, b = rig.uris
-    (folder / "a").mkdir()
-    artifacts = make_artifacts(lab, folder / "a")
+    (folder / "art").mkdir()
+    artifacts = make_artifacts(lab, folder / "art")
     words = ["lab", "up", "--name", state.name, "--artifacts", str(artifacts), "--host", a]
     command = [sys.executable, "-m", "lvslab.cli", *words, "--host", b, "--accelerator", "tcg"]
     environment = {**os.environ, "LVSLAB_CACHE": str(folder / "c")}
@@ -517,5 +517,6 @@ def test_down_leaves_nothing_after_an_up_that_was_killed(
         for uri in rig.uris:
             left = everything_on(uri)
             assert state.name not in left and "l1-" not in left and "l1x" not in left
-            assert not on(uri, f"pgrep -f guest={state.name}; true").strip()
+            other_than_itself = f"guest=[{state.name[0]}]{state.name[1:]}"
+            assert not on(uri, f"pgrep -f {other_than_itself}; true").strip()
         assert not state.folder.exists() and not Namespace(f"lvslab-{state.name}").exists()
