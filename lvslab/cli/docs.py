@@ -31,6 +31,7 @@ _ORDER = (
             "docs/watch",
             "docs/security",
             "docs/hosts",
+            "docs/vmware",
             "docs/deploy",
             "docs/roles",
         ),
