@@ -356,6 +356,7 @@ def test_ports_that_are_closed_are_found_by_a_frame(rig: Hosts, lab: Lab, state:
 def cluster(rig: Hosts, lab: Lab, folder: Path, state: LabState) -> Iterator[Cluster]:
     """A lab whose nodes have started, as `lab up` leaves it; its guests have no agent."""
     made = Cluster(lab.model_copy(update={"name": state.name}))
+    (state.folder / "places.json").unlink(missing_ok=True)
     made.state.create(lab.nodes)
     made.state.save("lab", made.lab.model_dump(mode="json"))
     made.state.save("settings", vars(Settings(hosts=tuple(rig.uris))))
