@@ -233,26 +233,34 @@ class BareLab:
 
     def serve(self, virtual_server: str) -> None:
         """Let the client find all real servers behind a virtual server."""
-        address, _ = self.cluster.lab.endpoint(virtual_server)
-        names = self.cluster.lab.real_servers(virtual_server)
         with self.cluster.namespace.inside():
-            command = [sys.executable, "-c", _WEB, address, *names]
-            web = subprocess.Popen(command, stdout=subprocess.PIPE)
-        assert web.stdout is not None and web.stdout.readline() == b"ready\n"
-        self.webs[virtual_server] = web
+            self.webs[virtual_server] = serve(self.cluster.lab, virtual_server)
 
     def end_service(self, virtual_server: str) -> None:
         """Nobody listens at a virtual server any more."""
-        web = self.webs.pop(virtual_server)
-        web.kill()
-        web.wait()
-        assert web.stdout is not None
-        web.stdout.close()
+        end_of(self.webs.pop(virtual_server))
 
     def verb(self, *words: str) -> list[str]:
         """A command line of its own that runs a verb of this lab."""
         command = [sys.executable, "-m", "lvslab.cli", "lab", words[0], "--name", self.name]
         return [*command, *words[1:]]
+
+
+def serve(lab: Lab, virtual_server: str) -> subprocess.Popen[bytes]:
+    """All real servers behind a virtual server, in the network of the calling thread."""
+    address, _ = lab.endpoint(virtual_server)
+    command = [sys.executable, "-c", _WEB, address, *lab.real_servers(virtual_server)]
+    web = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert web.stdout is not None and web.stdout.readline() == b"ready\n"
+    return web
+
+
+def end_of(web: subprocess.Popen[bytes]) -> None:
+    """End what `serve` has started."""
+    web.kill()
+    web.wait()
+    assert web.stdout is not None
+    web.stdout.close()
 
 
 def _ip(*words: str) -> None:

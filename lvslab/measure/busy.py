@@ -61,6 +61,8 @@ class HostWatch:
             before, at = after, now
 
     def _look(self) -> Look:
+        if not (self._proc / "stat").exists():  # not Linux: only that the host was stopped is seen
+            return 0.0, {}
         return busy(self._proc), used(self._pids(), self._proc)
 
     def note(self, seconds: float) -> None:

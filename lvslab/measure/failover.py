@@ -242,13 +242,12 @@ def once(
         _wait_for_calm(probe, experiment)
         ready = max((watcher.before() for watcher in watchers), default=0.0)
         time.sleep(max(0.0, ready - time.monotonic()) + phase)
-        if prepare and experiment.lasts:
-            prepare(cluster)
-            time.sleep(experiment.lasts)
-        zero = time.monotonic()
-        experiment.fault(cluster)
-        if experiment.zero == "end":
-            zero = time.monotonic()
+        try:
+            zero = _break(cluster, experiment)
+        except Refused:
+            for watcher in watchers:
+                watcher.give_up()
+            raise
         for watcher in watchers:
             watcher.struck(zero)
         _watch(lab, experiment, tap)
@@ -259,6 +258,16 @@ def once(
     run.taken = host.taken
     run.problems = judge(experiment, run)
     return run
+
+
+def _break(cluster: Cluster, experiment: Experiment) -> float:
+    """Make the fault; time 0 of the experiment (monotonic seconds)."""
+    if experiment.prepare and experiment.lasts:
+        experiment.prepare(cluster)
+        time.sleep(experiment.lasts)
+    zero = time.monotonic()
+    experiment.fault(cluster)
+    return time.monotonic() if experiment.zero == "end" else zero
 
 
 def _watchers(cluster: Cluster, experiment: Experiment) -> list[Watcher]:

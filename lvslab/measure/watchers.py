@@ -30,6 +30,9 @@ class Watcher:
         """
         return 0.0
 
+    def give_up(self) -> None:
+        """The engine refuses the fault: there is nothing to watch."""
+
     def struck(self, zero: float) -> None:
         """The fault has been made; `zero` is time 0 of the experiment (monotonic seconds)."""
 
@@ -193,6 +196,10 @@ class Established(Watcher):
         ready = time.monotonic() + _SYNC_SECONDS
         self._expected = _ESTABLISHED - sum(self._held_by(server) for server in self._breaks)
         return ready
+
+    def give_up(self) -> None:
+        """Close them."""
+        self._open.close()
 
     def _held_by(self, server: str) -> int:
         """How many of the connections a real server has."""

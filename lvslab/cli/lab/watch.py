@@ -87,10 +87,19 @@ def watch(lab_path: Path, name: str | None, wire: socket.socket) -> None:
     Who has which address, what is broken, adverts, connections, what a client gets. The buttons
     that break things ask for the token that is printed here, and only here.
     """
+    from lvslab.lab.engine import Refused
+    from lvslab.lab.network import bridge_names
     from lvslab.watch import buttons, secret, web
 
-    this = session()
-    known = running(lab_path, name).lab.name
+    this, cluster = session(), running(lab_path, name)
+    known = cluster.lab.name
+    if not cluster.namespace.heard(bridge_names(cluster.lab)):
+        raise Refused(
+            "a live picture",
+            "this host does not hear the frames of VMware's networks",
+            where=known,
+            hint="lab status --watch",
+        )
     token, url = secret.new(), f"http://127.0.0.1:{wire.getsockname()[1]}/"
     this.out(f"the lab {known}: {url} (Ctrl-C ends it)")
     this.out(f"the token for its buttons: {token}")

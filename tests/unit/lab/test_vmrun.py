@@ -28,7 +28,7 @@ from lvslab.lab.vmrun.vmrun_engine import VmrunEngine
 from lvslab.lab.vmrun.vmrun_program import Vmrun
 from lvslab.model.lab import Lab
 from tests import fakevmrun
-from tests.bare import ILL, WELL, Guests
+from tests.bare import ILL, WELL, Guests, end_of, serve
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here")
 SECRET = "correct-horse"
@@ -173,6 +173,7 @@ def test_every_fault_that_vmrun_can_make_is_made_seen_and_healed(
         ("console lvs1", "a console is not possible here"),
         ("ssh lvs1", "ssh with the lab's key is not possible here"),
         ("capture VMnet1", "a capture is not possible here"),
+        ("watch --port 0", "a live picture is not possible here"),
     ],
 )
 def test_what_vmrun_cannot_do_is_refused_with_the_reason(
@@ -212,6 +213,48 @@ def test_a_second_start_starts_what_is_off_and_nothing_else(vmware: VmwareLab) -
     assert vmware.verb("kill", "rs2") == 0
     assert vmware.up() == 0
     assert vmware.machine("rs2").on and vmware.machine("lvs1").boots == boots
+
+
+@pytest.fixture
+def webs(vmware: VmwareLab) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
+    """What answers at the virtual servers; the directors' addresses are this host's."""
+    made = {}
+    for name in vmware.lab.virtual_servers:
+        address, _ = vmware.lab.endpoint(name)
+        subprocess.run(["ip", "addr", "add", f"{address}/32", "dev", "vmnet1"], check=True)
+        made[name] = serve(vmware.lab, name)
+    yield made
+    for web in made.values():
+        end_of(web)
+
+
+@root_only
+@pytest.mark.slow
+def test_failover_is_measured_from_this_host_and_leaves_out_what_is_refused(
+    vmware: VmwareLab,
+    webs: dict[str, subprocess.Popen[bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """All answers are this host's own, so nothing is lost; a server that is gone is noticed."""
+    assert vmware.verb("failover", "silent-lvs1-eth2", "crash", "--json") == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (found,) = (event for event in events if event["event"] == "experiment")
+    assert found["name"] == "crash" and found["problems"] == []
+    (run,) = found["runs"]
+    assert run["owners"] == run["moves"] == {} and run["takeover"] is None  # nobody hears them
+    assert all(view["total"] > 100 and not view["lost"] for view in run["views"].values())
+    (left,) = (event for event in events if event["event"] == "stage-failed")
+    assert left["stage"] == "silent-lvs1-eth2"
+    assert "left out: dropping frames with the link up is not possible here" in left["message"]
+    assert ["stop", "hard"] in [[words[2], words[-1]] for words in vmware.host.calls()]
+
+    assert vmware.verb("failover", "silent-lvs1-eth2") == 4
+    assert "dropping frames with the link up is not possible here" in capsys.readouterr().err
+    webs["web1"].kill()
+    monkeypatch.setattr("lvslab.measure.failover._CALM_LIMIT", 1.0)
+    assert vmware.verb("failover", "crash") == 4
+    assert "did not become calm" in capsys.readouterr().err
 
 
 @root_only
