@@ -16,7 +16,7 @@ from lvslab.core.errors import InputError
 from lvslab.core.places import WORK
 
 if TYPE_CHECKING:
-    from lvslab.deploy.hosts.class_labs import Outcome
+    from lvslab.deploy.hosts.class_labs import Results
     from lvslab.deploy.hosts.seats import Hall, Seat
     from lvslab.deploy.ledger import Ledger
     from lvslab.lab.libvirt.survey import Survey
@@ -287,7 +287,7 @@ def _show_plan(seats: Sequence[Seat], there: dict[str, Survey]) -> None:
     this.out(f"{len(seats)} labs; nothing was changed")
 
 
-def _show(seats: Sequence[Seat], outcome: Outcome, word: str) -> None:
+def _show(seats: Sequence[Seat], outcome: Results, word: str) -> None:
     """A line for each student, and the error for those that failed."""
     from lvslab.deploy.hosts.class_labs import judge
     from lvslab.lab.libvirt.libvirt_host import Host

@@ -19,7 +19,7 @@ from lvslab.core.together import Result, each
 from lvslab.core.waiting import until
 from lvslab.lab import hardware
 from lvslab.lab.agents import agent, guest_agent
-from lvslab.lab.engine import Engine, NodeState, Refused
+from lvslab.lab.engine import Engine, NodeState, Unsupported
 from lvslab.lab.engines import ENGINES, Premises, client_place, engine_kind, engine_of
 from lvslab.lab.libvirt.libvirt_engine import LibvirtEngine
 from lvslab.lab.sources import Settings, source_of
@@ -293,7 +293,7 @@ class Cluster:
         """What a node's console has said; nothing if the engine has no console."""
         try:
             return self.engine.console(node)
-        except Refused:
+        except Unsupported:
             return b""
 
     def ssh_port(self, node: str) -> int:

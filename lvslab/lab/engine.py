@@ -7,8 +7,8 @@ not a machine of the engine: it lives in the lab's namespace, which `wire` joins
 The contract, which tests/unit/lab/test_engine.py holds every engine to:
 
 - What cannot be done is a StageError that names the machine and has the engine's own words.
-- What an engine can never do it refuses, always: Refused says what, why, and what to do instead.
-  Only these may be refused: `renew`, `carry`, `hear`, `console`, `ssh_options`.
+- What an engine can never do it refuses, always: Unsupported says what, why, and what to do
+  instead. Only these may be refused: `renew`, `carry`, `hear`, `console`, `ssh_options`.
 - `wire` and `remove` converge: called again, also after they were killed, they end the same.
 - `state` asks the engine each time, and keeps only what the engine cannot tell. A machine that
   never was is `off`.
@@ -32,7 +32,7 @@ from lvslab.model.lab import Lab
 NodeState = Literal["running", "paused", "disk full", "off", "unreachable"]
 
 
-class Refused(StageError):
+class Unsupported(StageError):
     """What an engine can never do: `what` it is, and `why`."""
 
     def __init__(self, what: str, why: str, *, where: str = "", hint: str = "") -> None:

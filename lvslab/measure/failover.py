@@ -13,7 +13,7 @@ from lvslab.core.events import Listener, StageDone, StageFailed, StageStarted, s
 from lvslab.core.waiting import until
 from lvslab.lab import checklist, checkpoint, wire
 from lvslab.lab.cluster import Cluster
-from lvslab.lab.engine import Refused
+from lvslab.lab.engine import Unsupported
 from lvslab.measure.busy import HostWatch
 from lvslab.measure.experiments import Experiment
 from lvslab.measure.probe import BEAT_SECONDS, Prober, Request, View, view
@@ -154,7 +154,7 @@ def perform(
 
     Each run starts from a checkpoint that is made here, from a cluster that passes the
     checklist. Raises StageError if it does not. An experiment that the engine refuses is left
-    out; if it refuses all of them, Refused is raised.
+    out; if it refuses all of them, Unsupported is raised.
     """
     findings = checklist.wait(cluster, _SETTLE_SECONDS)
     if bad := [finding for finding in findings if not finding.ok]:
@@ -168,7 +168,7 @@ def perform(
         for experiment in chosen:
             try:
                 verdicts.append(_perform(cluster, experiment, runs, listener))
-            except Refused as error:
+            except Unsupported as error:
                 refused = error
     finally:
         checkpoint.restore(cluster, CHECKPOINT)
@@ -185,7 +185,7 @@ def _perform(cluster: Cluster, experiment: Experiment, runs: int, listener: List
         listener(StageStarted(name))
         try:
             run = undisturbed(cluster, experiment, phase=phase_of(number))
-        except Refused as refused:
+        except Unsupported as refused:
             said = f"left out: {refused.message}"
             listener(StageFailed(name, time.monotonic() - start, said))
             raise
@@ -244,7 +244,7 @@ def once(
         time.sleep(max(0.0, ready - time.monotonic()) + phase)
         try:
             zero = _break(cluster, experiment)
-        except Refused:
+        except Unsupported:
             for watcher in watchers:
                 watcher.give_up()
             raise

@@ -84,7 +84,7 @@ def client(lab_path: Path, name: str | None, words: tuple[str, ...]) -> None:
 )
 def capture(lab_path: Path, name: str | None, network: str, output: Path | None) -> None:
     """Show every frame on a network, until Ctrl-C (tcpdump)."""
-    from lvslab.lab.engine import Refused
+    from lvslab.lab.engine import Unsupported
     from lvslab.lab.network import bridge_names
 
     cluster = running(lab_path, name)
@@ -94,7 +94,7 @@ def capture(lab_path: Path, name: str | None, network: str, output: Path | None)
             f"there is no network {network}", hint="the lab has: " + ", ".join(bridges)
         )
     if network not in cluster.namespace.heard(bridges):
-        raise Refused(
+        raise Unsupported(
             "a capture",
             "this host does not hear the frames of VMware's networks",
             where=network,

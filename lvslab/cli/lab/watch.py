@@ -87,14 +87,14 @@ def watch(lab_path: Path, name: str | None, wire: socket.socket) -> None:
     Who has which address, what is broken, adverts, connections, what a client gets. The buttons
     that break things ask for the token that is printed here, and only here.
     """
-    from lvslab.lab.engine import Refused
+    from lvslab.lab.engine import Unsupported
     from lvslab.lab.network import bridge_names
     from lvslab.watch import buttons, secret, web
 
     this, cluster = session(), running(lab_path, name)
     known = cluster.lab.name
     if not cluster.namespace.heard(bridge_names(cluster.lab)):
-        raise Refused(
+        raise Unsupported(
             "a live picture",
             "this host does not hear the frames of VMware's networks",
             where=known,

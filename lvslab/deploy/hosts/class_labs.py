@@ -40,7 +40,7 @@ AT_ONCE = 2
 MaxSessions), and a lab of four nodes takes one for each."""
 
 Work = Callable[[Seat, Listener], None]
-Outcome = dict[str, LabError | None]
+Results = dict[str, LabError | None]
 """Student to what went wrong."""
 
 
@@ -93,7 +93,7 @@ def demand_artifacts(lab: Lab, artifacts: Path) -> None:
         base_disks.seed(artifacts, node)
 
 
-def up(seats: Sequence[Seat], start: Start, listener: Listener) -> Outcome:
+def up(seats: Sequence[Seat], start: Start, listener: Listener) -> Results:
     """Bring the images to the hosts, then start each lab until its checklist passes."""
     _bring_images(seats, start, listener)
 
@@ -136,7 +136,7 @@ def _bring_images(seats: Sequence[Seat], start: Start, listener: Listener) -> No
     each(first_of, bring)
 
 
-def check(seats: Sequence[Seat], seconds: float, listener: Listener) -> Outcome:
+def check(seats: Sequence[Seat], seconds: float, listener: Listener) -> Results:
     """The checklist of each lab, for so many seconds at most, and that nobody else hears it."""
     there, silent = surveys(list(dict.fromkeys(this.host for this in seats)))
 
@@ -179,7 +179,7 @@ def apart(this: Seat, there: Mapping[str, Survey]) -> list[str]:
     return found
 
 
-def down(seats: Sequence[Seat], listener: Listener) -> Outcome:
+def down(seats: Sequence[Seat], listener: Listener) -> Results:
     """End each lab; nothing of it is left on its host, nor here."""
 
     def work(this: Seat, tell: Listener) -> None:
@@ -201,7 +201,7 @@ def _unknown(this: Seat) -> Cluster:
 # --- side by side
 
 
-def side_by_side(seats: Sequence[Seat], work: Work, listener: Listener) -> Outcome:
+def side_by_side(seats: Sequence[Seat], work: Work, listener: Listener) -> Results:
     """Do `work` on all labs, some of each host at the same time. One that fails stops no other.
 
     To the listener each student is one stage, whose note says where the lab's own stages are.
@@ -264,7 +264,7 @@ class _Teller:
         self.listener(StageProgress(self.student, done, total, note=", ".join(running)))
 
 
-def judge(outcome: Outcome, what: str) -> None:
+def judge(outcome: Results, what: str) -> None:
     """Raise if a lab failed: CheckFailed if all that failed only did not pass a check."""
     bad = {student: error for student, error in outcome.items() if error}
     if not bad:

@@ -16,7 +16,7 @@ from lvslab.lab.libvirt import moving, readiness, store
 from lvslab.lab.libvirt.domain import Placed, domain
 from lvslab.lab.libvirt.libvirt_host import ANSWER_SECONDS, Host
 from lvslab.lab.libvirt.moving import Journey
-from lvslab.lab.libvirt.places import Places, on_answering
+from lvslab.lab.libvirt.placement import Places, on_answering
 from lvslab.lab.libvirt.records import Kept, Record
 from lvslab.lab.libvirt.wiring import Wiring
 from lvslab.lab.namespace import Namespace
@@ -46,7 +46,7 @@ class LibvirtEngine:
         missing = self._stopped()
         nodes = {host.uri: [n for n in self._places.nodes_of(host) if n in missing]
                  for host in self._hosts.values()}  # fmt: skip
-        readiness.demand(readiness.Wanted(self._lab, nodes, accelerator), self._hosts)
+        readiness.demand(readiness.Needed(self._lab, nodes, accelerator), self._hosts)
         if set(missing) == set(self._lab.nodes):
             readiness.demand_reach(self._lab, *self._wires.ends(), self._hosts)
 

@@ -10,7 +10,7 @@ from lvslab.core.errors import LabError, MissingError, StageError
 from lvslab.core.procs import run
 from lvslab.core.together import each
 from lvslab.lab import network
-from lvslab.lab.libvirt import reach, store
+from lvslab.lab.libvirt import reachable, store
 from lvslab.lab.libvirt.fabric import SIGNED, Fabric
 from lvslab.lab.libvirt.libvirt_host import Host
 from lvslab.lab.libvirt.records import records
@@ -29,7 +29,7 @@ _NODE_MIB = 256  # what a node writes while it boots
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Needed:
     """What is to run: a lab, the nodes of each host that do not run yet, and with what."""
 
     lab: Lab
@@ -37,7 +37,7 @@ class Wanted:
     accelerator: str
 
 
-def demand(wanted: Wanted, hosts: Mapping[str, Host]) -> None:
+def demand(wanted: Needed, hosts: Mapping[str, Host]) -> None:
     """Raise MissingError with all that is missing on any host, and what to do about it."""
     found = each(hosts, lambda uri: list(_lacks(hosts[uri], wanted)))
     lines = [f"{hosts[uri].label}: {what}" for uri, lacks in found.items() for what in lacks]
@@ -50,9 +50,11 @@ def demand_reach(lab: Lab, own: Mapping[str, str], client: str, hosts: Mapping[s
 
     `own`: URI to the address of each host, `client`: of this one.
     """
-    ends = [reach.End("this machine", client, run)]
-    ends += [reach.End(hosts[uri].label, address, hosts[uri].run) for uri, address in own.items()]
-    lines = [reach.opened(pair) for pair in reach.deaf(Fabric(lab), ends)]
+    ends = [reachable.End("this machine", client, run)]
+    ends += [
+        reachable.End(hosts[uri].label, address, hosts[uri].run) for uri, address in own.items()
+    ]
+    lines = [reachable.opened(pair) for pair in reachable.deaf(Fabric(lab), ends)]
     if lines:
         raise _missing(lab, lines)
 
@@ -65,7 +67,7 @@ def _missing(lab: Lab, lines: Sequence[str]) -> MissingError:
     )
 
 
-def _lacks(host: Host, wanted: Wanted) -> Iterator[str]:
+def _lacks(host: Host, wanted: Needed) -> Iterator[str]:
     try:
         host.connect()
     except LabError as error:
@@ -78,7 +80,7 @@ def _lacks(host: Host, wanted: Wanted) -> Iterator[str]:
             yield error.message
 
 
-def _programs(host: Host, wanted: Wanted) -> Iterator[str]:
+def _programs(host: Host, wanted: Needed) -> Iterator[str]:
     names = " ".join(_PROGRAMS)
     words = f"PATH=$PATH:/usr/sbin:/sbin; for name in {names}; do "
     words += "command -v $name >/dev/null || echo $name; done"
@@ -88,7 +90,7 @@ def _programs(host: Host, wanted: Wanted) -> Iterator[str]:
         yield "it does not offer KVM; say --accelerator tcg, or name only hosts that offer it"
 
 
-def _others(host: Host, wanted: Wanted) -> Iterator[str]:
+def _others(host: Host, wanted: Needed) -> Iterator[str]:
     """Other labs with the same number, and links that are not ours."""
     lab, fabric = wanted.lab, Fabric(wanted.lab)
     known = {record.lab for record in records(host) if record.number == lab.number} - {lab.name}
@@ -112,7 +114,7 @@ def _signer(link: Mapping[str, Any]) -> str:
     return str(link.get("ifalias", "")).removeprefix(SIGNED)
 
 
-def _room(host: Host, wanted: Wanted) -> Iterator[str]:
+def _room(host: Host, wanted: Needed) -> Iterator[str]:
     nodes = wanted.nodes[host.uri]
     if not nodes:
         return
@@ -127,7 +129,7 @@ def _room(host: Host, wanted: Wanted) -> Iterator[str]:
         )
 
 
-_LOOKS: tuple[Callable[[Host, Wanted], Iterator[str]], ...] = (_programs, _others, _room)
+_LOOKS: tuple[Callable[[Host, Needed], Iterator[str]], ...] = (_programs, _others, _room)
 
 
 def demand_memory(lab: Lab, node: str, host: Host) -> None:

@@ -14,7 +14,7 @@ from lvslab.lab.cluster import Cluster
 from lvslab.lab.libvirt import records, store
 from lvslab.lab.libvirt.libvirt_engine import LibvirtEngine
 from lvslab.lab.libvirt.libvirt_host import Host
-from lvslab.lab.libvirt.places import on_answering
+from lvslab.lab.libvirt.placement import on_answering
 from lvslab.lab.libvirt.records import Kept
 from lvslab.lab.network import wired_interfaces
 from lvslab.model.lab import Lab

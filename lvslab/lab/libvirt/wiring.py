@@ -17,7 +17,7 @@ from lvslab.core.procs import run
 from lvslab.lab import network
 from lvslab.lab.libvirt.fabric import Fabric, known_peers
 from lvslab.lab.libvirt.libvirt_host import Host
-from lvslab.lab.libvirt.places import on_answering
+from lvslab.lab.libvirt.placement import on_answering
 from lvslab.lab.namespace import Namespace
 from lvslab.lab.network import Port, bridge_names, wired_interfaces
 from lvslab.lab.state import LabState

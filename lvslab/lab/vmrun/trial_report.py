@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lvslab import __version__
 from lvslab.lab.vmrun.vmrun_program import Vmrun
-from lvslab.lab.vmrun.vmrun_trial import Outcome
+from lvslab.lab.vmrun.vmrun_trial import TrialStep
 from lvslab.model.lab import Lab
 
 _LONGEST = 200
@@ -54,7 +54,7 @@ def scrubbed(text: str, lab: Lab, names: Iterable[str]) -> str:
     return " ".join(text.split())[:_LONGEST]
 
 
-def report(vmrun: Vmrun, lab: Lab, node: str, outcomes: Iterable[Outcome]) -> str:
+def report(vmrun: Vmrun, lab: Lab, node: str, outcomes: Iterable[TrialStep]) -> str:
     """The text that a user may send back."""
     system = "Windows (WSL)" if vmrun.windows else platform.system()
     lines = [

@@ -14,7 +14,7 @@ from lvslab.core.errors import MissingError, StageError
 from lvslab.core.places import PROGRAM
 from lvslab.formats import vmx
 from lvslab.lab.agents.agent import Agent
-from lvslab.lab.engine import NodeState, Refused
+from lvslab.lab.engine import NodeState, Unsupported
 from lvslab.lab.hardware import Machine
 from lvslab.lab.network import Port, wired_interfaces
 from lvslab.lab.vmrun.guest_operations import GuestOperations
@@ -93,8 +93,8 @@ class VmrunEngine:
     # --- one machine
 
     def renew(self, machine: Machine) -> None:
-        """Refused: the disk may have what its user made."""
-        raise Refused(
+        """Unsupported: the disk may have what its user made."""
+        raise Unsupported(
             "a fresh disk",
             "a machine's folder belongs to its user",
             where=machine.name,
@@ -171,8 +171,8 @@ class VmrunEngine:
             self._ask(node, command, self.card(node, interface))
 
     def carry(self, node: str, interface: str, frames: bool) -> None:
-        """Refused."""
-        raise Refused(
+        """VMware has nothing for it: Unsupported."""
+        raise Unsupported(
             "dropping frames with the link up",
             "vmrun can only pull the whole cable",
             where=node,
@@ -180,8 +180,8 @@ class VmrunEngine:
         )
 
     def hear(self, node: str, interface: str, multicast: bool) -> None:
-        """Refused."""
-        raise Refused(
+        """VMware has nothing for it: Unsupported."""
+        raise Unsupported(
             "keeping multicast away (a split brain)",
             "vmrun cannot drop some frames and let others pass",
             where=node,
@@ -207,8 +207,8 @@ class VmrunEngine:
         return GuestOperations(node, self.vmx(node), self._vmrun, self._lab.login)
 
     def console(self, node: str) -> bytes:
-        """Refused."""
-        raise Refused(
+        """VMware has nothing for it: Unsupported."""
+        raise Unsupported(
             "a console",
             "the machine's serial port is not connected: its console is VMware's window",
             where=node,
@@ -216,8 +216,8 @@ class VmrunEngine:
         )
 
     def ssh_options(self, node: str) -> list[str]:
-        """Refused: the machines do not know the lab's key."""
-        raise Refused(
+        """Unsupported: the machines do not know the lab's key."""
+        raise Unsupported(
             "ssh with the lab's key",
             "VMware cannot give it to a machine",
             where=node,

@@ -27,7 +27,7 @@ _SOON = 30.0
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrialStep:
     """What a step came to; `tried` is False if a step that it needs had failed."""
 
     step: str
@@ -62,12 +62,12 @@ class Selftest:
             "the snapshot is removed": self._forget,
         }
 
-    def perform(self) -> Iterator[Outcome]:
+    def perform(self) -> Iterator[TrialStep]:
         """Do all steps; what was made is removed at the end."""
         able = True
         for number, (name, step) in enumerate(self.steps().items()):
             if not able:
-                yield Outcome(name, ok=False, says="a step before it failed", tried=False)
+                yield TrialStep(name, ok=False, says="a step before it failed", tried=False)
                 continue
             start, says = time.monotonic(), ""
             try:
@@ -75,7 +75,7 @@ class Selftest:
             except LabError as error:
                 says = error.message
             able = not says or number > 2
-            yield Outcome(name, not says, time.monotonic() - start, says)
+            yield TrialStep(name, not says, time.monotonic() - start, says)
         self._clean()
 
     # --- the steps

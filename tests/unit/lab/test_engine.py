@@ -13,7 +13,7 @@ import pytest
 from lvslab.core.errors import MissingError, StageError
 from lvslab.core.waiting import until
 from lvslab.lab import hardware
-from lvslab.lab.engine import Engine, Refused
+from lvslab.lab.engine import Engine, Unsupported
 from lvslab.lab.libvirt.libvirt_engine import LibvirtEngine
 from lvslab.lab.namespace import Namespace
 from lvslab.lab.network import Port
@@ -211,14 +211,14 @@ def test_what_an_engine_refuses_it_refuses_always_and_says_why(
                 continue  # a disk in use
             try:
                 task()
-            except Refused as refused:
+            except Unsupported as refused:
                 assert rig.refuses(verb)
                 assert " is not possible here: " in refused.message
                 assert refused.where == "lvs1" and refused.hint
             else:
                 assert not rig.refuses(verb)
     for again in (engine.carry, engine.hear):
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(Unsupported):
             again("lvs1", "eth1", True)
 
 
