@@ -22,6 +22,7 @@ STARTS = {
     "vm/test_installed.py": 1,
     "vm/test_lessons.py": 1,
     "vm/test_reproducible.py": 2,
+    "vm/test_two_hosts.py": 1,
     "vm/test_vmware.py": 1,
 }
 """In how many places the tests start a lab, a bake, or a whole build of which some make nothing."""
