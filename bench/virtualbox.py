@@ -118,7 +118,8 @@ def problems(ova: Path, root: Path, seen: dict[str, Machine]) -> list[str]:
     machine, wired = seen[f"{ova.stem} imported"], seen[f"{ova.stem} wired"]
     found = []
     with tarfile.open(ova) as tar, tempfile.TemporaryDirectory(dir=chroot.PLACE) as work:
-        tar.extractall(work, filter="data")
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # not in Python 3.11.2
+        tar.extractall(work)
         names = tar.getnames()
         wanted = [(name, CARD) for name in networks((Path(work) / names[0]).read_bytes())]
         if machine.cards() != wanted:

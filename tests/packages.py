@@ -9,6 +9,7 @@ from pathlib import Path
 def unpacked(archive: Path, folder: Path) -> Path:
     """The project in an sdist."""
     with tarfile.open(archive) as tar:
-        tar.extractall(folder, filter="data")
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # not in Python 3.11.2
+        tar.extractall(folder)
     (project,) = folder.iterdir()
     return project

@@ -42,7 +42,8 @@ def read_by(name: str, *words: object, timeout: float = 300) -> str:
 def taken_out(ova: Path, folder: Path) -> tuple[Path, Path]:
     """The OVF and the disk of an OVA, taken out by Python's tarfile."""
     with tarfile.open(ova) as tar:
-        tar.extractall(folder, filter="data")
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)  # not in Python 3.11.2
+        tar.extractall(folder)
         names = tar.getnames()
     assert [Path(name).suffix for name in names] == [".ovf", ".mf", ".vmdk"]
     return folder / names[0], folder / names[2]

@@ -251,7 +251,14 @@ class Host:
         return runtime_root() / f"ssh-{name}"
 
     def _alive(self, control: Path) -> bool:
-        return self._ask_master(control, "check")
+        """Whether an ssh listens there. The socket of one that was killed is removed.
+
+        A new one would find it, and share nothing.
+        """
+        alive = self._ask_master(control, "check")
+        if not alive:
+            control.unlink(missing_ok=True)
+        return alive
 
     def _ask_master(self, control: Path, word: str) -> bool:
         if not control.exists():

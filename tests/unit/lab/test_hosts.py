@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -220,6 +221,7 @@ def lacking(
     """What `demand` says of a lab that does not run; nothing is made."""
     named = lab.model_copy(update={"name": state.name})
     place = Namespace(f"lvslab-{state.name}")
+    (state.folder / "places.json").unlink(missing_ok=True)  # a test before has moved nodes
     engine = LibvirtEngine(named, state, place, uris or rig.uris)
     with pytest.raises(MissingError) as caught:
         engine.demand(accelerator)
@@ -334,6 +336,24 @@ def restart_libvirt(rig: Hosts, name: str) -> None:
 
 def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_a_connection_whose_ssh_was_killed_is_opened_again(rig: Hosts) -> None:
+    host = Host.of(rig.uris[0])
+    host.connect()
+    (before,) = masters(host)
+    os.kill(before, signal.SIGKILL)
+    assert until(lambda: not masters(host), 10) and host._control.exists()
+    libvirt_host._CONNECTED.clear()  # as the next command, which remembers nothing
+    assert host.run(["hostname"], what="asking its name") == "a\n"
+    assert masters(host), "the connection is shared again"
+
+
+def masters(host: Host) -> list[int]:
+    """The process that listens for commands to a host, if there is one."""
+    words = ["ssh", "-S", str(host._control), "-O", "check", host.destination]
+    said = subprocess.run(words, capture_output=True, text=True, check=False).stderr
+    return [int(number) for number in re.findall(r"pid=(\d+)", said)]
 
 
 def test_ports_that_are_closed_are_found_by_a_frame(rig: Hosts, lab: Lab, state: LabState) -> None:
