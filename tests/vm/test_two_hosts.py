@@ -13,15 +13,17 @@ from pathlib import Path
 import pytest
 
 from lvslab.core.places import default_cache
+from lvslab.core.waiting import until
 from lvslab.lab import bringup, checklist, faults, wire
 from lvslab.lab.cluster import Cluster
 from lvslab.lab.sources import Settings
+from lvslab.lab.state import STATE_VARIABLE
 from lvslab.measure.probe import Prober, View, view
 from lvslab.model.load import load_lab
 from tests.examples import LIMITS
 from tests.hosts import Hosts, hosts
 
-pytestmark = pytest.mark.vm
+pytestmark = [pytest.mark.vm, pytest.mark.long]
 
 ROOT = Path(__file__).resolve().parents[2]
 MOVE_SECONDS = 0.5
@@ -37,15 +39,17 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
 
 @pytest.fixture(scope="module")
 def cluster(built: Path, rig: Hosts) -> Iterator[Cluster]:
-    """The lab, up over both hosts."""
-    this = Cluster(load_lab(ROOT / "lab.yaml").model_copy(update={"name": "two-hosts"}))
-    try:
-        settings = Settings(hosts=tuple(rig.uris))
-        bringup.up(this, built, default_cache(), settings, limits=LIMITS)
-        yield this
-    finally:
-        with this.changing():
-            this.down()
+    """The lab, up over both hosts; what is kept of it goes with them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(STATE_VARIABLE, str(rig.folder / "state"))
+        this = Cluster(load_lab(ROOT / "lab.yaml").model_copy(update={"name": "two-hosts"}))
+        try:
+            settings = Settings(hosts=tuple(rig.uris))
+            bringup.up(this, built, default_cache(), settings, limits=LIMITS)
+            yield this
+        finally:
+            with this.changing():
+                this.down()
 
 
 def whole(cluster: Cluster) -> None:
@@ -97,8 +101,8 @@ def test_the_cluster_survives_the_death_of_a_host(cluster: Cluster, rig: Hosts) 
 def test_a_host_that_is_back_makes_it_whole_again(cluster: Cluster, rig: Hosts) -> None:
     rig.start("b")
     assert rig.wait("b")
-    for node in ("lvs2", "rs2"):
-        faults.start(cluster, node)
+    assert until(lambda: cluster.node_state("lvs2") == "off", 30)
+    faults.heal(cluster)
     for node in ("lvs2", "rs2"):
         bringup.wait_for_boot(cluster, node, LIMITS, lambda event: None)
     whole(cluster)
