@@ -254,7 +254,7 @@ def test_all_that_hosts_lack_is_said_at_once(
     machine = hardware.machine(lab, "rs1", folder / "disk.raw", folder / "seed.iso", 2201)
     other.renew(machine)
     other.define(machine, "tcg", {})
-    on(b, "chmod -x /usr/bin/qemu-img")
+    on(b, "chmod -x /usr/bin/qemu-img; rm -rf /var/lib/lvslab/images")  # images need room, too
     vni = Fabric(lab).vni("VMnet12")
     on(b, f"ip link add odd type vxlan id {vni} local {rig.address('b')} dstport 4789")
     node = lab.nodes["lvs2"].model_copy(update={"memory_mib": 40_000_000})
