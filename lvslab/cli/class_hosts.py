@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lvslab.cli.common import as_json, lab_file, session, verb
+from lvslab.cli.common import artifacts_folder, as_json, lab_file, session, until_passed, verb
 from lvslab.cli.lab.which import on_hosts, with_labs
 from lvslab.core.errors import InputError
-from lvslab.core.places import WORK
 
 if TYPE_CHECKING:
     from lvslab.deploy.hosts.class_labs import Results
@@ -105,13 +104,7 @@ def _room(
     """,
 )
 @_with_options
-@click.option(
-    "--artifacts",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=WORK / "artifacts",
-    show_default="artifacts",
-    help="The folder that `images` filled.",
-)
+@artifacts_folder("The folder that `images` filled.")
 @click.option(
     "--vcpus-per-core",
     "crowd",
@@ -175,15 +168,7 @@ def _in_the_list(room: Room, chosen: Sequence[str]) -> dict[str, Student]:
 
 @verb("check", "class check class.csv\nclass check class.csv --student alice --wait 0")
 @_with_options
-@click.option(
-    "--wait",
-    "seconds",
-    type=float,
-    default=30,
-    show_default=True,
-    metavar="SECONDS",
-    help="Try again until all checks pass, for this time at most.",
-)
+@until_passed
 @with_labs
 def check(
     list_file: Path,

@@ -166,6 +166,28 @@ lab_file = click.option(
 )
 
 
+until_passed = click.option(
+    "--wait",
+    "seconds",
+    type=float,
+    default=30,
+    show_default=True,
+    metavar="SECONDS",
+    help="Try again until all checks pass, for this time at most.",
+)
+
+
+def artifacts_folder(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option `--artifacts`: the folder that `images` filled."""
+    return click.option(
+        "--artifacts",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=WORK / "artifacts",
+        show_default="artifacts",
+        help=help_text,
+    )
+
+
 class Named(click.ParamType[str]):
     """A word out of those that `names` returns: completed from them, checked by the verb."""
 

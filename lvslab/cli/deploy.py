@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lvslab.cli.common import as_json, epilog, lab_file, session, verb
+from lvslab.cli.common import artifacts_folder, as_json, epilog, lab_file, session, verb
 from lvslab.core.errors import CheckFailed, InputError
-from lvslab.core.places import WORK
 
 if TYPE_CHECKING:
     from lvslab.deploy.converge import Action
@@ -80,13 +79,7 @@ _OPTIONS = (
         metavar="ID",
         help="Only this student of the class; may be repeated.",
     ),
-    click.option(
-        "--artifacts",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=WORK / "artifacts",
-        show_default="artifacts",
-        help="The folder that `images` filled.",
-    ),
+    artifacts_folder("The folder that `images` filled."),
     click.option(
         "--ca",
         type=click.Path(path_type=Path, dir_okay=False),

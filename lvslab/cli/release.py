@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from lvslab import __version__
-from lvslab.cli.common import demand_checkout, session, verb
+from lvslab.cli.common import artifacts_folder, demand_checkout, session, verb
 from lvslab.core.errors import CheckFailed, InputError
 from lvslab.core.files import only_one, remove, sha256_file, write_atomic
 from lvslab.core.places import DATA, WORK
@@ -26,13 +26,7 @@ _NOTES = "CHANGES.md"
     release --artifacts /srv/lab --out /srv/release --sign ~/.ssh/id_ed25519
     """,
 )
-@click.option(
-    "--artifacts",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=WORK / "artifacts",
-    show_default="artifacts",
-    help="What `images` has made.",
-)
+@artifacts_folder("What `images` has made.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

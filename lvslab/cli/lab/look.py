@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lvslab.cli.common import as_json, session, verb
+from lvslab.cli.common import as_json, session, until_passed, verb
 from lvslab.cli.lab.which import running, which_lab
 from lvslab.core.errors import CheckFailed
 
@@ -87,15 +87,7 @@ def _show_status(found: Status) -> None:
     """,
 )
 @which_lab
-@click.option(
-    "--wait",
-    "seconds",
-    type=float,
-    default=30,
-    show_default=True,
-    metavar="SECONDS",
-    help="Try again until all checks pass, for this time at most.",
-)
+@until_passed
 @as_json
 def check(lab_path: Path, name: str | None, seconds: float) -> None:
     """The article's checklist, on every node and on the client; status 1 if an item fails."""

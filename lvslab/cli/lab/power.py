@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal
 import click
 from click.core import ParameterSource
 
-from lvslab.cli.common import as_json, session, verb
+from lvslab.cli.common import artifacts_folder, as_json, session, verb
 from lvslab.cli.lab.which import on_hosts, the_lab, which_lab
 from lvslab.core.errors import InputError
-from lvslab.core.places import PROGRAM, WORK
+from lvslab.core.places import PROGRAM
 
 if TYPE_CHECKING:
     from lvslab.lab.sources import EngineName
@@ -42,13 +42,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Start from OVAs and seeds, or VMware folders; there each .vmx decides on the devices.",
 )
-@click.option(
-    "--artifacts",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=WORK / "artifacts",
-    show_default="artifacts",
-    help="Where the OVAs and seeds, or the VMware folders, are.",
-)
+@artifacts_folder("Where the OVAs and seeds, or the VMware folders, are.")
 @click.option(
     "--hardware",
     type=click.Choice(["vmware", "vmware-sata", "virtio"]),

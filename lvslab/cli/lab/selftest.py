@@ -9,10 +9,9 @@ from pathlib import Path
 
 import click
 
-from lvslab.cli.common import as_json, lab_file, session, verb
+from lvslab.cli.common import artifacts_folder, as_json, lab_file, session, verb
 from lvslab.cli.lab.which import the_lab
 from lvslab.core.errors import CheckFailed, InputError
-from lvslab.core.places import WORK
 
 
 @verb(
@@ -28,13 +27,7 @@ from lvslab.core.places import WORK
     "--engine", type=click.Choice(["vmware"]), required=True, help="The engine that is tried."
 )
 @click.option("--node", help="The machine that is used. [default: the first of the lab]")
-@click.option(
-    "--artifacts",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=WORK / "artifacts",
-    show_default="artifacts",
-    help="Where the VMware folders are.",
-)
+@artifacts_folder("Where the VMware folders are.")
 @click.option(
     "-o",
     "--output",
