@@ -1,8 +1,10 @@
 """Whether VXLAN passes between all ends of a lab: a frame is sent from each and heard by each.
 
 It takes a device in a namespace of its own on each end, which is removed at once, or by the end
-itself if nobody does it. The frame is the question for an address that nobody has, in a network for
-tests of networks (RFC 2544). Who sent it, the receiving device has learned (RFC 7348, section 4.1).
+itself if nobody does it. The name of this namespace holds the network in which it was made: others
+of the same machine may try the same lab in networks of their own. The frame is the question for an
+address that nobody has, in a network for tests of networks (RFC 2544). Who sent it, the receiving
+device has learned (RFC 7348, section 4.1).
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ _SECONDS = 4.0
 _PAUSE = 0.3
 _FORGOTTEN_SECONDS = 60
 _NOBODY = "198.18.0.250"
+# What removes the places of all probes of a lab in this network, also those of a killed command.
+_GONE = 'for old in $(ip netns list | grep -o "^${all}[0-9]*"); do ip netns del "$old"; done'
 
 
 @dataclass(frozen=True)
@@ -40,33 +44,32 @@ def deaf(fabric: Fabric, ends: Sequence[End]) -> list[tuple[End, End]]:
     Raises LabError if an end cannot make such a device.
     """
     device = fabric.probe
-    place = f"{device}-{os.getpid()}"
     by_label = {end.label: end for end in ends}
 
     def on_all(script: Callable[[End], str], what: str) -> None:
-        each(by_label, lambda label: _sh(by_label[label], script(by_label[label]), what))
+        each(by_label, lambda label: _sh(by_label[label], device, script(by_label[label]), what))
 
     def make(end: End) -> str:
         number = ends.index(end) + 1
         lines = [
-            f"ip netns add {place}",
-            f"ip link add {device} netns {place} {fabric.probe_kind(end.address)}",
-            f"ip -n {place} address add 198.18.0.{number}/24 dev {device}",
-            f"ip -n {place} link set {device} up",
+            'ip netns add "$place"',
+            f'ip link add {device} netns "$place" {fabric.probe_kind(end.address)}',
+            f'ip -n "$place" address add 198.18.0.{number}/24 dev {device}',
+            f'ip -n "$place" link set {device} up',
         ]
         others = [other.address for other in ends if other != end]
-        lines += [f"bridge -n {place} {line}" for line in fabric.probe_peers(others)]
-        later = f"(sleep {_FORGOTTEN_SECONDS}; ip netns del {place}) >/dev/null 2>&1 &"
-        return f"{_gone(device)}; {later} {' && '.join(lines)}"
+        lines += [f'bridge -n "$place" {line}' for line in fabric.probe_peers(others)]
+        later = f'(sleep {_FORGOTTEN_SECONDS}; ip netns del "$place") >/dev/null 2>&1 &'
+        return f"{_GONE}; {later} {' && '.join(lines)}"
 
-    send = f"ip netns exec {place} bash -c 'echo > /dev/udp/{_NOBODY}/9'"
+    send = f"ip netns exec \"$place\" bash -c 'echo > /dev/udp/{_NOBODY}/9'"
     try:
         on_all(make, "making a device to try VXLAN")
         on_all(lambda _: send, "trying VXLAN")
-        heard = each(by_label, lambda label: _heard(place, device, by_label[label], len(ends) - 1))
+        heard = each(by_label, lambda label: _heard(by_label[label], device, len(ends) - 1))
     finally:
         with contextlib.suppress(LabError):
-            on_all(lambda _: _gone(device), "removing what tried VXLAN")
+            on_all(lambda _: _GONE, "removing what tried VXLAN")
     return [
         (end, other)
         for end in ends
@@ -84,12 +87,12 @@ def opened(pair: tuple[End, End]) -> str:
     )
 
 
-def _heard(place: str, device: str, end: End, count: int) -> set[str]:
+def _heard(end: End, device: str, count: int) -> set[str]:
     """From whom an end's device has learned something, once it is all, or after a while."""
     deadline = time.monotonic() + _SECONDS
     while True:
-        words = ["bridge", "-n", place, "-json", "fdb", "show", "dev", device]
-        entries = json.loads(end.ask(words, what="asking who was heard") or "[]")
+        script = f'bridge -n "$place" -json fdb show dev {device}'
+        entries = json.loads(_sh(end, device, script, "asking who was heard") or "[]")
         heard = {entry["dst"] for entry in entries if "dst" in entry and not _is_ours(entry)}
         if len(heard) >= count or time.monotonic() > deadline:
             return heard
@@ -101,11 +104,10 @@ def _is_ours(entry: dict[str, str]) -> bool:
     return bool(known_peers([{"ifname": "", **entry}]))
 
 
-def _gone(device: str) -> str:
-    """What removes the namespaces of all probes of this lab, also those of a killed command."""
-    each_ = f"ip netns list | grep -o '^{device}-[0-9]*' | while read -r old"
-    return f'{each_}; do ip netns del "$old"; done'
+def _sh(end: End, device: str, script: str, what: str) -> str:
+    """Run a script on an end, in which `$place` is the namespace of this command's device.
 
-
-def _sh(end: End, script: str, what: str) -> None:
-    end.ask(["sh", "-c", script], what=what)
+    `$all` is how the places of all commands begin that try this lab in the end's network.
+    """
+    names = f"all={device}-$(stat -Lc %i /proc/self/ns/net)- && place=${{all}}{os.getpid()} && "
+    return end.ask(["sh", "-c", f"{names}{{ {script}; }}"], what=what)
