@@ -7,6 +7,9 @@ connection by itself, so it cannot tell).
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import select
 import socket
 import threading
 import time
@@ -108,18 +111,35 @@ class HalfRequests:
 
     def __init__(self, lab: Lab, namespace: Namespace, count: int) -> None:
         self._open: list[tuple[socket.socket, Speech, bytes]] = []
+        questions = []
         try:
             with namespace.inside():
                 for name, speech in islice(cycle(streams(lab).items()), count):
-                    target = lab.endpoint(name)
-                    question = speech.question(target[0], "")
-                    wire = socket.create_connection(target, _CONNECT_SECONDS)
+                    address, port = lab.endpoint(name)
+                    question = speech.question(address, "")
+                    wire = socket.socket(family_named(address).socket)
                     self._open.append((wire, speech, question[-_KEPT_BACK:]))
-                    wire.sendall(question[:-_KEPT_BACK])
+                    questions.append(question[:-_KEPT_BACK])
+                    wire.setblocking(False)
+                    wire.connect_ex((address, port))
+            self._ask(questions)
         except OSError as error:
             self.close()
-            number = len(self._open) + 1
-            raise StageError(f"connection {number} of {count} was not opened: {error}") from None
+            raise StageError(str(error)) from None
+
+    def _ask(self, questions: list[bytes]) -> None:
+        """Send each question but its last bytes, once its connection is there."""
+        deadline = time.monotonic() + _CONNECT_SECONDS
+        for number, ((wire, _, _), question) in enumerate(
+            zip(self._open, questions, strict=True), 1
+        ):
+            _, there, _ = select.select([], [wire], [], max(deadline - time.monotonic(), 0))
+            code = wire.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if there else errno.ETIMEDOUT
+            if code:
+                said = os.strerror(code)
+                raise OSError(f"connection {number} of {len(questions)} was not opened: {said}")
+            wire.setblocking(True)
+            wire.sendall(question)
 
     @property
     def ports(self) -> set[int]:

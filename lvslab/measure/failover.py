@@ -23,7 +23,6 @@ from lvslab.model.lab import Lab
 
 CHECKPOINT = "failover"
 _BEFORE = 1.0  # seconds of calm that are probed before the fault
-_RESTORED_SECONDS = 2.0  # within the first an address may move for a moment
 _CALM_LIMIT = 30.0
 _MEDIAN_RUNS = 10  # the median of a few runs says nothing that their maximum does not
 _STOPPED_SECONDS = 0.5  # without an advert: more than two intervals of the default lab
@@ -199,8 +198,8 @@ def _perform(cluster: Cluster, experiment: Experiment, runs: int, listener: List
 
 
 def phase_of(number: int) -> float:
-    """How long the run `number` waits before its fault, in seconds, for `once`."""
-    return number * _GOLDEN % 1 * _PHASES_SECONDS
+    """How long the run `number`, from 1, waits before its fault, in seconds, for `once`."""
+    return (number - 1) * _GOLDEN % 1 * _PHASES_SECONDS
 
 
 def undisturbed(
@@ -239,9 +238,10 @@ def once(
         HostWatch(lambda: list(cluster.engine.processes().values())) as host,
     ):
         # One connection of 200 was reset when it was opened at such a moment (4 of 70 runs).
-        _wait_for_calm(probe, experiment)
-        ready = max((watcher.before() for watcher in watchers), default=0.0)
-        time.sleep(max(0.0, ready - time.monotonic()) + phase)
+        _wait_for_calm(lab, probe, tap, experiment)
+        for watcher in watchers:
+            watcher.before()
+        time.sleep(phase)
         try:
             zero = _break(cluster, experiment)
         except Unsupported:
@@ -291,12 +291,13 @@ def _watch(lab: Lab, experiment: Experiment, tap: wire.Tap) -> None:
     time.sleep(seconds)
 
 
-def _wait_for_calm(probe: Prober, experiment: Experiment) -> None:
-    """Until no request of the last second was lost or slow.
+def _wait_for_calm(lab: Lab, probe: Prober, tap: wire.Tap, experiment: Experiment) -> None:
+    """Until a second has passed without a lost or slow request and without a second owner.
 
-    Raises StageError if that does not come.
+    Machines that go on from a checkpoint are slow at first, and a backup that hears nothing for so
+    long takes an address for a moment. Raises StageError if calm does not come.
     """
-    time.sleep(_RESTORED_SECONDS)
+    start = time.monotonic()
 
     def calm() -> bool:
         now = time.monotonic()
@@ -306,7 +307,13 @@ def _wait_for_calm(probe: Prober, experiment: Experiment) -> None:
             for request in requests
             if now - _BEFORE <= request.started <= now - 0.3
         ]
-        return bool(recent) and all(request.answered for request in recent)
+        owners = wire.owners(lab, tap.adverts(), now - _BEFORE).values()
+        return (
+            now - start >= _BEFORE
+            and bool(recent)
+            and all(request.answered for request in recent)
+            and all(len(advertising) < 2 for advertising in owners)
+        )
 
     if not until(calm, _CALM_LIMIT, pause=0.1):
         raise StageError(

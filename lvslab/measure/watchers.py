@@ -11,6 +11,7 @@ from collections import Counter
 
 from lvslab.core.errors import StageError
 from lvslab.core.procs import program
+from lvslab.core.waiting import until
 from lvslab.lab.cluster import Cluster
 from lvslab.measure.connections import HalfRequests, SlowRequests
 from lvslab.model.lab import Lab
@@ -23,12 +24,8 @@ class Watcher:
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
 
-    def before(self) -> float:
-        """The checkpoint is restored, and nothing is broken yet.
-
-        Returns from when on the fault may come (monotonic seconds); 0: it does not matter.
-        """
-        return 0.0
+    def before(self) -> None:
+        """The checkpoint is restored, and nothing is broken yet: get ready for the fault."""
 
     def give_up(self) -> None:
         """The engine refuses the fault: there is nothing to watch."""
@@ -144,13 +141,12 @@ while True:
 class Tables(Watcher):
     """No director's IPVS table is ever without a real server, looked at every 20 ms."""
 
-    def before(self) -> float:
+    def before(self) -> None:
         """Start a program that looks at the table on each director."""
         words = ["systemd-run", f"--unit={_TABLES}", "python3", "-c", _LOOK_AT_TABLES]
         expected = str(len(self.cluster.lab.virtual_servers))
         self._directors = list(self.cluster.lab.nodes_of(Kind.DIRECTOR))
         self.cluster.each(self._directors, lambda n: self.cluster.run(n, [*words, expected]))
-        return 0.0
 
     def after(self, moved: float) -> list[str]:
         """What the programs have seen."""
@@ -174,10 +170,11 @@ class Tables(Watcher):
 # --- connections that are open when the fault comes
 
 _ESTABLISHED = 200
-# A connection is known to the other director at the latest then: each second the kernel looks
+# A connection is known to every director at the latest then: each second the kernel looks
 # whether it has news of 2 s or more, and sends it (IPVS_SYNC_CHECK_PERIOD and
-# IPVS_SYNC_FLUSH_TIME, net/netfilter/ipvs/ip_vs_sync.c).
+# IPVS_SYNC_FLUSH_TIME, net/netfilter/ipvs/ip_vs_sync.c). With much news it is known at once.
 _SYNC_SECONDS = 3.5
+_TABLE = "/proc/net/ip_vs_conn"
 
 
 class Established(Watcher):
@@ -190,12 +187,16 @@ class Established(Watcher):
         super().__init__(cluster)
         self._breaks = breaks
 
-    def before(self) -> float:
-        """Open them."""
+    def before(self) -> None:
+        """Open them, and wait until every director knows them all."""
         self._open = HalfRequests(self.cluster.lab, self.cluster.namespace, _ESTABLISHED)
-        ready = time.monotonic() + _SYNC_SECONDS
         self._expected = _ESTABLISHED - sum(self._held_by(server) for server in self._breaks)
-        return ready
+        directors = list(self.cluster.lab.nodes_of(Kind.DIRECTOR))
+        until(lambda: all(self.cluster.each(directors, self._known_by).values()), _SYNC_SECONDS)
+
+    def _known_by(self, director: str) -> bool:
+        lines = self.cluster.run(director, ["cat", _TABLE]).splitlines()[1:]
+        return self._open.ports <= {int(line.split()[2], 16) for line in lines}
 
     def give_up(self) -> None:
         """Close them."""

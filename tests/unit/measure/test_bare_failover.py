@@ -17,14 +17,15 @@ import pytest
 from lvslab.cli import main
 from lvslab.core.errors import StageError
 from lvslab.core.waiting import until
-from lvslab.lab import checkpoint, faults
+from lvslab.lab import checkpoint, faults, wire
 from lvslab.lab.cluster import Cluster
 from lvslab.lab.sources import Settings
 from lvslab.measure import connections, experiments, failover, watchers
 from lvslab.measure.experiments import experiment as kit
 from lvslab.measure.experiments.experiment import Experiment
+from lvslab.measure.probe import Prober
 from lvslab.model.load import load_lab
-from tests.bare import Adverts, BareLab, bare_lab
+from tests.bare import Adverts, BareLab, bare_lab, owner_mac
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here")
@@ -197,6 +198,26 @@ def test_established_connections_that_die_are_told_unless_their_server_was_broke
     assert one_broken.after(0) == []
 
 
+def test_the_fault_waits_until_every_director_knows_the_connections(
+    served: BareLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchers, "_SYNC_SECONDS", 20)
+    watcher, looks = watchers.Established(served.cluster, frozenset()), 0
+
+    def table() -> str:
+        nonlocal looks
+        looks += 1
+        known = sorted(watcher._open.ports)[: 20 if looks > 3 else 19]
+        lines = [f"TCP C0A86401 {port:04X} C0A86403 0050 C0A83201 0050 ESTABL" for port in known]
+        return "\n".join(["Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State", *lines, ""])
+
+    served.guests.said["cat"] = table
+    start = time.monotonic()
+    assert watched(watcher) == []
+    assert 4 <= looks <= 6, "both directors were asked until each knew all"
+    assert time.monotonic() - start < 20
+
+
 def test_slow_clients_that_were_not_connected_are_told(served: BareLab) -> None:
     assert watched(watchers.SlowClients(served.cluster), 0.4) == []
     served.end_service("web1")
@@ -313,3 +334,29 @@ def test_a_cluster_that_does_not_become_calm_is_not_measured(
     served.end_service("web2")
     with pytest.raises(StageError, match="the cluster did not become calm within 0 s"):
         failover.once(served.cluster, outage(served, 0), start="calm")
+
+
+def test_a_cluster_in_which_two_advertise_is_not_calm(
+    served: BareLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failover, "_CALM_LIMIT", 1.5)
+    lab, namespace = served.cluster.lab, served.cluster.namespace
+    instance = lab.vrrp_instances["VI_1"]
+
+    def waits_for_calm(tap: wire.Tap) -> None:
+        with Prober(lab, namespace) as probe:
+            failover._wait_for_calm(lab, probe, tap, outage(served, 0))
+
+    with wire.listening(lab, namespace) as tap:
+        waits_for_calm(tap)
+        assert tap.adverts(), "somebody was heard"
+        heard = tap.adverts
+        backup = owner_mac(lab, lab.owners("VI_1")[1], "VI_1").hex(":")
+
+        def of_both() -> list[wire.Advert]:
+            ours = [a for a in heard() if a.router_id == instance.router_id]
+            return [*heard(), *(replace(advert, mac=backup) for advert in ours)]
+
+        monkeypatch.setattr(tap, "adverts", of_both)
+        with pytest.raises(StageError, match="the cluster did not become calm"):
+            waits_for_calm(tap)
