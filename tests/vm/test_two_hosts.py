@@ -23,7 +23,7 @@ from lvslab.model.load import load_lab
 from tests.examples import LIMITS
 from tests.hosts import Hosts, hosts
 
-pytestmark = [pytest.mark.vm, pytest.mark.long]
+pytestmark = pytest.mark.vm
 
 ROOT = Path(__file__).resolve().parents[2]
 MOVE_SECONDS = 0.5
