@@ -287,5 +287,7 @@ def _scheduling(draw: st.DrawFn, servers: list[str], family: Family) -> dict[str
             "prefix": draw(st.none() | st.integers(1, family.bits)),
         }
     if draw(st.booleans()):
-        found["check"] = {"by": "http", "path": "/", "status": draw(st.integers(100, 599))}
+        page = {"by": "http", "path": "/", "status": draw(st.integers(100, 599))}
+        script = {"by": "script", "command": ["/usr/bin/curl", "http://{address}:{port}/"]}
+        found["check"] = draw(st.sampled_from([page, page | {"content": "all (is) well?"}, script]))
     return found | {"inhibit": draw(st.booleans())}

@@ -183,24 +183,40 @@ class RoutingTable(Strict):
     via: Name = Field(description="the VRRP instance whose address is the gateway")
 
 
+_CONTENT = r"^[A-Za-z0-9 .,:;/=<>()&%+*?@_-]{1,100}$"
+_WORD = r"^(?:[A-Za-z0-9_./:=,@%+?&\[\]-]|\{address\}|\{port\})+$"
+
+
 class HealthCheck(Strict):
     """How a director checks a real server (keepalived.conf(5)).
 
     `tcp` opens a connection, `http` and `https` ask for a page, `dns` for a name, `udp` sends a
-    packet and takes silence for health: only a refusal is a failure. Further services of a virtual
-    server (`also`) are each checked by `tcp`.
+    packet and takes silence for health: only a refusal is a failure. `script` runs a program of the
+    directors, as the user nobody; it ends with status 0 if all is well. Further services of a
+    virtual server (`also`) are each checked by `tcp`.
     """
 
-    by: Literal["tcp", "http", "https", "dns", "udp"] | None = Field(
+    by: Literal["tcp", "http", "https", "dns", "udp", "script"] | None = Field(
         None, description="tcp with TCP; with UDP dns if the service is asked so, else udp"
     )
     path: Annotated[str, shaped(r"^/[!-~]*$", "a path that begins with /")] = Field(
         "/", description="http, https: the page"
     )
     status: int = Field(200, ge=100, le=599, description="http, https: the right status")
+    content: (
+        Annotated[str, shaped(_CONTENT, "letters, digits and plain signs, no quotes")] | None
+    ) = Field(None, description="http, https: a text that the page must have")
     name: Annotated[str, shaped(r"^[A-Za-z0-9._-]{1,253}$", "a name of DNS")] | None = Field(
         None, description="dns: the name asked for; the virtual server's in the lab if none"
     )
+    command: list[
+        Annotated[str, shaped(_WORD, "a word without blanks, quotes or other braces")]
+    ] = Field(
+        [],
+        description="script: the program's path and its words; {address} and {port} are those of"
+        " the real server",
+    )
+    timeout_seconds: int = Field(1, ge=1, le=60, description="script: so long it may take")
 
     connect_timeout_seconds: float = Field(0.5, ge=0.01, le=60, description="to open a connection")
     delay_loop_seconds: float = Field(0.5, ge=0.01, le=3600, description="between two checks")

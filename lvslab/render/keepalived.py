@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -20,6 +21,7 @@ _CHECKERS = {
     "https": "SSL_GET",
     "dns": "DNS_CHECK",
     "udp": "UDP_CHECK",
+    "script": "MISC_CHECK",
 }
 _ASKED_BY_ARP = 8
 """At most this many real servers of a network are asked by ARP: one answer is enough."""
@@ -189,6 +191,20 @@ def _sorry_addresses(lab: Lab) -> dict[str, str]:
     return found
 
 
+def _pattern(content: str) -> str:
+    """A regular expression that finds a text (pcre2pattern(3)): no sign has a meaning in `[]`."""
+    return re.sub(r"[.()+*?]", r"[\g<0>]", content)
+
+
+def script(lab: Lab, virtual_server: str, address: Address) -> str:
+    """The command line of a check by script, for one real server."""
+    filled = {"{address}": str(address), "{port}": str(lab.port_of(virtual_server))}
+    line = " ".join(lab.virtual_servers[virtual_server].check.command)
+    for name, value in filled.items():
+        line = line.replace(name, value)
+    return line
+
+
 def context(lab: Lab) -> dict[str, Any]:
     """What the template needs beside the lab."""
     directors = list(lab.nodes_of(Kind.DIRECTOR))
@@ -201,6 +217,8 @@ def context(lab: Lab) -> dict[str, Any]:
         "sources": {director: sources(lab, director) for director in directors},
         "advert_sources": {director: advert_sources(lab, director) for director in directors},
         "checkers": _CHECKERS,
+        "pattern": _pattern,
+        "script": script,
         "granularity": _granularity(lab),
         "virtual_addresses": {name: virtual_addresses(lab, name) for name in lab.vrrp_instances},
         "sorry_address": _sorry_addresses(lab),

@@ -35,6 +35,7 @@ from lvslab.measure.experiments import cables
 from lvslab.measure.watchers import Tables
 from lvslab.model.lab import Lab
 from lvslab.model.role import Kind, RoleSpec
+from lvslab.render.keepalived import keepalived_conf
 from lvslab.render.machine_files import role_files
 from lvslab.watch.collector import Collector
 from tests.examples import LIMITS, START, saved
@@ -124,6 +125,42 @@ def test_with_nat_each_answer_passes_the_director(cluster: Cluster) -> None:
     checklist.wait(cluster, 60)
     assert wire.answerers(cluster.lab, cluster.namespace, "web1") == {"lvs1"}
     assert wire.answerers(cluster.lab, cluster.namespace, "web2") == {"lvs2"}
+
+
+def test_a_check_by_script_or_content_takes_a_real_server_out(cluster: Cluster) -> None:
+    """The port answers all the time, so a check by TCP would see nothing."""
+    lab = cluster.lab
+    both = lab.real_servers("web1")
+    page = "/var/www/html/index.php"
+
+    def becomes(*servers: str, **check: object) -> bool:
+        """Whether lvs1 has these servers, and no other, once it checks like that."""
+        if check:
+            web1 = lab.virtual_servers["web1"]
+            checked = type(web1).model_validate(web1.model_dump() | {"check": check})
+            changed = lab.model_copy(
+                update={"virtual_servers": lab.virtual_servers | {"web1": checked}}
+            )
+            cluster.run("lvs1", ["tee", CONF], stdin=keepalived_conf(changed))
+            cluster.run("lvs1", ["systemctl", "reload", "keepalived"])
+        target = "{}:{}".format(*lab.endpoint("web1"))
+
+        def there() -> set[str]:
+            text = cluster.run("lvs1", ["ipvsadm", "-Ln", "-t", target])
+            return {name for name, address in both.items() if f"-> {address}:" in text}
+
+        return until(there, 30, good=lambda found: found == set(servers)) == set(servers)
+
+    url = "http://{address}:{port}/"
+    curl = ["/usr/bin/curl", "--fail", "--silent", "--output", "/dev/null", url]
+    assert becomes("rs1", "rs2", by="script", command=curl, timeout_seconds=5)
+    cluster.run("rs1", ["chmod", "0", page])
+    assert becomes("rs2")
+    cluster.run("rs1", ["chmod", "644", page])
+    assert becomes("rs1", "rs2")
+    assert becomes("rs1", by="http", content="rs1")
+    assert becomes("rs1", "rs2", by="script", command=["/usr/bin/test", "-r", "/etc/passwd"])
+    assert becomes(by="script", command=["/usr/bin/test", "-r", "/etc/shadow"]), "it is not root"
 
 
 def test_nothing_leaves_the_namespace(cluster: Cluster) -> None:

@@ -166,6 +166,12 @@ def a_scheduler_can_count(lab: Lab) -> Iterator[Violation]:
             yield Violation(("virtual_servers", name, "scheduler"), what, right)
 
 
+KEYS_OF_CHECKS = {
+    "path": "http", "status": "http", "content": "http", "name": "dns",
+    "command": "script", "timeout_seconds": "script",
+}  # fmt: skip
+"""What only some checks have, and how these begin."""
+
 CHECKS_OVER = {"tcp": "TCP", "http": "TCP", "https": "TCP", "dns": "UDP", "udp": "UDP"}
 
 
@@ -176,17 +182,28 @@ def a_check_asks_what_the_service_can_answer(lab: Lab) -> Iterator[Violation]:
         check, probe = server.check, lab.service(name).probe
         path: Place = ("virtual_servers", name, "check")
         by = lab.check_by(name)
-        if CHECKS_OVER[by] != server.protocol:
-            what = f"{name} is over {server.protocol}, and its check {by} over {CHECKS_OVER[by]}"
+        if (over := CHECKS_OVER.get(by, server.protocol)) != server.protocol:
+            what = f"{name} is over {server.protocol}, and its check {by} over {over}"
             fit = [each for each, over in CHECKS_OVER.items() if over == server.protocol]
             yield Violation((*path, "by"), what, f"write one of {listed(fit)}")
         elif by in ("http", "https", "dns") and probe != by:
             what = f"{name} is checked by {by}, but its service {server.service} speaks {probe}"
             yield Violation((*path, "by"), what, "write `by: tcp`")
-        for key, fits in (("path", "http"), ("status", "http"), ("name", "dns")):
+        for key, fits in KEYS_OF_CHECKS.items():
             if getattr(check, key) != getattr(HealthCheck(), key) and not by.startswith(fits):
                 what = f"{name}: a check by {by} has no {key}"
                 yield Violation((*path, key), what, f"remove it, or write `by: {fits}`", True)
+
+
+@rule
+def a_check_by_script_names_a_program(lab: Lab) -> Iterator[Violation]:
+    """keepalived runs it without a shell, and looks for it nowhere else (keepalived.conf(5))."""
+    for name in _known(lab):
+        command = lab.virtual_servers[name].check.command
+        if lab.check_by(name) == "script" and not "".join(command[:1]).startswith("/"):
+            what = f"{name}: a check by script needs a program's path"
+            path: Place = ("virtual_servers", name, "check", "command")
+            yield Violation(path, what, "write `command: [/usr/bin/curl, --fail, …]`")
 
 
 @rule

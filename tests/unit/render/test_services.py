@@ -65,6 +65,25 @@ def test_without_a_word_nothing_is_said(lab: Lab) -> None:
     assert not [line for line in service(lab, "web1") if line.startswith(words)]
 
 
+def test_a_check_that_reads_the_page(lab: Lab) -> None:
+    lines = service(with_(lab, check={"by": "http", "content": "all (is) well?"}), "web1")
+    assert 'regex "all [(]is[)] well[?]"' in lines
+
+
+def test_a_check_by_script_knows_the_real_server_and_is_not_root(lab: Lab) -> None:
+    command = ["/usr/bin/curl", "--fail", "http://{address}:{port}/{address}"]
+    check = {"by": "script", "command": command, "timeout_seconds": 3, "retry": 4}
+    lines = service(with_(lab, check=check, port=8080), "web1")
+    first = lines[lines.index("MISC_CHECK {") + 1 :]
+    assert first[: first.index("}")] == [
+        'misc_path "/usr/bin/curl --fail http://192.168.100.10:8080/192.168.100.10"',
+        "misc_timeout 3",
+        "user nobody nogroup",
+        "retry 4",
+        "delay_before_retry 0.2",
+    ]
+
+
 def test_persistence(lab: Lab) -> None:
     lines = service(with_(lab, persistence={"seconds": 60, "prefix": 24}), "web1")
     assert "persistence_timeout 60" in lines

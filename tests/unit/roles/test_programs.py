@@ -204,6 +204,30 @@ def test_keepalived_takes_every_number_that_lab_yaml_may_have(
     _keepalived_takes(program_tree("director"), this, render.keepalived_conf(this))
 
 
+PAGE = {"by": "http", "content": "x .,:;/=<>()&%+*?@_-"}
+SCRIPT = {"by": "script", "command": ["/usr/bin/curl", "--fail", "http://[{address}]:{port}/?a&b"]}
+
+
+@pytest.mark.parametrize("check", [PAGE, SCRIPT], ids=["content", "script"])
+def test_keepalived_takes_every_sign_that_a_check_may_have(
+    lab: Lab, program_tree: Tree, check: dict[str, Any]
+) -> None:
+    data = lab.model_dump(mode="json")
+    data["virtual_servers"]["web1"]["check"] = check
+    this = Lab.model_validate(data)
+    conf = render.keepalived_conf(this)
+    assert "regex" in conf or "MISC_CHECK" in conf
+    _keepalived_takes(program_tree("director"), this, conf)
+
+
+def test_keepalived_refuses_a_script_that_is_not_there(lab: Lab, program_tree: Tree) -> None:
+    data = lab.model_dump(mode="json")
+    data["virtual_servers"]["web1"]["check"] = {"by": "script", "command": ["/usr/bin/nothing"]}
+    this = Lab.model_validate(data)
+    ended = _keepalived(program_tree("director"), this, "lvs1", render.keepalived_conf(this))
+    assert "/usr/bin/nothing" in ended.text
+
+
 @pytest.mark.parametrize("number", ["1e-05", "1e+22", "1e3"])
 def test_keepalived_refuses_an_exponent(lab: Lab, program_tree: Tree, number: str) -> None:
     conf = render.keepalived_conf(lab)
