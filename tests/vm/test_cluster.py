@@ -131,7 +131,7 @@ def test_a_check_by_script_or_content_takes_a_real_server_out(cluster: Cluster) 
     """The port answers all the time, so a check by TCP would see nothing."""
     lab = cluster.lab
     both = lab.real_servers("web1")
-    page = "/var/www/html/index.php"
+    page = "/var/www/lvslab/index.php"
 
     def becomes(*servers: str, **check: object) -> bool:
         """Whether lvs1 has these servers, and no other, once it checks like that."""
@@ -154,9 +154,9 @@ def test_a_check_by_script_or_content_takes_a_real_server_out(cluster: Cluster) 
     url = "http://{address}:{port}/"
     curl = ["/usr/bin/curl", "--fail", "--silent", "--output", "/dev/null", url]
     assert becomes("rs1", "rs2", by="script", command=curl, timeout_seconds=5)
-    cluster.run("rs1", ["chmod", "0", page])
+    cluster.run("rs1", ["mv", page, "/var/www"])
     assert becomes("rs2")
-    cluster.run("rs1", ["chmod", "644", page])
+    cluster.run("rs1", ["mv", "/var/www/index.php", page])
     assert becomes("rs1", "rs2")
     assert becomes("rs1", by="http", content="rs1")
     assert becomes("rs1", "rs2", by="script", command=["/usr/bin/test", "-r", "/etc/passwd"])
