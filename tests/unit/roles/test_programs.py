@@ -220,12 +220,24 @@ def test_keepalived_takes_every_sign_that_a_check_may_have(
     _keepalived_takes(program_tree("director"), this, conf)
 
 
-def test_keepalived_refuses_a_script_that_is_not_there(lab: Lab, program_tree: Tree) -> None:
+@pytest.mark.parametrize(("program", "there"), [("curl", True), ("nothing", False)])
+def test_a_check_by_script_names_a_program_that_the_image_has(
+    lab: Lab, specs: Specs, program_tree: Tree, program: str, there: bool
+) -> None:
+    """keepalived says nothing, so the role's own assertions do, before the seed is written."""
     data = lab.model_dump(mode="json")
-    data["virtual_servers"]["web1"]["check"] = {"by": "script", "command": ["/usr/bin/nothing"]}
+    check = {"by": "script", "command": [f"/usr/bin/{program}", "{address}"]}
+    data["virtual_servers"]["web1"]["check"] = check
     this = Lab.model_validate(data)
-    ended = _keepalived(program_tree("director"), this, "lvs1", render.keepalived_conf(this))
-    assert "/usr/bin/nothing" in ended.text
+    script = RenderedFile(render.assert_script(this, specs["director"]))
+    files = render.role_files(this, specs["director"]) | {"/run/assert.py": script}
+    interfaces = list(cluster_interfaces(this, "director"))
+    ended = program_tree("director").run(
+        ["python3", "/run/assert.py", "readers"], files, interfaces
+    )
+    wrong = f"FAIL  program of a check: /usr/bin/{program}: is not there"
+    assert (ended.status == 0) == there, ended.text
+    assert (wrong in ended.text) == (not there)
 
 
 @pytest.mark.parametrize("number", ["1e-05", "1e+22", "1e3"])

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -404,6 +405,12 @@ def keepalived(*inside: str) -> None:
             f"keepalived.conf as {director} reads it",
             *inside, "keepalived", "-t", "-i", director, "-f", "/etc/keepalived/keepalived.conf",
         )  # fmt: skip
+    if WANTED["directors"]:
+        conf = pathlib.Path("/etc/keepalived/keepalived.conf").read_text()
+        # keepalived says nothing of a program that is missing, and takes every real server out
+        for program in sorted(set(re.findall(r'misc_path "([^ "]+)', conf))):
+            there = os.access(program, os.X_OK)
+            check(f"program of a check: {program}", "" if there else "is not there")
 
 
 def sshd() -> None:
