@@ -11,47 +11,35 @@ No node is started: `class up --no-start` makes networks, overlays, seeds and do
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lvslab.cli import main as cli  # noqa: E402
+from verbs import class_list, timed  # noqa: E402
+
 from lvslab.model.load import load_lab  # noqa: E402
 from tests import small_artifacts  # noqa: E402
 from tests.hosts import hosts  # noqa: E402
 
 LIMIT = 30.0
 """Seconds for wires and definitions of 30 students."""
+MEMORY = "memory_mib: 256"  # the least: both hosts are this machine, and 30 students must fit
 CROWD = "100"  # nothing is started, so nothing is crowded
-
-
-def timed(words: list[str]) -> float:
-    """Run the verb; seconds. Ends the program with its output if it does not end well."""
-    out, start = io.StringIO(), time.monotonic()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-        status = cli.main(words)
-    if status != 0:
-        sys.exit(out.getvalue())
-    return time.monotonic() - start
 
 
 def measure(folder: Path, students: int, artifacts: Path | None) -> float:
     """Print a line for each call; returns the seconds of the first `up`."""
     if artifacts is None:
         artifacts = small_artifacts.write(load_lab(ROOT / "lab.yaml"), folder / "artifacts")
-    names = "".join(f"s{number}\n" for number in range(1, students + 1))
-    (folder / "class.csv").write_text(f"id\n{names}")
-    text = (ROOT / "lab.yaml").read_text()
-    (folder / "lab.yaml").write_text(text.replace("name: lvslab", "name: bench"))
+    students_file = class_list(folder, students)
+    text = (ROOT / "lab.yaml").read_text().replace("name: lvslab", "name: bench")
+    (folder / "lab.yaml").write_text(text.replace("    role:", f"    {MEMORY}\n    role:"))
     os.environ |= {"LVSLAB_STATE": str(folder / "s"), "LVSLAB_CACHE": str(folder / "cache")}
-    common = [str(folder / "class.csv"), "--lab", str(folder / "lab.yaml")]
+    common = [str(students_file), "--lab", str(folder / "lab.yaml")]
     up = ["class", "up", *common, "--artifacts", str(artifacts), "--no-start"]
     up += ["--vcpus-per-core", CROWD]
     with hosts(folder, "a", "b") as rig:

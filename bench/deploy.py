@@ -10,18 +10,16 @@ measured are the calls, not the time that a real cluster takes for disks.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lvslab.cli import main as cli  # noqa: E402
+from verbs import class_list, timed  # noqa: E402
+
 from lvslab.deploy.credentials import SECRET, USER  # noqa: E402
 from lvslab.model.load import load_lab  # noqa: E402
 from tests import small_artifacts, vcenter  # noqa: E402
@@ -41,25 +39,14 @@ switch: DVS1
 """
 
 
-def timed(words: list[str]) -> float:
-    """Run the verb; seconds. Ends the program with its output if it does not end well."""
-    out, start = io.StringIO(), time.monotonic()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-        status = cli.main(words)
-    if status != 0:
-        sys.exit(out.getvalue())
-    return time.monotonic() - start
-
-
 def measure(folder: Path, students: int) -> float:
     """Print a line for each call; returns the seconds of the first `up`."""
     small_artifacts.write(load_lab(ROOT / "lab.yaml"), folder / "artifacts")
-    names = "".join(f"s{number}\n" for number in range(1, students + 1))
-    (folder / "class.csv").write_text(f"id\n{names}")
+    students_file = class_list(folder, students)
     authority = Authority(folder)
     os.environ |= {USER: vcenter.USER, SECRET: vcenter.SECRET}
     words = ["deploy", "vsphere", "--site", str(folder / "vsphere.yaml")]
-    words += ["--class", str(folder / "class.csv"), "--artifacts", str(folder / "artifacts")]
+    words += ["--class", str(students_file), "--artifacts", str(folder / "artifacts")]
     with vcenter.running(authority) as simulator:
         (folder / "vsphere.yaml").write_text(SITE.format(server=simulator.address))
         rows: list[tuple[str, list[str]]] = [("up", [])] + [
