@@ -145,8 +145,10 @@ def up(
         if dry_run:
             _show_plan(seats, there)
             return
+        accelerators = _accelerators(seats)
+        class_labs.demand(seats, accelerators, there)
         room.ledger.write()
-        start = class_labs.Start(artifacts, session().cache, _accelerators(seats), not no_start)
+        start = class_labs.Start(artifacts, session().cache, accelerators, not no_start)
         with session().reporting("class-up") as listener:
             outcome = class_labs.up(seats, start, listener)
     _show(seats, outcome, "defined" if no_start else "up")
@@ -253,6 +255,7 @@ def _accelerators(seats: Sequence[Seat]) -> dict[str, str]:
 
 
 def _show_plan(seats: Sequence[Seat], there: dict[str, Survey]) -> None:
+    from lvslab.deploy.hosts import class_labs
     from lvslab.lab.libvirt.fabric import Fabric
     from lvslab.lab.network import bridge_names
 
@@ -260,12 +263,7 @@ def _show_plan(seats: Sequence[Seat], there: dict[str, Survey]) -> None:
     for seat in seats:
         fabric, host = Fabric(seat.lab), there[seat.host]
         vnis = [fabric.vni(network) for network in bridge_names(seat.lab)]
-        running = {
-            domain.record.node
-            for domain in host.domains
-            if domain.record and domain.lab == seat.lab.name and domain.active
-        }
-        starting = [node for node in seat.lab.nodes if node not in running]
+        starting = class_labs.stopped(seat, host)
         this.emit("step", act="start", **_of(seat), networks=vnis, nodes=starting)
         words = f"start {', '.join(starting)}" if starting else "nothing to start"
         this.out(f"{_row(seat, host.label)}  networks {vnis[0]}-{vnis[-1]}  {words}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,21 +56,27 @@ def up(
     limits = limits or Limits()
     with cluster.changing():
         fresh = not cluster.state.folder.exists()
+        cluster.demand(artifacts, settings)
         missing = cluster.ready(artifacts, cache, settings, listener)
         kept = warm.place(cluster, cache) if fresh and ENGINES[settings.engine].warm else None
         if not (kept and not cold and _warm(cluster, kept, listener)):
-            cluster.each(missing, cluster.launch)
-            _cables(cluster, missing)
-            # all: one that runs may have been started a moment ago, by an `up` that was killed
-            nodes = list(cluster.lab.nodes)
-            cluster.each(nodes, lambda node: wait_for_boot(cluster, node, limits, listener))
-        _wait_for_checklist(cluster, limits, listener)
+            boot(cluster, missing, limits, listener)
+        wait_for_checklist(cluster, limits, listener)
         if kept and not kept.exists():
             warm.keep(cluster, kept, listener)
     return missing
 
 
-def _cables(cluster: Cluster, nodes: list[str]) -> None:
+def boot(cluster: Cluster, nodes: Sequence[str], limits: Limits, listener: Listener) -> None:
+    """Start `nodes`, and follow the boots of all. Raises StageError as `wait_for_boot`."""
+    cluster.each(nodes, cluster.launch)
+    _cables(cluster, nodes)
+    # all: one that runs may have been started a moment ago, by an `up` that was killed
+    everything = list(cluster.lab.nodes)
+    cluster.each(everything, lambda node: wait_for_boot(cluster, node, limits, listener))
+
+
+def _cables(cluster: Cluster, nodes: Sequence[str]) -> None:
     for node in nodes:
         faults.reapply(cluster, node)
 
@@ -87,7 +94,7 @@ def _warm(cluster: Cluster, kept: Path, listener: Listener) -> bool:
         listener(StageFailed(_WARM, time.monotonic() - start, error.message))
         for node in cluster.lab.nodes:
             cluster.kill(node)
-            cluster.renew(node)
+        cluster.renew(list(cluster.lab.nodes))
         remove(kept)
         return False
     listener(StageDone(_WARM, time.monotonic() - start))
@@ -139,7 +146,8 @@ def _step(cluster: Cluster, node: str, known: list[str] | None) -> str:
     return "kernel" if b"Linux version" in said or b"systemd" in said else "firmware"
 
 
-def _wait_for_checklist(cluster: Cluster, limits: Limits, listener: Listener) -> None:
+def wait_for_checklist(cluster: Cluster, limits: Limits, listener: Listener) -> None:
+    """Wait until the checklist passes. Raises CheckFailed with what does not."""
     start = time.monotonic()
     listener(StageStarted("checklist"))
     findings = checklist.wait(cluster, limits.settle_seconds)

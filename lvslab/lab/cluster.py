@@ -6,7 +6,7 @@ import contextlib
 import filecmp
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -97,6 +97,14 @@ class Cluster:
 
     # --- start and end of the whole lab
 
+    def demand(self, artifact_folder: Path, settings: Settings) -> None:
+        """Raise MissingError with all that the lab's host or hosts lack, before anything is made.
+
+        Raises InputError as `ready`.
+        """
+        self._same_as_before(settings)
+        self._engine_on(settings, artifact_folder).demand(settings.accelerator)
+
     def ready(
         self, artifact_folder: Path, cache: Path, settings: Settings, listener: Listener = silent
     ) -> list[str]:
@@ -104,10 +112,9 @@ class Cluster:
 
         A node that runs is left alone, one that is off keeps its disk unless its image or seed
         is another one now. Raises InputError if the lab runs with another lab.yaml or other
-        settings, MissingError with all that its host or hosts lack.
+        settings. What its host or hosts need is not looked for: see `demand`.
         """
         self._same_as_before(settings)
-        self._engine_on(settings, artifact_folder).demand(settings.accelerator)
         kind, source = ENGINES[settings.engine], source_of(self.lab, artifact_folder, settings)
         wires, disks, seeds = source.wires(), source.disks(cache, listener), source.seeds()
         self.state.create(self.lab.nodes)
@@ -115,20 +122,21 @@ class Cluster:
         self.state.save("settings", vars(settings))
         self.state.save("artifacts", str(artifact_folder.absolute()))
         self._engine, self.namespace = None, client_place(self.lab.name, kind)
+        missing = self.engine.stopped()
         self.engine.wire(wires)  # after the lab is known by its name: `down` finds both
         self._make_key()
-        missing = [node for node in self.lab.nodes if self.node_state(node) == "off"]
-        for node in missing:
-            if kind.own_disks:
-                self._prepare(node, disks[node], seeds[node])
-            else:
+        if kind.own_disks:
+            self._prepare({node: (disks[node], seeds[node]) for node in missing})
+        else:
+            for node in missing:
                 self.state.save(f"{node}/base", str(disks[node]))
         return missing
 
     def boot(
         self, artifact_folder: Path, cache: Path, settings: Settings, listener: Listener = silent
     ) -> list[str]:
-        """`ready`, and start what does not run; the names of the nodes started."""
+        """`demand`, `ready`, and start what does not run; the names of the nodes started."""
+        self.demand(artifact_folder, settings)
         missing = self.ready(artifact_folder, cache, settings, listener)
         self.each(missing, self.launch)
         return missing
@@ -159,30 +167,37 @@ class Cluster:
                 what="making the lab's SSH key",
             )
 
-    def _prepare(self, node: str, base: Path, seed: Path) -> None:
-        """A fresh overlay, a copy of the seed (a rebuild may replace it) and UEFI's variables.
+    def _prepare(self, wanted: Mapping[str, tuple[Path, Path]]) -> None:
+        """Fresh overlays, copies of the seeds (a rebuild may replace them) and UEFI's variables.
 
-        A node that has them already, from the same image and seed, keeps them and what was
-        changed on it. A new overlay holds no checkpoint, so the lab has none from then on.
+        `wanted`: node to its raw disk and its seed. A node that has them already, from the same
+        image and seed, keeps them and what was changed on it. A new overlay holds no checkpoint, so
+        the lab has none from then on.
         """
-        files = self.state.node(node)
-        own_seed = files.folder / "seed.iso"
-        made = f"{node}/made"  # the base of the disk that is there: not while it is renewed
-        # the cache may be another workstation's: the folder's name is the id of the content
-        there = Path(self.state.load(made) or "").parent.name == base.parent.name
-        same = there and self.engine.has_disk(node)
-        if same and filecmp.cmp(own_seed, seed, shallow=False):
-            return
-        self.state.save(made, "")
-        shutil.copyfile(seed, own_seed)
-        self.state.save(f"{node}/base", str(base))
-        self.renew(node)
-        self.state.save(made, str(base))
+        same = [node for node, made_of in wanted.items() if self._is_made_of(node, *made_of)]
+        there = self.engine.disks() if same else ()
+        stale = [node for node in wanted if node not in same or node not in there]
+        for node in stale:
+            base, seed = wanted[node]
+            self.state.save(f"{node}/made", "")
+            shutil.copyfile(seed, self.seed(node))
+            self.state.save(f"{node}/base", str(base))
+        if stale:
+            self.renew(stale)
+        for node in stale:
+            self.state.save(f"{node}/made", str(wanted[node][0]))
 
-    def renew(self, node: str) -> None:
-        """Give a node that is off a disk as it is in its image, and UEFI's first variables."""
+    def _is_made_of(self, node: str, base: Path, seed: Path) -> bool:
+        """Whether a node's disk and seed are from these; not while they are renewed."""
+        made = Path(self.state.load(f"{node}/made") or "")
+        # the cache may be another workstation's: the folder's name is the id of the content
+        same = made.parent.name == base.parent.name
+        return same and filecmp.cmp(self.seed(node), seed, shallow=False)
+
+    def renew(self, nodes: Sequence[str]) -> None:
+        """Give nodes that are off disks as in their images, and UEFI's first variables."""
         self.state.save("checkpoints", {})
-        self.engine.renew(self.machine(node))
+        self.engine.renew([self.machine(node) for node in nodes])
 
     # --- one node
 

@@ -20,7 +20,7 @@ The contract, which tests/unit/lab/test_engine.py holds every engine to:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 from lvslab.core.errors import StageError
@@ -54,11 +54,14 @@ class Engine(Protocol):
     def remove(self) -> None:
         """End every machine and remove machines and networks."""
 
-    def renew(self, machine: Machine) -> None:
-        """Give a machine that is off a disk as it is in its image, and UEFI's first variables."""
+    def stopped(self) -> list[str]:
+        """The machines that are off, or whose host does not answer."""
 
-    def has_disk(self, node: str) -> bool:
-        """Whether the disk that `renew` made is there."""
+    def renew(self, machines: Sequence[Machine]) -> None:
+        """Give machines that are off disks as in their images, and UEFI's first variables."""
+
+    def disks(self) -> set[str]:
+        """The machines whose disk, as `renew` made it, is there."""
 
     def launch(
         self,

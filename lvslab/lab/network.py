@@ -68,31 +68,37 @@ def build(lab: Lab, namespace: Namespace) -> None:
     build_bridges(lab, namespace)
     with namespace.inside():
         there = {link["ifname"]: link for link in links()}
+        lines = []
         for node in lab.nodes:
             for interface, network in wired_interfaces(lab, node).items():
                 tap = tap_name(lab, node, interface)
                 if tap not in there:
-                    _ip("tuntap", "add", "dev", tap, "mode", "tap")
+                    lines.append(f"tuntap add dev {tap} mode tap")
                 if "master" not in there.get(tap, {}):
-                    _ip("link", "set", tap, "master", bridge_names(lab)[network])
-                _ip("link", "set", tap, "addrgenmode", "none", "up")
+                    lines.append(f"link set {tap} master {bridge_names(lab)[network]}")
+                lines.append(f"link set {tap} addrgenmode none up")
+        batch(run, "ip", lines)
 
 
 def build_bridges(lab: Lab, namespace: Namespace) -> None:
     """Make what is missing of the bridges, and give the client its address."""
     with namespace.inside():
         there = {link["ifname"] for link in links()}
+        lines = []
         for bridge in [*bridge_names(lab).values(), _NOWHERE]:
             if bridge not in there:
-                _ip("link", "add", bridge, "type", "bridge", "mcast_snooping", "0")
                 # a bridge that speaks IPv6 answers for itself on every network
-                _ip("link", "set", bridge, "addrgenmode", "none")
-            _ip("link", "set", bridge, "up")
+                lines += [
+                    f"link add {bridge} type bridge mcast_snooping 0",
+                    f"link set {bridge} addrgenmode none",
+                ]
+            lines.append(f"link set {bridge} up")
         for network, bridge in bridge_names(lab).items():
             for address in lab.hosts_on(network):
                 # nodad (IPv6): it answers at once
-                at_once = ["nodad"] if family_of(address) is IPV6 else []
-                _ip("addr", "replace", str(address), "dev", bridge, *at_once)
+                at_once = " nodad" if family_of(address) is IPV6 else ""
+                lines.append(f"addr replace {address} dev {bridge}{at_once}")
+        batch(run, "ip", lines)
 
 
 def drop_silently(namespace: Namespace, tap: str) -> None:
@@ -152,6 +158,12 @@ def ends(
 def _port(namespace: Namespace, tap: str, *setting: str) -> None:
     with namespace.inside():
         run(["bridge", "link", "set", "dev", tap, *setting], what=f"setting {tap}")
+
+
+def batch(ask: Callable[..., str], tool: str, lines: Sequence[str]) -> None:
+    """Give `ip` or `bridge` lines to do, where `ask` runs programs."""
+    if lines:
+        ask([tool, "-batch", "-"], what="wiring the lab", stdin="\n".join([*lines, ""]))
 
 
 def _ip(*words: str) -> None:

@@ -25,6 +25,7 @@ from lvslab.core.together import each
 from lvslab.deploy.hosts.seats import Seat
 from lvslab.lab import base_disks, bringup, checklist
 from lvslab.lab.cluster import Cluster
+from lvslab.lab.libvirt import readiness
 from lvslab.lab.libvirt.fabric import Fabric
 from lvslab.lab.libvirt.libvirt_engine import LibvirtEngine
 from lvslab.lab.libvirt.libvirt_host import Host
@@ -93,28 +94,59 @@ def demand_artifacts(lab: Lab, artifacts: Path) -> None:
         base_disks.seed(artifacts, node)
 
 
+def demand(
+    seats: Sequence[Seat], accelerators: Mapping[str, str], there: Mapping[str, Survey]
+) -> None:
+    """Raise MissingError with all that the hosts lack, each asked once for all of its labs.
+
+    Nodes that run need nothing more, and a lab of which something runs has been reached.
+    """
+    hosts = {uri: Host.of(uri) for uri in accelerators}
+    needed, reaches = {}, []
+    for uri, host in hosts.items():
+        labs = [(this.lab, stopped(this, there[uri])) for this in seats if this.host == uri]
+        needed[uri] = readiness.Needed(labs, accelerators[uri])
+        fresh = [lab for lab, nodes in labs if len(nodes) == len(lab.nodes)]
+        # who hears one lab's VXLAN hears that of all
+        for lab in fresh[:1]:
+            client, own = host.addresses()
+            reaches.append(readiness.Reach(lab, {uri: own}, client))
+    readiness.demand(needed, hosts)
+    readiness.demand_reach(reaches, hosts)
+
+
+def stopped(this: Seat, there: Survey) -> list[str]:
+    """The nodes of a lab that its host does not run."""
+    active = {
+        domain.record.node
+        for domain in there.domains
+        if domain.record and domain.active and domain.lab == this.lab.name
+    }
+    return [node for node in this.lab.nodes if node not in active]
+
+
 def up(seats: Sequence[Seat], start: Start, listener: Listener) -> Results:
-    """Bring the images to the hosts, then start each lab until its checklist passes."""
+    """Bring the images to the hosts, then start each lab until its checklist passes.
+
+    What the hosts need is not looked for: see `demand`.
+    """
     _bring_images(seats, start, listener)
 
     def work(this: Seat, tell: Listener) -> None:
         cluster = Cluster(this.lab)
         settings = Settings(accelerator=start.accelerators[this.host], hosts=(this.host,))
-        if start.power:
-            bringup.up(cluster, start.artifacts, start.cache, settings, tell, start.limits)
-        else:
-            _define(cluster, settings, start, tell)
+        with cluster.changing():
+            missing = cluster.ready(start.artifacts, start.cache, settings, tell)
+            if start.power:
+                bringup.boot(cluster, missing, start.limits, tell)
+                bringup.wait_for_checklist(cluster, start.limits, tell)
+            elif missing:
+                engine = cluster.engine
+                assert isinstance(engine, LibvirtEngine)  # the settings have hosts
+                machines = [cluster.machine(node) for node in missing]
+                engine.define(machines, settings.accelerator, cluster.credentials())
 
     return side_by_side(seats, work, listener)
-
-
-def _define(cluster: Cluster, settings: Settings, start: Start, tell: Listener) -> None:
-    with cluster.changing():
-        missing = cluster.ready(start.artifacts, start.cache, settings, tell)
-        engine = cluster.engine
-        assert isinstance(engine, LibvirtEngine)  # the settings have hosts
-        for node in missing:
-            engine.define(cluster.machine(node), settings.accelerator, cluster.credentials())
 
 
 def _bring_images(seats: Sequence[Seat], start: Start, listener: Listener) -> None:

@@ -18,6 +18,9 @@ METADATA = "https://lvslab.example/lab/1"
 KEPT = "https://lvslab.example/kept/1"
 """The namespace of what another workstation must know (`lvslab.lab.libvirt.records`)."""
 
+SEED = "seed.iso"
+"""The seed among a node's files."""
+
 _QEMU = "http://libvirt.org/schemas/domain/qemu/1.0"
 _FAMILY = uuid.UUID("6c76736c-6162-4d6f-8000-000000000000")
 _COM3 = "0x3e8"
@@ -58,7 +61,7 @@ class Placed:
     @property
     def seed(self) -> str:
         """Its seed."""
-        return f"{self.folder}/seed.iso"
+        return f"{self.folder}/{SEED}"
 
     @property
     def console(self) -> str:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
 from xml.etree import ElementTree
 
 from lvslab.core.errors import InputError, LabError, StageError
+from lvslab.core.together import Result, each
 from lvslab.lab.agents.agent import SerialAgent
 from lvslab.lab.engine import NodeState
 from lvslab.lab.hardware import Machine
-from lvslab.lab.libvirt import moving, readiness, store
+from lvslab.lab.libvirt import definitions, readiness, store
+from lvslab.lab.libvirt.definitions import Definition
 from lvslab.lab.libvirt.domain import Placed, domain
 from lvslab.lab.libvirt.libvirt_host import ANSWER_SECONDS, Host
 from lvslab.lab.libvirt.moving import Journey
 from lvslab.lab.libvirt.placement import Places, on_answering
+from lvslab.lab.libvirt.readiness import Needed, Reach
 from lvslab.lab.libvirt.records import Kept, Record
 from lvslab.lab.libvirt.wiring import Wiring
 from lvslab.lab.namespace import Namespace
@@ -43,16 +46,20 @@ class LibvirtEngine:
 
     def demand(self, accelerator: str) -> None:
         """All hosts answer, have what the nodes need, and hear each other and this one."""
-        missing = self._stopped()
-        nodes = {host.uri: [n for n in self._places.nodes_of(host) if n in missing]
-                 for host in self._hosts.values()}  # fmt: skip
-        readiness.demand(readiness.Needed(self._lab, nodes, accelerator), self._hosts)
+        missing = self.stopped()
+        needed = {
+            uri: Needed(
+                [(self._lab, [n for n in self._places.nodes_of(host) if n in missing])], accelerator
+            )
+            for uri, host in self._hosts.items()
+        }
+        readiness.demand(needed, self._hosts)
         if set(missing) == set(self._lab.nodes):
-            readiness.demand_reach(self._lab, *self._wires.ends(), self._hosts)
+            readiness.demand_reach([Reach(self._lab, *self._wires.ends())], self._hosts)
 
     def wire(self, lab: Lab) -> None:
         """Bridges, VXLAN devices and taps on each host that answers, and the client's end here."""
-        if not self.in_use():
+        if self._namespace.exists() and not self.in_use():
             self._namespace.remove()
         self._wires.make(self._places.nodes_of)
         if self._state.folder.exists():
@@ -60,13 +67,12 @@ class LibvirtEngine:
 
     def in_use(self) -> bool:
         """Whether a domain of this lab is active on any host, or the client runs something."""
-        return bool(self._namespace.processes()) or set(self._stopped()) != set(self._lab.nodes)
+        return bool(self._namespace.processes()) or set(self.stopped()) != set(self._lab.nodes)
 
-    def _stopped(self) -> list[str]:
+    def stopped(self) -> list[str]:
         """The nodes whose domain is active on no host that answers."""
-        active = on_answering(self._hosts, lambda host: host.virsh("list", "--uuid").split())
-        on = {uuid for uuids in active.values() for uuid in uuids}
-        return [node for node in self._lab.nodes if self._placed(node).uuid not in on]
+        active = self._places.running()
+        return [node for node in self._lab.nodes if node not in active]
 
     def remove(self) -> None:
         """Leave nothing of this lab on any host, nor here.
@@ -75,10 +81,9 @@ class LibvirtEngine:
         """
 
         def clear(host: Host) -> None:
-            for node in self._lab.nodes:
-                moving.forget(host, self._placed(node))
+            placed = [self._placed(node) for node in self._lab.nodes]
+            definitions.forget(host, placed, store.lab_folder(self._lab.name))
             self._wires.remove(host)
-            store.remove(host, store.lab_folder(self._lab.name))
             host.disconnect(self._lab.name)
 
         clean = on_answering(self._hosts, clear)
@@ -93,19 +98,33 @@ class LibvirtEngine:
 
     # --- one machine
 
-    def renew(self, machine: Machine) -> None:
-        """Copy the image to the host if it is not there, and make a fresh overlay over it."""
-        host, placed = self._host(machine.name), self._placed(machine.name)
-        if machine.firmware == "uefi":
-            raise InputError("a libvirt host has no UEFI for labs", where="--firmware", hint="bios")
-        if placed.uuid in host.virsh("list", "--all", "--uuid").split():
-            moving.undefine(host, placed.uuid)
-        base = store.put_image(host, machine.base_disk, self._lab.name)
-        store.overlay(host, placed, base, machine.name)
+    def renew(self, machines: Sequence[Machine]) -> None:
+        """Copy images to hosts that lack them, and make fresh overlays over them."""
+        for machine in machines:
+            if machine.firmware == "uefi":
+                words = "a libvirt host has no UEFI for labs"
+                raise InputError(words, where="--firmware", hint="bios")
+        raw = {machine.name: machine.base_disk for machine in machines}
 
-    def has_disk(self, node: str) -> bool:
-        """Whether its overlay is on its host."""
-        return store.has(self._host(node), self._placed(node).disk)
+        def on(host: Host, nodes: Sequence[str]) -> None:
+            placed = {node: self._placed(node) for node in nodes}
+            bases = {node: store.image(store.image_id(raw[node])) for node in nodes}
+            if missing := definitions.renew(host, placed, bases):
+                for disk in {raw[node] for node in nodes if bases[node] in missing}:
+                    store.put_image(host, disk, self._lab.name)
+                definitions.renew(host, placed, bases)
+
+        self._on_hosts(list(raw), on)
+
+    def disks(self) -> set[str]:
+        """The nodes whose overlay is on their host."""
+        paths = {self._placed(node).disk: node for node in self._lab.nodes}
+
+        def on(host: Host, nodes: Sequence[str]) -> list[str]:
+            return store.those_there(host, [self._placed(node).disk for node in nodes])
+
+        there = self._on_hosts(list(self._lab.nodes), on)
+        return {paths[path] for found in there.values() for path in found}
 
     def launch(
         self,
@@ -122,18 +141,28 @@ class LibvirtEngine:
         if load:
             self._ask(name, "snapshot-revert", placed.uuid, load, "--paused", timeout=_LONG)
         else:
-            self.define(machine, accelerator, credentials)
+            self.define([machine], accelerator, credentials)
             self._ask(name, "start", placed.uuid)
         self._forward(host)
 
-    def define(self, machine: Machine, accelerator: str, credentials: Mapping[str, bytes]) -> None:
-        """Bring its seed to the host and define the domain, which is not started."""
-        host, placed = self._host(machine.name), self._placed(machine.name)
-        store.put_seed(host, placed, machine.seed, machine.name)
-        store.put_key(host, placed, self._state.key)
-        kept = Kept.of(self._state, self._lab.name, machine.name, placed.folder)
-        text = domain(machine, placed, accelerator, credentials, kept.text())
-        host.virsh("define", "/dev/stdin", stdin=text, where=machine.name)
+    def define(
+        self, machines: Sequence[Machine], accelerator: str, credentials: Mapping[str, bytes]
+    ) -> None:
+        """Bring seeds to the hosts and define the domains, which are not started."""
+        by_name = {machine.name: machine for machine in machines}
+
+        def definition(name: str) -> Definition:
+            machine, placed = by_name[name], self._placed(name)
+            kept = Kept.of(self._state, self._lab.name, name, placed.folder)
+            text = domain(machine, placed, accelerator, credentials, kept.text())
+            return Definition(
+                name, placed, text, store.node_files(machine.seed, self._state.key, name)
+            )
+
+        def on(host: Host, nodes: Sequence[str]) -> None:
+            definitions.define(host, [definition(node) for node in nodes])
+
+        self._on_hosts(list(by_name), on)
 
     def state(self, node: str) -> NodeState:
         """As libvirt says."""
@@ -222,7 +251,7 @@ class LibvirtEngine:
             if live:
                 self._drop_saved(node)
                 journey.live(self._wires.ends()[0][target.uri])
-            elif self.has_disk(node):
+            elif store.has(source, self._placed(node).disk):
                 journey.cold()
         except LabError:
             if not live or journey.is_at_source():
@@ -311,6 +340,17 @@ class LibvirtEngine:
 
     def _host(self, node: str) -> Host:
         return self._places.host(node)
+
+    def _on_hosts(
+        self, nodes: Sequence[str], work: Callable[[Host, Sequence[str]], Result]
+    ) -> dict[str, Result]:
+        """URI to what `work` gives for each host and those of `nodes` that are on it."""
+        there = {
+            uri: [node for node in self._places.nodes_of(host) if node in nodes]
+            for uri, host in self._hosts.items()
+        }
+        uris = [uri for uri, own in there.items() if own]
+        return each(uris, lambda uri: work(self._hosts[uri], there[uri]))
 
     def _placed(self, node: str) -> Placed:
         lab = self._lab

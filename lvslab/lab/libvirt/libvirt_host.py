@@ -28,6 +28,9 @@ from lvslab.model.family import Address
 VIRSH = ("virsh", "--quiet", "--connect", "qemu:///system")
 """Libvirt's client on the host itself."""
 
+CONNECTION = "echo $SSH_CONNECTION"
+"""Asks a host from where and how it was reached (ssh(1))."""
+
 ANSWER_SECONDS = 10
 """A host that says nothing for so long does not answer."""
 
@@ -228,14 +231,20 @@ class Host:
     def addresses(self) -> tuple[str, str]:
         """This host's address on the way to the other's underlay, and the other's.
 
-        Without an underlay they are those of SSH (ssh(1), SSH_CONNECTION).
+        Without an underlay they are those of SSH.
         """
+        if self.underlay:
+            return self.addresses_of("")
+        return self.addresses_of(self.run(["sh", "-c", CONNECTION], what="asking for addresses"))
+
+    def addresses_of(self, said: str) -> tuple[str, str]:
+        """The same out of what `CONNECTION` says on the host."""
         if self.underlay:
             words = ["ip", "-json", "route", "get", self.underlay]
             (route,) = json.loads(run(words, what=f"looking for a way to {self.underlay}"))
             return route["prefsrc"], self.underlay
-        said = self.run(["sh", "-c", "echo $SSH_CONNECTION"], what="asking for addresses").split()
-        return said[0], said[2]
+        here, _, there, _ = said.split()
+        return here, there
 
     def _command(self) -> list[str]:
         """An ssh that uses the shared connection, up to its destination."""

@@ -10,7 +10,7 @@ import contextlib
 from dataclasses import dataclass
 
 from lvslab.core.errors import LabError, StageError
-from lvslab.lab.libvirt import store
+from lvslab.lab.libvirt import definitions, store
 from lvslab.lab.libvirt.domain import Placed
 from lvslab.lab.libvirt.libvirt_host import Host
 from lvslab.lab.libvirt.wiring import at
@@ -40,7 +40,7 @@ class Journey:
         """
         identity = store.base_of(self.source, self.placed, self.node)
         base = store.pass_image(self.source, self.target, identity, self.lab)
-        store.overlay(self.target, self.placed, base, self.node)
+        definitions.renew(self.target, {self.node: self.placed}, {self.node: base})
         self._send("seed.iso", "key", "key.pub")
         try:
             self._migrate(address)
@@ -75,11 +75,11 @@ class Journey:
 
     def undo(self) -> None:
         """Leave nothing on the target."""
-        forget(self.target, self.placed)
+        definitions.forget(self.target, [self.placed])
 
     def finish(self) -> None:
         """Leave nothing on the source."""
-        forget(self.source, self.placed)
+        definitions.forget(self.source, [self.placed])
 
     def _migrate(self, address: str) -> None:
         there, here = f"{store.lab_folder(self.lab)}/peer", runtime_root() / f"peer-{self.lab}"
@@ -112,20 +112,6 @@ class Journey:
         folder = self.placed.folder
         there = [name for name in names if store.has(self.source, f"{folder}/{name}")]
         self.source.send(folder, there, self.target, folder)
-
-
-def forget(host: Host, placed: Placed) -> None:
-    """Remove a node's domain and files from a host."""
-    if placed.uuid in host.virsh("list", "--all", "--uuid").split():
-        undefine(host, placed.uuid)
-    store.remove(host, placed.folder)
-
-
-def undefine(host: Host, uuid: str) -> None:
-    """End a domain, and let libvirt forget it."""
-    if host.virsh("domstate", uuid).strip() != "shut off":
-        host.virsh("destroy", uuid)
-    host.virsh("undefine", uuid, "--snapshots-metadata")
 
 
 def _libvirt_socket(host: Host) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping
-from functools import cached_property
 
 from lvslab.core.errors import InputError, LabError
 from lvslab.core.together import Result, each
@@ -45,6 +43,7 @@ class Places:
         placed: Callable[[str], Placed],
     ) -> None:
         self._lab, self._state, self._hosts, self._placed = lab, state, hosts, placed
+        self._known: dict[str, str] = {}
 
     def host(self, node: str) -> Host:
         """The host of a node."""
@@ -71,22 +70,23 @@ class Places:
         """Write down where all nodes are: a host that dies cannot be asked."""
         self._state.save("places", self._uris)
 
-    @cached_property
-    def _uris(self) -> dict[str, str]:
-        kept: dict[str, str] = self._state.load("places") or {}
-        known = {node: uri for node, uri in kept.items() if uri in self._hosts}
-        return {**placement(self._lab, list(self._hosts)), **known, **self._found()}
-
-    def _found(self) -> dict[str, str]:
-        """Where the domains are; one that runs counts before one that a broken move has left."""
+    def running(self) -> set[str]:
+        """The nodes whose domain is active on a host that answers; where all are is known then."""
         names = {self._placed(node).uuid: node for node in self._lab.nodes}
-        found: dict[str, str] = {}
-        ask = f"{shlex.join(VIRSH)} list --uuid"
-        both = ["sh", "-c", f"{ask} --all && {ask} --state-running"]
-        listed = on_answering(self._hosts, lambda host: host.run(both, what="asking for domains"))
+        # of a move that broke, one may be left that is off or paused: one that runs counts before
+        ask = [*VIRSH, "list --uuid --all; list --uuid; list --uuid --state-running"]
+        listed = on_answering(self._hosts, lambda host: host.run(ask, what="asking for domains"))
         places = [(uuid, uri) for uri, uuids in listed.items() for uuid in uuids.split()]
-        # those that run are named twice
-        for uuid, uri in sorted(places, key=places.count):
-            if uuid in names:
-                found[names[uuid]] = uri
-        return found
+        seen = sorted((place for place in places if place[0] in names), key=places.count)
+        if not self._known:
+            kept: dict[str, str] = self._state.load("places") or {}
+            known = {node: uri for node, uri in kept.items() if uri in self._hosts}
+            found = {names[uuid]: uri for uuid, uri in seen}
+            self._known = {**placement(self._lab, list(self._hosts)), **known, **found}
+        return {names[uuid] for uuid, uri in seen if places.count((uuid, uri)) > 1}
+
+    @property
+    def _uris(self) -> dict[str, str]:
+        if not self._known:
+            self.running()
+        return self._known

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from lvslab.lab import network
 from lvslab.lab.libvirt import reachable, store
 from lvslab.lab.libvirt.fabric import SIGNED, Fabric
 from lvslab.lab.libvirt.libvirt_host import Host
-from lvslab.lab.libvirt.records import records
+from lvslab.lab.libvirt.records import Record, records
 from lvslab.model.lab import Lab
 
 _PROGRAMS = {
@@ -23,6 +23,7 @@ _PROGRAMS = {
     "bridge": "iproute2",
     "tar": "tar",
     "bash": "bash",
+    "flock": "util-linux",
 }
 _IMAGES_MIB = 1500  # two roles
 _NODE_MIB = 256  # what a node writes while it boots
@@ -30,39 +31,63 @@ _NODE_MIB = 256  # what a node writes while it boots
 
 @dataclass(frozen=True)
 class Needed:
-    """What is to run: a lab, the nodes of each host that do not run yet, and with what."""
+    """What is to run on a host: labs, each with those nodes that do not run yet, and with what."""
 
-    lab: Lab
-    nodes: Mapping[str, Sequence[str]]
+    labs: Sequence[tuple[Lab, Sequence[str]]]
     accelerator: str
 
+    @property
+    def nodes(self) -> int:
+        """How many nodes are to be started."""
+        return sum(len(nodes) for _, nodes in self.labs)
 
-def demand(wanted: Needed, hosts: Mapping[str, Host]) -> None:
-    """Raise MissingError with all that is missing on any host, and what to do about it."""
-    found = each(hosts, lambda uri: list(_lacks(hosts[uri], wanted)))
+
+@dataclass(frozen=True)
+class Reach:
+    """Between which ends VXLAN must pass for a lab.
+
+    `own`: URI to the address of each host, `client`: of this machine.
+    """
+
+    lab: Lab
+    own: Mapping[str, str]
+    client: str
+
+
+def demand(wanted: Mapping[str, Needed], hosts: Mapping[str, Host]) -> None:
+    """Raise MissingError with all that is missing on any host, and what to do about it.
+
+    Each host is asked once, for however many labs. `wanted`: by the host's URI.
+    """
+    found = each(wanted, lambda uri: list(_lacks(hosts[uri], wanted[uri])))
     lines = [f"{hosts[uri].label}: {what}" for uri, lacks in found.items() for what in lacks]
     if lines:
-        raise _missing(wanted.lab, lines)
+        raise _missing({lab.name for needed in wanted.values() for lab, _ in needed.labs}, lines)
 
 
-def demand_reach(lab: Lab, own: Mapping[str, str], client: str, hosts: Mapping[str, Host]) -> None:
-    """Raise MissingError with each pair of ends between which VXLAN does not pass.
+def demand_reach(wanted: Sequence[Reach], hosts: Mapping[str, Host]) -> None:
+    """Raise MissingError with each pair of ends between which VXLAN does not pass."""
 
-    `own`: URI to the address of each host, `client`: of this one.
-    """
-    ends = [reachable.End("this machine", client, run)]
-    ends += [
-        reachable.End(hosts[uri].label, address, hosts[uri].run) for uri, address in own.items()
-    ]
-    lines = [reachable.opened(pair) for pair in reachable.deaf(Fabric(lab), ends)]
-    if lines:
-        raise _missing(lab, lines)
+    def deaf(name: str) -> list[str]:
+        (this,) = (reach for reach in wanted if reach.lab.name == name)
+        ends = [reachable.End("this machine", this.client, run)]
+        ends += [
+            reachable.End(hosts[uri].label, address, hosts[uri].run)
+            for uri, address in this.own.items()
+        ]
+        return [reachable.opened(pair) for pair in reachable.deaf(Fabric(this.lab), ends)]
+
+    found = each([reach.lab.name for reach in wanted], deaf)
+    if lines := [line for lines in found.values() for line in lines]:
+        raise _missing(found, lines)
 
 
-def _missing(lab: Lab, lines: Sequence[str]) -> MissingError:
+def _missing(labs: Collection[str], lines: Sequence[str]) -> MissingError:
+    one = len(labs) == 1
+    what = "the lab cannot run on its hosts:" if one else "the labs cannot run on their hosts:"
     return MissingError(
-        "the lab cannot run on its hosts:" + "".join(f"\n  {line}" for line in lines),
-        where=lab.name,
+        what + "".join(f"\n  {line}" for line in lines),
+        where=next(iter(labs)) if one else f"{len(labs)} labs",
         hint="nothing was made; correct all of this, then run it again",
     )
 
@@ -92,9 +117,15 @@ def _programs(host: Host, wanted: Needed) -> Iterator[str]:
 
 def _others(host: Host, wanted: Needed) -> Iterator[str]:
     """Other labs with the same number, and links that are not ours."""
-    lab, fabric = wanted.lab, Fabric(wanted.lab)
-    known = {record.lab for record in records(host) if record.number == lab.number} - {lab.name}
-    links = network.links(host.run, details=True)
+    known, links = records(host), network.links(host.run, details=True)
+    for lab, _ in wanted.labs:
+        name = f"{lab.name}: " if len(wanted.labs) > 1 else ""
+        yield from (f"{name}{what}" for what in _clashes(lab, known, links))
+
+
+def _clashes(lab: Lab, records: Sequence[Record], links: Sequence[dict[str, Any]]) -> Iterator[str]:
+    fabric = Fabric(lab)
+    known = {record.lab for record in records if record.number == lab.number} - {lab.name}
     owned = fabric.owned(links)
     strange = [link for link in links if link["ifname"] not in owned]
     known |= {_signer(link) for link in strange if fabric.is_ours(link["ifname"])}
@@ -115,13 +146,12 @@ def _signer(link: Mapping[str, Any]) -> str:
 
 
 def _room(host: Host, wanted: Needed) -> Iterator[str]:
-    nodes = wanted.nodes[host.uri]
-    if not nodes:
+    if not wanted.nodes:
         return
-    if memory := _memory(host, wanted.lab, nodes):
+    if memory := _memory(host, wanted.labs):
         yield f"{memory}; end something there, or name another host"
     images = 0 if store.has(host, store.IMAGES) else _IMAGES_MIB
-    disk = images + _NODE_MIB * len(nodes)
+    disk = images + _NODE_MIB * wanted.nodes
     if disk > (free := _free_disk(host)):
         yield (
             f"{disk} MiB of disk are needed in {store.ROOT}, and {free} MiB are free; make room "
@@ -134,16 +164,18 @@ _LOOKS: tuple[Callable[[Host, Needed], Iterator[str]], ...] = (_programs, _other
 
 def demand_memory(lab: Lab, node: str, host: Host) -> None:
     """Raise StageError if a host has too little memory for one more node."""
-    if memory := _memory(host, lab, [node]):
+    if memory := _memory(host, [(lab, [node])]):
         raise StageError(memory, where=host.label, hint="end something there")
 
 
-def _memory(host: Host, lab: Lab, nodes: Sequence[str]) -> str:
+def _memory(host: Host, labs: Sequence[tuple[Lab, Sequence[str]]]) -> str:
     """What is wrong with a host's memory; proc_meminfo(5): MemAvailable is for new programs."""
     said = host.run(["cat", "/proc/meminfo"], what="asking for its memory").splitlines()
     (line,) = (line for line in said if line.startswith("MemAvailable:"))
-    needed, free = sum(lab.nodes[node].memory_mib for node in nodes), int(line.split()[1]) >> 10
-    words = f"for {', '.join(nodes)} {needed} MiB of memory are needed, and {free} MiB are free"
+    needed = sum(lab.nodes[node].memory_mib for lab, nodes in labs for node in nodes)
+    free = int(line.split()[1]) >> 10
+    names = ", ".join(labs[0][1]) if len(labs) == 1 else f"{len(labs)} labs"
+    words = f"for {names} {needed} MiB of memory are needed, and {free} MiB are free"
     return words if needed > free else ""
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from lvslab.core.errors import StageError
-from lvslab.lab.libvirt.domain import Placed
+from lvslab.lab.libvirt.domain import SEED, Placed
 from lvslab.lab.libvirt.libvirt_host import Host
 
 ROOT = "/var/lib/lvslab"
@@ -15,6 +17,8 @@ ROOT = "/var/lib/lvslab"
 
 IMAGES = f"{ROOT}/images"
 """Raw disks, which stay there: the next lab needs them again."""
+
+_SECONDS = 300.0
 
 
 def image_id(raw: Path) -> str:
@@ -32,10 +36,28 @@ def lab_folder(lab: str) -> str:
     return f"{ROOT}/{lab}"
 
 
+def script(
+    host: Host, text: str, *, what: str, stdin: bytes | None = None, alone: bool = False
+) -> str:
+    """Run a shell script that changes what a lab has on a host; its output.
+
+    Who is killed here does not end a script there. So one that removes runs `alone`: it waits for
+    those that make. Raises StageError as `Host.run`.
+    """
+    kind = "-x" if alone else "-s"
+    held = f"export LC_ALL=C; mkdir -p {ROOT} && exec 9<{ROOT} && flock {kind} 9 || exit\n"
+    return host.run(["sh", "-c", held + text], what=what, stdin=stdin, timeout=_SECONDS)
+
+
 def has(host: Host, path: str) -> bool:
     """Whether there is such a file on a host."""
-    words = ["sh", "-c", f"test -e '{path}' && echo yes || true"]
-    return bool(host.run(words, what="looking for a file").strip())
+    return bool(those_there(host, [path]))
+
+
+def those_there(host: Host, paths: Sequence[str]) -> list[str]:
+    """Those of some files that are on a host."""
+    words = f'for path in {shlex.join(paths)}; do [ ! -e "$path" ] || echo "$path"; done'
+    return host.run(["sh", "-c", words], what="looking for files").splitlines()
 
 
 def put_image(host: Host, raw: Path, lab: str) -> str:
@@ -75,28 +97,17 @@ def make_folder(host: Host, placed: Placed) -> None:
     _folders(host, placed.folder)
 
 
-def overlay(host: Host, placed: Placed, base: str, where: str) -> None:
-    """Make the node's folder and a fresh overlay over an image in it."""
-    make_folder(host, placed)
-    words = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, placed.disk]
-    host.run(words, what="making an overlay", where=where)
+def node_files(seed: Path, key: Path, where: str) -> dict[str, bytes]:
+    """What a node's folder gets: its seed, and the lab's SSH key if it is there (`takeover`).
 
-
-def put_seed(host: Host, placed: Placed, seed: Path, where: str) -> None:
-    """Copy a node's seed to its host. Raises StageError if it cannot be read."""
+    Raises StageError if the seed cannot be read.
+    """
     try:
-        content = seed.read_bytes()
+        found = {SEED: seed.read_bytes()}
     except OSError as error:
         raise StageError(f"its seed: {error.strerror}", where=where) from None
-    host.run(["tee", placed.seed], what="copying its seed", stdin=content, where=where)
-
-
-def put_key(host: Host, placed: Placed, key: Path) -> None:
-    """Copy the lab's SSH key to a node's host, where root alone may read it: see `takeover`."""
-    for file in (key, key.with_suffix(".pub")):
-        if file.exists():
-            words = ["sh", "-c", f"umask 077; cat > {placed.folder}/{file.name}"]
-            host.run(words, what="copying the lab's key", stdin=file.read_bytes())
+    keys = (key, key.with_suffix(".pub"))
+    return found | {file.name: file.read_bytes() for file in keys if file.exists()}
 
 
 def read(host: Host, path: str) -> bytes:

@@ -7,16 +7,19 @@ is joined again when it is back.
 from __future__ import annotations
 
 import json
+import shlex
 from collections import ChainMap
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
 
 from lvslab.core.errors import InputError, StageError
 from lvslab.core.procs import run
 from lvslab.lab import network
+from lvslab.lab.libvirt import store
 from lvslab.lab.libvirt.fabric import Fabric, known_peers
-from lvslab.lab.libvirt.libvirt_host import Host
+from lvslab.lab.libvirt.libvirt_host import CONNECTION, Host
 from lvslab.lab.libvirt.placement import on_answering
 from lvslab.lab.namespace import Namespace
 from lvslab.lab.network import Port, bridge_names, wired_interfaces
@@ -24,6 +27,15 @@ from lvslab.lab.state import LabState
 from lvslab.model.lab import Lab
 
 _KEPT = "underlay"
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A host: addresses (see `Host.addresses`), names of its links, their other ends."""
+
+    addresses: tuple[str, str]
+    links: Collection[str]
+    peers: Mapping[str, set[str]]
 
 
 class Wiring:
@@ -39,15 +51,20 @@ class Wiring:
 
     def make(self, nodes_of: Callable[[Host], Sequence[str]]) -> None:
         """What is missing, on each host that answers and here. Raises StageError if none does."""
-        own, client = self.ends()
+        seen = on_answering(self._hosts, _look)
+        own, client = self._ends({uri: this.addresses for uri, this in seen.items()})
 
         def wire_host(host: Host) -> None:
             others = [client, *(address for uri, address in own.items() if uri != host.uri)]
-            there = _names(host.run)
-            _batch(host.run, "ip", self.fabric.of_host(nodes_of(host), own[host.uri], there))
-            _batch(host.run, "bridge", self.fabric.peers(others, _peers(host.run)))
+            there = seen[host.uri]
+            links = self.fabric.of_host(nodes_of(host), own[host.uri], there.links)
+            entries = self.fabric.peers(others, there.peers)
+            words = 'printf %s "$links" | ip -batch - && printf %s "$entries" | bridge -batch -'
+            given = {"links": "\n".join([*links, ""]), "entries": "\n".join([*entries, ""])}
+            given_words = "".join(f"{name}={shlex.quote(it)}\n" for name, it in given.items())
+            store.script(host, given_words + words, what="wiring the lab")
 
-        on_answering(self._hosts, wire_host)
+        on_answering({uri: self._hosts[uri] for uri in seen}, wire_host)
         self._wire_client(client, list(own.values()))
 
     def ends(self) -> tuple[dict[str, str], str]:
@@ -55,7 +72,9 @@ class Wiring:
 
         Raises InputError if the hosts see this one under different addresses.
         """
-        seen = on_answering(self._hosts, Host.addresses)
+        return self._ends(on_answering(self._hosts, Host.addresses))
+
+    def _ends(self, seen: Mapping[str, tuple[str, str]]) -> tuple[dict[str, str], str]:
         if not seen:
             names = ", ".join(host.label for host in self._hosts.values())
             raise StageError("no host of the lab answers", where=names)
@@ -90,10 +109,10 @@ class Wiring:
         new = [self.fabric.vxlan(name) for name in names if self.fabric.vxlan(name) not in there]
         left = [f"link del {device}" for device in _names(run) if device in new]  # of a killed `up`
         moved = [f"link set {device} netns {self._namespace.name}" for device in new]
-        _batch(run, "ip", [*left, *self.fabric.vxlans(own, there), *moved])
+        network.batch(run, "ip", [*left, *self.fabric.vxlans(own, there), *moved])
         with self._namespace.inside():
-            _batch(run, "ip", [self.fabric.joined(name, to) for name, to in names.items()])
-            _batch(run, "bridge", self.fabric.peers(others, _peers(run)))
+            network.batch(run, "ip", [self.fabric.joined(name, to) for name, to in names.items()])
+            network.batch(run, "bridge", self.fabric.peers(others, _peers(run)))
 
     def are_there(self, host: Host, node: str) -> bool:
         """Whether a node's taps are on a host: one that was started again has none."""
@@ -132,7 +151,7 @@ class Wiring:
         """Make a node's taps on another host, with the faults that they have on the first."""
         own, _ = self.ends()
         there = _names(target.run)
-        _batch(target.run, "ip", self.fabric.of_host([node], own[target.uri], there))
+        network.batch(target.run, "ip", self.fabric.of_host([node], own[target.uri], there))
         ports = network.host_ports(source.run)
         ends = network.ends(self._lab, ports, self.fabric.tap, self.fabric.nowhere)
         for (name, interface), port in ends.items():
@@ -144,20 +163,20 @@ class Wiring:
         """Remove a node's taps from a host."""
         there = _names(host.run)
         taps = [self.fabric.tap(node, interface) for interface in wired_interfaces(self._lab, node)]
-        _batch(host.run, "ip", [f"link del {tap}" for tap in taps if tap in there])
+        network.batch(host.run, "ip", [f"link del {tap}" for tap in taps if tap in there])
 
     # --- the end
 
     def remove(self, host: Host) -> None:
         """Remove all of the lab's links from a host."""
         links = self.fabric.owned(network.links(host.run))
-        _batch(host.run, "ip", [f"link del {name}" for name in links])
+        network.batch(host.run, "ip", [f"link del {name}" for name in links])
 
     def remove_client(self) -> None:
         """Remove the client's end; a killed `up` may have left a device outside."""
         self._namespace.remove()
         links = self.fabric.owned(network.links(run))
-        _batch(run, "ip", [f"link del {name}" for name in links])
+        network.batch(run, "ip", [f"link del {name}" for name in links])
 
 
 def at(address: str) -> str:
@@ -175,7 +194,10 @@ def _peers(ask: network.Asking) -> dict[str, set[str]]:
     return known_peers(json.loads(text or "[]"))
 
 
-def _batch(ask: Callable[..., str], tool: str, lines: Sequence[str]) -> None:
-    """Give `ip` or `bridge` lines to do, where `ask` runs programs."""
-    if lines:
-        ask([tool, "-batch", "-"], what="wiring the lab", stdin="\n".join([*lines, ""]))
+def _look(host: Host) -> _Seen:
+    """Ask a host, with one command."""
+    words = f"{CONNECTION}; ip -json link; echo; bridge -json fdb show"
+    said = host.run(["sh", "-c", words], what="asking for its links").splitlines()
+    addresses, links, entries = said[0], said[1], "".join(said[2:])
+    names = [link["ifname"] for link in json.loads(links)]
+    return _Seen(host.addresses_of(addresses), names, known_peers(json.loads(entries or "[]")))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,17 +53,22 @@ class LocalEngine:
         """Kill what is in the namespace, and remove it with its bridges and taps."""
         self._namespace.remove()
 
-    def renew(self, machine: hardware.Machine) -> None:
-        """A fresh overlay over the machine's raw disk, and over UEFI's empty variables."""
-        files = self._state.node(machine.name)
-        files.disk.unlink(missing_ok=True)  # made last: while it is there, the rest is, too
-        if machine.firmware == "uefi":
-            _overlay(files.firmware_vars, hardware.ovmf()[1])
-        _overlay(files.disk, machine.base_disk)
+    def stopped(self) -> list[str]:
+        """Those that have no process."""
+        return [node for node in self._lab.nodes if self._process(node) is None]
 
-    def has_disk(self, node: str) -> bool:
-        """Whether its overlay is there."""
-        return self._state.node(node).disk.exists()
+    def renew(self, machines: Sequence[hardware.Machine]) -> None:
+        """Fresh overlays over the machines' raw disks, and over UEFI's empty variables."""
+        for machine in machines:
+            files = self._state.node(machine.name)
+            files.disk.unlink(missing_ok=True)  # made last: while it is there, the rest is, too
+            if machine.firmware == "uefi":
+                _overlay(files.firmware_vars, hardware.ovmf()[1])
+            _overlay(files.disk, machine.base_disk)
+
+    def disks(self) -> set[str]:
+        """Those whose overlay is there."""
+        return {node for node in self._lab.nodes if self._state.node(node).disk.exists()}
 
     def launch(
         self,

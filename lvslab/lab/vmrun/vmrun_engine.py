@@ -7,7 +7,7 @@ tell (whether a machine is paused) is kept in the lab's state, and holds while t
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lvslab.core.errors import MissingError, StageError
@@ -92,18 +92,22 @@ class VmrunEngine:
 
     # --- one machine
 
-    def renew(self, machine: Machine) -> None:
+    def stopped(self) -> list[str]:
+        """Those that VMware does not run."""
+        return [node for node in self._lab.nodes if self.state(node) == "off"]
+
+    def renew(self, machines: Sequence[Machine]) -> None:
         """Unsupported: the disk may have what its user made."""
         raise Unsupported(
             "a fresh disk",
             "a machine's folder belongs to its user",
-            where=machine.name,
+            where=", ".join(machine.name for machine in machines),
             hint="unpack its folder again",
         )
 
-    def has_disk(self, node: str) -> bool:
-        """Whether its folder is there."""
-        return self.vmx(node).is_file()
+    def disks(self) -> set[str]:
+        """Those whose folder is there."""
+        return {node for node in self._lab.nodes if self.vmx(node).is_file()}
 
     def launch(
         self,

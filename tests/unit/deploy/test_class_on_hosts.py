@@ -7,7 +7,8 @@ import json
 import os
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).resolve().parents[3]
+FOR_EACH_LAB = {
+    "asking for domains", "asking for its links", "wiring the lab", "making overlays",
+    "virsh define",
+}  # fmt: skip
+"""What a host is asked for each lab that is defined on it, once."""
 _WORD = 0x88B5  # an EtherType for experiments (IEEE 802)
 _CLIENT = 'import json\nprint(json.dumps([{"item": 1, "title": "x", "ok": True, "says": "y"}]))\n'
 
@@ -256,6 +262,63 @@ def test_down_of_one_and_of_all_leaves_nothing(desk: Desk) -> None:
     assert ended.status == 0, ended.text
     assert all(links(desk, name) == domains(desk, name) == [] for name in desk.rig.names)
     assert Cluster.known("toys-alice") is None
+
+
+def commands_of(desk: Desk, students: int) -> Counter[str]:
+    """How often a class of so many is defined on one host asks it for what."""
+    names = "".join(f"s{number}\n" for number in range(students))
+    desk.list_file.write_text(f"id\n{names}")
+    counted: Counter[str] = Counter()
+    run = Host.run
+
+    def count(self: Host, argv: Sequence[str | Path], *, what: str, **more: Any) -> str:
+        counted[what] += 1
+        return run(self, argv, what=what, **more)
+
+    words = ["up", "--host", desk.rig.uris[0], "--artifacts", str(desk.folder / "a"), "--no-start"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Host, "run", count)
+        ended = desk.run(*words)
+    assert ended.status == 0, ended.text
+    assert len(domains(desk, "a")) == 4 * students
+    ended = desk.run("down")
+    assert ended.status == 0, ended.text
+    assert links(desk, "a") == domains(desk, "a") == []
+    return counted
+
+
+def test_a_further_lab_needs_few_commands(desk: Desk) -> None:
+    """What hosts need is looked for once, and what a lab needs there goes in one script each."""
+    text = desk.list_file.read_text()
+    try:
+        few = commands_of(desk, 1)
+        more = commands_of(desk, 3)
+    finally:
+        desk.list_file.write_text(text)
+    assert more - few == dict.fromkeys(FOR_EACH_LAB, 2)
+
+
+def test_what_a_host_lacks_is_said_once_before_anything_is_made(desk: Desk) -> None:
+    a, b = (Host.of(uri) for uri in desk.rig.uris)
+    a.run(["chmod", "-x", "/usr/bin/qemu-img"], what="breaking it")
+    try:
+        ended = desk.up()
+    finally:
+        a.run(["chmod", "+x", "/usr/bin/qemu-img"], what="as before")
+    assert ended.status == 3
+    lacks = f"{a.label}: the program qemu-img is not there; apt install qemu-utils"
+    assert ended.err.count(lacks) == 1 and b.label not in ended.err
+    assert "2 labs: the labs cannot run on their hosts:" in ended.err
+    assert not desk.ledger_file.exists()
+    blind = ["rule", "add", "to", "10.99.0.1", "ipproto", "udp", "dport", "4789", "blackhole"]
+    a.run(["ip", *blind], what="breaking it")
+    try:
+        ended = desk.up()
+    finally:
+        a.run(["ip", "rule", "del", "ipproto", "udp", "dport", "4789"], what="as before")
+    assert ended.status == 3
+    assert f"this machine: nothing from {a.label} arrives at UDP port 4789" in ended.err
+    assert all(links(desk, name) == domains(desk, name) == [] for name in desk.rig.names)
 
 
 def test_domains_that_are_not_started_and_an_end_without_this_machine_s_state(desk: Desk) -> None:

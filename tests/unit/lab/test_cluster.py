@@ -474,7 +474,7 @@ def test_a_port_in_use_is_reported(lab: Lab, namespace: Namespace, tmp_path: Pat
     network.build(lab, namespace)
     for name in ("base.raw", "seed.iso"):
         (tmp_path / name).write_bytes(bytes(1 << 20))
-    cluster._prepare("lvs1", tmp_path / "base.raw", tmp_path / "seed.iso")
+    cluster._prepare({"lvs1": (tmp_path / "base.raw", tmp_path / "seed.iso")})
     cluster._make_key()
     with namespace.inside(), socket.socket() as taken:
         taken.bind(("127.0.0.1", cluster.ssh_port("lvs1")))
@@ -592,14 +592,14 @@ def test_a_node_keeps_its_disk_while_image_and_seed_are_the_same(
     base, seed = tmp_path / "base.raw", tmp_path / "seed.iso"
     base.write_bytes(bytes(1 << 20))
     seed.write_bytes(b"one")
-    cluster._prepare("lvs1", base, seed)
+    cluster._prepare({"lvs1": (base, seed)})
     disk = cluster.files("lvs1").disk
     first = disk.stat().st_ctime_ns
     cluster.state.save("checkpoints", {"x": "now"})
-    cluster._prepare("lvs1", base, seed)
+    cluster._prepare({"lvs1": (base, seed)})
     assert (disk.stat().st_ctime_ns, checkpoint.names(cluster)) == (first, {"x": "now"})
     seed.write_bytes(b"two")
-    cluster._prepare("lvs1", base, seed)
+    cluster._prepare({"lvs1": (base, seed)})
     assert (disk.stat().st_ctime_ns != first, checkpoint.names(cluster)) == (True, {})
 
 

@@ -113,9 +113,9 @@ def machine(rig: Rig, lab: Lab, folder: Path) -> Iterator[hardware.Machine]:
     """lvs1, with a fresh disk where the engine makes disks; it is off."""
     made = hardware.machine(lab, "lvs1", folder / "disk.raw", folder / "seed.iso", 2201)
     if not rig.refuses("renew"):
-        assert not rig.engine.has_disk("rs1")
-        rig.engine.renew(made)
-    assert rig.engine.has_disk("lvs1")
+        assert "rs1" not in rig.engine.disks()
+        rig.engine.renew([made])
+    assert "lvs1" in rig.engine.disks()
     yield made
     rig.engine.kill("lvs1")
 
@@ -150,8 +150,9 @@ def test_power_and_pause_have_happened_when_they_return(
 ) -> None:
     launch(engine, machine)
     assert engine.state("lvs1") == "running" and engine.in_use()
+    assert engine.stopped() == ["lvs2", "rs1", "rs2"]
     engine.pause("lvs1")
-    assert engine.state("lvs1") == "paused"
+    assert engine.state("lvs1") == "paused" and "lvs1" not in engine.stopped()
     engine.resume("lvs1")
     assert engine.state("lvs1") == "running"
     engine.press_power("lvs1")  # a boot sector does not listen
@@ -197,7 +198,7 @@ def test_what_an_engine_refuses_it_refuses_always_and_says_why(
     rig: Rig, engine: Engine, machine: hardware.Machine
 ) -> None:
     tasks: dict[str, Callable[[], object]] = {
-        "renew": lambda: engine.renew(machine),
+        "renew": lambda: engine.renew([machine]),
         "carry": lambda: engine.carry("lvs1", "eth1", False),
         "hear": lambda: engine.hear("lvs1", "eth1", False),
         "console": lambda: engine.console("lvs1"),
@@ -231,7 +232,7 @@ def test_a_fresh_disk_has_nothing_saved(
     engine.pause("lvs1")
     engine.save("lvs1", "x")
     engine.kill("lvs1")
-    engine.renew(machine)
+    engine.renew([machine])
     with pytest.raises(StageError):
         launch(engine, machine, load="x")
 

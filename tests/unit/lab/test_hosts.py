@@ -85,7 +85,7 @@ def machine(lab: Lab, folder: Path) -> hardware.Machine:
 @pytest.fixture
 def running(engine: LibvirtEngine, machine: hardware.Machine) -> LibvirtEngine:
     """The same; lvs1 has booted on a."""
-    engine.renew(machine)
+    engine.renew([machine])
     engine.launch(machine, "tcg", {})
     assert until(lambda: booted(engine) == 1, 30)
     return engine
@@ -159,7 +159,7 @@ def test_a_node_that_is_off_takes_its_checkpoints_along(
     running.save("lvs1", "x")
     running.kill("lvs1")
     assert running.move("lvs1", rig.address("b"))
-    assert running.state("lvs1") == "off" and running.has_disk("lvs1")
+    assert running.state("lvs1") == "off" and "lvs1" in running.disks()
     assert left_on(rig.uris[0], state.name) == ""
     running.launch(machine, "tcg", {}, load="x")
     running.resume("lvs1")
@@ -252,8 +252,8 @@ def test_all_that_hosts_lack_is_said_at_once(
         lab.model_copy(update={"name": "other"}), LabState("other"), Namespace("other"), [a]
     )
     machine = hardware.machine(lab, "rs1", folder / "disk.raw", folder / "seed.iso", 2201)
-    other.renew(machine)
-    other.define(machine, "tcg", {})
+    other.renew([machine])
+    other.define([machine], "tcg", {})
     on(b, "chmod -x /usr/bin/qemu-img; rm -rf /var/lib/lvslab/images")  # images need room, too
     vni = Fabric(lab).vni("VMnet12")
     on(b, f"ip link add odd type vxlan id {vni} local {rig.address('b')} dstport 4789")
@@ -383,8 +383,8 @@ def cluster(rig: Hosts, lab: Lab, folder: Path, state: LabState) -> Iterator[Clu
     made.state.save("artifacts", str(folder))
     made._make_key()
     made.engine.wire(made.lab)
-    for node in lab.nodes:
-        made._prepare(node, folder / "disk.raw", folder / "seed.iso")
+    made_of = folder / "disk.raw", folder / "seed.iso"
+    made._prepare(dict.fromkeys(lab.nodes, made_of))
     made.each(list(lab.nodes), made.launch)
     yield made
     Cluster(made.lab).down()
@@ -434,7 +434,7 @@ def test_a_host_dies_and_comes_back(
     rig.start("b")
     assert rig.wait("b")
     cluster = as_the_next_command(cluster)
-    assert cluster.node_state("lvs2") == "off" and cluster.engine.has_disk("lvs2")
+    assert cluster.node_state("lvs2") == "off" and "lvs2" in cluster.engine.disks()
     assert [str(fault) for fault in faults.heal(cluster)] == ["lvs2 is off", "rs2 is off"]
     assert faults.broken(cluster) == []
     assert client_ends(rig, "b") == {"10.99.0.1", a}
@@ -501,7 +501,7 @@ def test_another_workstation_takes_over(
         assert {here.node_state(node) for node in nodes} == {"running"}
         assert here.files("lvs1").console.is_socket() and here.files("lvs1").agent.is_socket()
         here.kill("lvs2")
-        here._prepare("lvs2", folder / "disk.raw", folder / "seed.iso")
+        here._prepare({"lvs2": (folder / "disk.raw", folder / "seed.iso")})
         assert list(checkpoint.names(here)) == ["x"]  # its disk was known
         here.down()
         for uri in rig.uris:

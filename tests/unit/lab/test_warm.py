@@ -178,7 +178,7 @@ def test_what_qemu_does_not_take_is_thrown_away_and_the_lab_boots(
 
     renewed: list[str] = []
     monkeypatch.setattr(warm, "restore", refuse)
-    monkeypatch.setattr(cluster, "renew", renewed.append)
+    monkeypatch.setattr(cluster, "renew", renewed.extend)
     monkeypatch.setattr(faults, "reapply", lambda cluster, node: None)
     assert not bringup._warm(cluster, kept, lambda event: None)
     assert renewed == list(cluster.lab.nodes)
