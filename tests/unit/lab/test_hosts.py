@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,7 @@ from lvslab.core.waiting import until
 from lvslab.lab import checkpoint, faults, hardware
 from lvslab.lab.cluster import Cluster
 from lvslab.lab.libvirt import libvirt_host, readiness, takeover
+from lvslab.lab.libvirt.domain import domain
 from lvslab.lab.libvirt.fabric import Fabric
 from lvslab.lab.libvirt.libvirt_engine import LibvirtEngine
 from lvslab.lab.libvirt.libvirt_host import Host
@@ -511,7 +513,52 @@ def test_another_workstation_takes_over(
     forget_connections()
 
 
+# --- several nodes in one command
+
+
+def test_what_libvirt_does_not_define_names_the_node(
+    engine: LibvirtEngine,
+    rig: Hosts,
+    lab: Lab,
+    folder: Path,
+    state: LabState,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    both = [
+        hardware.machine(lab, node, folder / "disk.raw", folder / "seed.iso", 2201)
+        for node in ("lvs1", "rs1")  # on one host
+    ]
+    engine.renew(both)
+
+    def broken(machine: hardware.Machine, *rest: Any) -> str:
+        return "<domain/>" if machine.name == "rs1" else domain(machine, *rest)
+
+    monkeypatch.setattr("lvslab.lab.libvirt.libvirt_engine.domain", broken)
+    with pytest.raises(StageError) as caught:
+        engine.define(both, "tcg", {})
+    assert caught.value.where == "rs1" and "missing name" in caught.value.message
+    assert "domain.xml" not in on(rig.uris[0], f"ls -R /var/lib/lvslab/{state.name}")
+    monkeypatch.undo()
+    engine.define(both, "tcg", {})
+    on(rig.uris[0], f"rm /var/lib/lvslab/{state.name}/lvs1/disk.qcow2")
+    assert engine.disks() == {"rs1"}
+    on(rig.uris[0], f"mkdir /var/lib/lvslab/{state.name}/lvs1/disk.qcow2")  # no place for it
+    with pytest.raises(StageError, match="disk.qcow2") as caught:
+        engine.renew(both)
+    assert caught.value.where == "lvs1"
+
+
 # --- what a killed `lab up` leaves
+
+
+def test_removing_waits_for_what_a_killed_command_still_makes(
+    engine: LibvirtEngine, rig: Hosts, state: LabState
+) -> None:
+    late = f"flock -s 9; sleep 2; mkdir -p /var/lib/lvslab/{state.name}/late"
+    on(rig.uris[0], f"({late}) 9</var/lib/lvslab >/dev/null 2>&1 &")
+    engine.remove()
+    assert state.name not in everything_on(rig.uris[0])
+    on(rig.uris[0], f"sleep 2; ! test -e /var/lib/lvslab/{state.name}")  # nor later
 
 
 def test_down_leaves_nothing_after_an_up_that_was_killed(
