@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import Composer
 
 from lvslab.model.problems import BadInput, Place, Problem
 
@@ -108,8 +110,23 @@ def read_source(path: Path) -> YamlText:
 
 @lru_cache(maxsize=32)
 def _composed(text: str) -> yaml.Node | None:
-    """The nodes of a text. A run reads each role several times, and this is most of the work."""
+    """The nodes of a text. A run reads each role several times, and this is most of the work.
+
+    libyaml finds them ten times as fast as PyYAML does. It takes tabs that PyYAML refuses, and has
+    other words for what is wrong, so a text with either is PyYAML's.
+    """
+    if "\t" not in text:
+        with suppress(yaml.YAMLError):
+            return _Composer(text).get_single_node()
     return yaml.compose(text, Loader=yaml.BaseLoader)
+
+
+class _Composer(Composer, yaml.CBaseLoader):
+    """Composes in Python what libyaml parses: in C a text nested very deeply ends the process."""
+
+    def __init__(self, text: str) -> None:
+        yaml.CBaseLoader.__init__(self, text)
+        Composer.__init__(self)
 
 
 def shown(path: Path) -> str:
@@ -200,14 +217,14 @@ class _Reader:
             what = "an escape here is half a character"
             self._wrong(node, path, what, "write the character itself")
             return ""
-        return text if node.style is not None else _plain(text)
+        return text if node.style else _plain(text)
 
     def _mapping(self, node: yaml.MappingNode, path: Place) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 self._wrong(key, (*path, ""), "a key must be a word", "write `key: value`")
-            elif key.value == "<<" and key.style is None:
+            elif key.value == "<<" and not key.style:
                 what = "merge keys (<<) are not supported"
                 self._wrong(key, (*path, "<<"), what, "write the keys out")
             elif key.value in found:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from lvslab.core.places import DATA, EXAMPLES, LESSONS
 from lvslab.model import source
+from lvslab.model.problems import BadInput
 
 
 @pytest.mark.parametrize(
@@ -53,3 +57,42 @@ def test_a_number_or_a_constant(text: str, value: Any) -> None:
 )
 def test_everything_else_is_text(text: str) -> None:
     assert source._plain(text) == text
+
+
+def read(node: yaml.Node | None) -> tuple[Any, ...]:
+    """The data of a file's nodes, and the places of values and keys."""
+    assert node is not None
+    reader = source._Reader("x.yaml")
+    return reader.value(node, ()), reader.values, reader.keys, reader.problems
+
+
+FILES = [
+    path for top in (DATA / "roles", LESSONS, EXAMPLES) for path in sorted(top.rglob("*.yaml"))
+]
+
+
+def test_libyaml_finds_what_pyyaml_finds() -> None:
+    """Values, and the place of each."""
+    assert len(FILES) > 30
+    for path in FILES:
+        text = path.read_text()
+        quick, slow = source._Composer(text).get_single_node(), yaml.compose(text, yaml.BaseLoader)
+        assert read(quick) == read(slow)
+    moved = source._Composer("a:  1").get_single_node()
+    assert read(moved) != read(yaml.compose("a: 1", yaml.BaseLoader))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("name:\tlab\n", "indent with spaces, not with tabs"),  # libyaml takes it
+        ("[" * 50_000, "nested too deeply"),  # libyaml's own composer ends the process
+        ("a: [1\n", "expected ',' or ']', but got '<stream end>'"),
+    ],
+    ids=["tab", "deep", "words"],
+)
+def test_what_is_refused_is_refused_as_pyyaml_does(text: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(BadInput) as caught:
+        source.read_source(tmp_path / "x.yaml")
+    assert says in str(caught.value)
