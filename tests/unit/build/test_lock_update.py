@@ -26,6 +26,7 @@ from lvslab.core.errors import StageError
 from lvslab.model.lab import Lab
 from lvslab.model.load import every_role
 from lvslab.model.role import RoleSpec
+from tests.strategies import variants
 
 DATE = 1_790_000_000
 # What apt says of a signature: up to 2 in gpgv's words, from 3 on in sqv's.
@@ -283,7 +284,7 @@ def test_what_is_refused_leaves_the_lock_as_it_was(
     assert lock.read_bytes() == before
 
 
-@pytest.mark.parametrize("text", [None, "", "<<<<<<< ours\n", '{"packages": []}\n'])
+@pytest.mark.parametrize("text", variants("<<<<<<< ours\n", None, "", '{"packages": []}\n'))
 def test_a_lock_that_cannot_be_read_is_made_again(
     archive: Archive, lock: Path, capsys: pytest.CaptureFixture[str], text: str | None
 ) -> None:
