@@ -3,9 +3,12 @@
 What it knows was read in the usage text of vmrun 1.17 and in what others published of its answers:
 the flags before the command, the commands that the lab needs with their parameters, "Error: …" on
 standard output with status 255, and which commands need a machine that is on, tools that run, and
-a guest's login. What VMware does with a machine it does not know: a machine here is a file of
-JSON, and a guest is a folder, in whose `bin` are its programs. So a test with it shows that our
-calls fit the documentation and each other, and nothing about VMware.
+a guest's login. What VMware does with a machine it does not know: a machine here is a file, and a
+guest is a folder, in whose `bin` are its programs. So a test with it shows that our calls fit the
+documentation and each other, and nothing about VMware.
+
+The tests start it some hundred times, so the program itself is without what Python takes long to
+load: JSON, pathlib and typing would be more than half of its time.
 
     FAKEVMRUN=folder vmrun -T ws start lvs1.vmx nogui
 """
@@ -13,20 +16,23 @@ calls fit the documentation and each other, and nothing about VMware.
 from __future__ import annotations
 
 import fcntl
-import json
+import marshal
 import os
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from typing import Any, NoReturn
+
     from lvslab.model.lab import Lab
 
 VARIABLE = "FAKEVMRUN"
 USAGE = "vmrun version 1.17.0 build-0 (a stand-in)\n\nUsage: vmrun [AUTHENTICATION-FLAGS] COMMAND"
 _LOGIN = "login"
 _PROGRAMS = "bin"
+_KEPT = ".machine"
 
 
 def fail(message: str) -> NoReturn:
@@ -38,8 +44,7 @@ def fail(message: str) -> NoReturn:
 class FakeMachine:
     """One machine: `tools` is whether those in its guest run while it is on.
 
-    `in_memory`: the next start goes on from a snapshot's memory, and is no boot. Like the whole
-    program it is without what Python takes long to load: it is started some hundred times.
+    `in_memory`: the next start goes on from a snapshot's memory, and is no boot.
     """
 
     def __init__(self, vmx: str) -> None:
@@ -51,9 +56,10 @@ class FakeMachine:
         self.snapshots: dict[str, dict[str, Any]] = {}
 
     @classmethod
-    def read(cls, path: Path) -> FakeMachine:
-        """The machine that a file of JSON keeps."""
-        values = json.loads(path.read_text())
+    def read(cls, path: str) -> FakeMachine:
+        """The machine that a file keeps."""
+        with open(path, "rb") as file:
+            values = marshal.load(file)
         this = cls(values["vmx"])
         vars(this).update(values)
         return this
@@ -62,62 +68,76 @@ class FakeMachine:
 class Held:
     """A machine that nobody else changes at the same time."""
 
-    def __init__(self, path: Path, vmx: str) -> None:
+    def __init__(self, path: str, vmx: str) -> None:
         self._path, self._vmx = path, vmx
 
     def __enter__(self) -> FakeMachine:
         """Wait for the others, and read it."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = self._path.with_suffix(".lock").open("w")
+        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        self._lock = open(f"{self._path}.lock", "w")  # noqa: SIM115
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         path, vmx = self._path, self._vmx
-        self._machine = FakeMachine.read(path) if path.exists() else FakeMachine(vmx)
+        self._machine = FakeMachine.read(path) if os.path.exists(path) else FakeMachine(vmx)
         return self._machine
 
     def __exit__(self, *_: object) -> None:
         """Keep it; who lists machines at this moment reads the old one or the new one."""
-        new = self._path.with_suffix(".new")
-        new.write_text(json.dumps(vars(self._machine)))
-        new.replace(self._path)
+        new = f"{self._path}.new"
+        with open(new, "wb") as file:
+            marshal.dump(vars(self._machine), file)
+        os.replace(new, self._path)
         self._lock.close()
 
 
 class Host:
     """What the folder of the stand-in keeps: machines, guests, and every call."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str) -> None:
         self.folder = folder
 
-    def guest(self, node: str) -> Path:
+    def guest(self, node: str) -> str:
         """The guest of a node: its `/`."""
-        return self.folder / "guests" / node
+        return f"{self.folder}/guests/{node}"
 
     def calls(self) -> list[list[str]]:
         """All command lines, without the program."""
-        log = self.folder / "calls"
-        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        log = f"{self.folder}/calls"
+        lines = read(log).splitlines() if os.path.exists(log) else []
+        return [line.split("\0") if line else [] for line in lines]
 
     def install(self, node: str, program: str, text: str) -> None:
         """Give a guest a program, at an absolute path or in its PATH."""
         inside = program.lstrip("/") if "/" in program else f"{_PROGRAMS}/{program}"
-        path = self.guest(node) / inside
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        path.chmod(0o755)
+        path = f"{self.guest(node)}/{inside}"
+        write(path, text)
+        os.chmod(path, 0o755)
 
     def machines(self) -> list[FakeMachine]:
         """All that were ever named."""
-        files = sorted((self.folder / "machines").glob("*.json"))
-        return [FakeMachine.read(path) for path in files]
+        folder = f"{self.folder}/machines"
+        names = sorted(os.listdir(folder)) if os.path.exists(folder) else []
+        return [FakeMachine.read(f"{folder}/{name}") for name in names if name.endswith(_KEPT)]
 
     def machine(self, vmx: str | Path) -> Held:
         """A machine for changes, by its .vmx: what a `with` block gets, and keeps at its end."""
-        return Held(self.folder / "machines" / f"{str(vmx).replace('/', '%')}.json", str(vmx))
+        return Held(f"{self.folder}/machines/{str(vmx).replace('/', '%')}{_KEPT}", str(vmx))
 
     def log(self, words: list[str]) -> None:
         """Keep a call."""
-        with (self.folder / "calls").open("a") as file:
-            file.write(json.dumps(words) + "\n")
+        with open(f"{self.folder}/calls", "a") as file:
+            file.write("\0".join(words) + "\n")
+
+
+def read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
+
+
+def write(path: str, text: str) -> None:
+    """Write a file, in a new folder if need be."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as file:
+        file.write(text)
 
 
 # --- the commands
@@ -132,8 +152,8 @@ class Call:
         self.host, self.machine, self.words, self.login = host, machine, words, login
 
     @property
-    def guest(self) -> Path:
-        return self.host.guest(Path(self.machine.vmx).stem)
+    def guest(self) -> str:
+        return self.host.guest(os.path.basename(self.machine.vmx).removesuffix(".vmx"))
 
     def demand_on(self) -> None:
         if not self.machine.on:
@@ -143,15 +163,14 @@ class Call:
         self.demand_on()
         if not self.machine.tools or self.machine.paused:
             fail(f"The VMware Tools are not running in the virtual machine: {self.machine.vmx}")
-        if list(self.login) != json.loads((self.host.folder / _LOGIN).read_text()):
+        if "\0".join(self.login) != read(f"{self.host.folder}/{_LOGIN}"):
             fail("Invalid user name or password for the guest OS")
 
-    def in_guest(self, path: str) -> Path:
-        return self.guest / path.lstrip("/")
+    def in_guest(self, path: str) -> str:
+        return f"{self.guest}/{path.lstrip('/')}"
 
     def guest_file(self, path: str, text: str) -> None:
-        self.in_guest(path).parent.mkdir(parents=True, exist_ok=True)
-        self.in_guest(path).write_text(text)
+        write(self.in_guest(path), text)
 
     def plug(self, cards: list[int], connected: bool) -> None:
         """What Linux shows of the carrier. The lab's cards are in the order of their names."""
@@ -160,8 +179,9 @@ class Call:
 
     def files_of_run(self) -> dict[str, str]:
         """The files of the guest's /run that are directly there."""
-        there = (self.guest / "run").glob("*")
-        return {path.name: path.read_text() for path in there if path.is_file()}
+        run = self.in_guest("/run")
+        names = os.listdir(run) if os.path.exists(run) else []
+        return {name: read(f"{run}/{name}") for name in names if os.path.isfile(f"{run}/{name}")}
 
 
 def start(call: Call) -> None:
@@ -219,7 +239,7 @@ def revert(call: Call) -> None:
     kept = call.machine.snapshots[call.words[0]]
     call.machine.in_memory = kept["on"]
     for name in call.files_of_run().keys() - kept["run"].keys():
-        (call.guest / "run" / name).unlink()
+        os.unlink(call.in_guest(f"/run/{name}"))
 
 
 def connect(call: Call) -> None:
@@ -230,7 +250,7 @@ def connect(call: Call) -> None:
 
 def disconnect(call: Call) -> None:
     call.demand_on()
-    if f'{call.words[0]}.present = "TRUE"' not in Path(call.machine.vmx).read_text():
+    if f'{call.words[0]}.present = "TRUE"' not in read(call.machine.vmx):
         fail("The device name was not found")
     call.plug([int(call.words[0].removeprefix("ethernet"))], False)
     call.machine.out = [*call.machine.out, call.words[0]]
@@ -239,18 +259,17 @@ def disconnect(call: Call) -> None:
 def copy_in(call: Call) -> None:
     call.demand_guest()
     source, target = call.words
-    if not Path(source).is_file():
+    if not os.path.isfile(source):
         fail("A file was not found")
-    call.in_guest(target).parent.mkdir(parents=True, exist_ok=True)
-    Path(call.in_guest(target)).write_bytes(Path(source).read_bytes())
+    call.guest_file(target, read(source))
 
 
 def copy_out(call: Call) -> None:
     call.demand_guest()
     source, target = call.words
-    if not call.in_guest(source).is_file():
+    if not os.path.isfile(call.in_guest(source)):
         fail("A file was not found")
-    Path(target).write_bytes(Path(call.in_guest(source)).read_bytes())
+    write(target, read(call.in_guest(source)))
 
 
 def run_program(call: Call) -> None:
@@ -260,7 +279,7 @@ def run_program(call: Call) -> None:
         fail("A file was not found")
     inside = call.in_guest(call.words[3])
     try:
-        in_guest(call.guest, str(inside))
+        in_guest(call.guest, inside)
     except Exception as error:  # what a program of its own would end with
         print(f"Guest program exited with non-zero exit code: 1 ({error!r})")
         sys.exit(1)
@@ -292,7 +311,7 @@ COMMANDS: dict[str, tuple[Callable[[Call], None], tuple[int, ...]]] = {
 
 def main(words: list[str]) -> None:
     """One call, as vmrun takes it."""
-    host = Host(Path(os.environ[VARIABLE]))
+    host = Host(os.environ[VARIABLE])
     host.log(words)
     flags: dict[str, str] = {}
     while words and words[0] in ("-T", "-gu", "-gp", "-vp"):
@@ -314,7 +333,7 @@ def main(words: list[str]) -> None:
         print(USAGE)
         sys.exit(255)
     vmx, *more = rest
-    if not Path(vmx).is_file():
+    if not os.path.isfile(vmx):
         fail(f"Cannot open VM: {vmx}, The virtual machine cannot be found")
     login = (flags.get("-gu", ""), flags.get("-gp", ""))
     with host.machine(vmx) as machine:
@@ -324,20 +343,20 @@ def main(words: list[str]) -> None:
 # --- a guest
 
 
-def in_guest(root: Path, program: str) -> None:
+def in_guest(root: str, program: str) -> None:
     """Run a program of Python's in which files and programs are those of the guest's folder."""
-    import runpy  # only here: see FakeMachine
+    import runpy  # only here: it takes long to load
     import subprocess
 
     run, access = subprocess.run, os.access
 
     def inside(argv: list[str], **options: Any) -> Any:
         name = argv[0]
-        path = root / name.lstrip("/") if "/" in name else root / _PROGRAMS / name
-        return run([str(path), *argv[1:]], **options)
+        path = f"{root}/{name.lstrip('/')}" if "/" in name else f"{root}/{_PROGRAMS}/{name}"
+        return run([path, *argv[1:]], **options)
 
     subprocess.run = inside  # type: ignore[assignment]
-    os.access = lambda path, mode: access(root / str(path).lstrip("/"), mode)  # type: ignore[assignment,misc]
+    os.access = lambda path, mode: access(f"{root}/{str(path).lstrip('/')}", mode)  # type: ignore[assignment,misc]
     runpy.run_path(program, run_name="__main__")
 
 
@@ -359,14 +378,16 @@ def make_folders(lab: Lab, artifacts: Path) -> Path:
 
 def install(folder: Path, user: str, password: str) -> Host:
     """A folder of its own for the stand-in, and `bin/vmrun` in it, to be put into PATH."""
+    from pathlib import Path
+
     program = folder / "bin" / "vmrun"
-    program.parent.mkdir(parents=True)
     root = Path(__file__).parents[1]
-    program.write_text(
+    write(
+        str(program),
         f"#!{sys.executable} -S\nimport os, sys\nos.environ[{VARIABLE!r}] = {str(folder)!r}\n"
         f"os.environ['PYTHONPATH'] = {str(root)!r}\nsys.path.insert(0, {str(root)!r})\n"
-        "from tests.fakevmrun import main\nmain(sys.argv[1:])\n"
+        "from tests.fakevmrun import main\nmain(sys.argv[1:])\n",
     )
     program.chmod(0o755)
-    (folder / _LOGIN).write_text(json.dumps([user, password]))
-    return Host(folder)
+    write(f"{folder}/{_LOGIN}", f"{user}\0{password}")
+    return Host(str(folder))

@@ -29,6 +29,7 @@ from lvslab.lab.vmrun.vmrun_program import Vmrun
 from lvslab.model.lab import Lab
 from tests import fakevmrun
 from tests.bare import ILL, WELL, Guests, end_of, serve
+from tests.strategies import variants
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here")
 SECRET = "correct-horse"
@@ -55,7 +56,7 @@ class VmwareLab:
             return machine
 
     def finds(self, node: str, finding: dict[str, object]) -> None:
-        (self.host.folder / f"{node}.findings").write_text(json.dumps([finding]))
+        Path(self.host.folder, f"{node}.findings").write_text(json.dumps([finding]))
 
     def verb(self, *words: str) -> int:
         return main.main(["lab", *words])
@@ -70,11 +71,11 @@ def equip(this: VmwareLab) -> None:
     for node in this.lab.nodes:
         addresses = guests.answer(node, {"argv": ["ip", "-json", "address"]})[1]
         table = guests.answer(node, {"argv": ["ipvsadm", "-Ln"]})[1]
-        findings = this.host.folder / f"{node}.findings"
+        findings = Path(this.host.folder, f"{node}.findings")
         this.finds(node, WELL)
         install = this.host.install
         install(node, "/usr/local/bin/labcheck", _LABCHECK.format(findings))
-        install(node, "systemctl", _SYSTEMCTL.format(this.host.folder / f"{node}.systemctl"))
+        install(node, "systemctl", _SYSTEMCTL.format(Path(this.host.folder, f"{node}.systemctl")))
         install(node, "ip", _SAYS.format(addresses))
         install(node, "ipvsadm", _SAYS.format(table))
         install(node, "true", "#!/bin/sh\n")
@@ -148,7 +149,7 @@ def test_every_fault_that_vmrun_can_make_is_made_seen_and_healed(
     assert vmware.verb("cut", "lvs1", "eth2") == 0
     assert vmware.machine("lvs1").out == ["ethernet2"]
     assert vmware.verb("stop-service", "lvs2", "keepalived") == 0
-    done = vmware.host.folder / "lvs2.systemctl"
+    done = Path(vmware.host.folder, "lvs2.systemctl")
     assert done.read_text() == "stop keepalived\n"
     capsys.readouterr()
     assert vmware.verb("heal") == 0
@@ -302,7 +303,7 @@ def alone(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> VmwareLa
     for program in ("cat", "touch"):
         host.install("lvs1", program, _IN_GUEST.format(f"/bin/{program}", host.guest("lvs1")))
     host.install("lvs1", "id", "#!/bin/sh\necho 0\n")
-    (host.guest("lvs1") / "proc").mkdir()
+    Path(host.guest("lvs1"), "proc").mkdir()
     return this
 
 
@@ -349,12 +350,13 @@ def test_a_dry_run_shows_the_same_calls_and_makes_none(
 
 @pytest.mark.parametrize(
     ("spoil", "step"),
-    [
+    variants(
         ("id", "a program runs as root in the guest"),
         ("labcheck", "labcheck answers"),
         ("carrier", "a cable is pulled and put in"),
         ("boot", "back to the snapshot, with its memory"),
-    ],
+        fast=2,
+    ),
 )
 def test_a_step_that_does_not_happen_is_a_failure(
     alone: VmwareLab, tmp_path: Path, spoil: str, step: str, monkeypatch: pytest.MonkeyPatch
@@ -420,7 +422,7 @@ def test_the_report_has_nothing_of_a_person(
     alone: VmwareLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a control: without the scrubbing all of it is there."""
-    says = alone.host.folder / "bin" / "vmrun"
+    says = Path(alone.host.folder, "bin/vmrun")
     says.write_text(
         f"#!/bin/sh\ncase $3 in list) echo;; *) echo 'Error: {PRIVATE}'; exit 255;; esac\n"
     )
