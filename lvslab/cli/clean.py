@@ -13,7 +13,6 @@ from lvslab.cli.common import session, verb
 from lvslab.core.digests import load_sealed, save_sealed
 from lvslab.core.errors import InputError
 from lvslab.core.files import by_age, only_one, remove
-from lvslab.core.stages import leftovers, record_of
 
 # What lvslab puts into its cache; nothing else there is ever touched.
 PARTS = {
@@ -98,6 +97,8 @@ def stale_parts(cache: Path) -> Iterator[Path]:
 
     What a process that lives is making is not stale.
     """
+    from lvslab.core.stages import leftovers, record_of
+
     yield from leftovers(cache / "tmp")
     yield from by_age(cache / "checkpoints")[:-1]
     for stage in (cache / "stages").glob("*"):

@@ -10,7 +10,6 @@ import hashlib
 import re
 from collections.abc import Iterable
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 
 NO_SAY = {
@@ -103,6 +102,8 @@ def has_no_say(module: str) -> bool:
 
 def libraries(modules: Iterable[str]) -> dict[str, str]:
     """The distributions among LIBRARIES that modules import, with their versions."""
+    from importlib import metadata  # loads the package email: most verbs do without
+
     tops = {
         name.partition(".")[0]
         for module in modules
