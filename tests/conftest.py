@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ from tests.appliance import make_disk
 from tests.small import Small
 
 pytest_plugins = ("tests.measured", "tests.skips")
+
+# Python's collector walks through all that thousands of tests hold: less often, as in `cli.main`.
+gc.set_threshold(50_000)
 
 # `test` takes Hypothesis's own profile, `test --fast` this one.
 settings.register_profile("quick", max_examples=10)
