@@ -74,7 +74,8 @@ def trial(what: str) -> None:
                 print("asleep", flush=True)
         if what == "sleep":
             print("asleep", flush=True)
-            time.sleep(60)
+            for _ in range(600):  # in steps: a signal just before a sleep is seen after it
+                time.sleep(0.1)
         listener(Note("a note"))
         listener(Note("slow mirror", "warning"))
         listener(StageFailed("probe", 0.25, "no /dev/kvm\nmore"))
