@@ -102,7 +102,7 @@ def _resources(lab: Lab) -> list[Experiment]:
         ),
         Experiment(
             "memory", f"the memory of {node} is exhausted",
-            command(node, "systemd-run", "--unit=hoard", "python3", "-c", _EAT),
+            command(node, "systemd-run", "--collect", "--unit=hoard", "python3", "-c", _EAT),
             nothing, 0.0, 0.0, home(lab), seconds=10, moves=0, watchers=(Tables,),
         ),
     ]  # fmt: skip

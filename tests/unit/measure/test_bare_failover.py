@@ -158,10 +158,10 @@ def test_a_table_that_was_empty_or_that_nobody_looked_at_is_told(served: BareLab
     guests = served.guests
     tables = watchers.Tables(served.cluster)
     assert watched(tables) == []
-    guests.said["journalctl"] = "Started.\nempty: real servers of each service: [0, 2]\n"
+    guests.said["cat"] = "empty: real servers of each service: [0, 2]\n"
     says = "a table was empty 1 times: empty: real servers of each service: [0, 2]"
     assert watched(tables) == [f"lvs1: {says}", f"lvs2: {says}"]
-    guests.said |= {"journalctl": "", "systemctl": "failed\n"}
+    guests.said |= {"cat": "", "systemctl": "failed\n"}
     says = "nobody looked at the table (failed)"
     assert watched(tables) == [f"lvs1: {says}", f"lvs2: {says}"]
     guests.said.clear()
