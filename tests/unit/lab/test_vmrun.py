@@ -79,6 +79,7 @@ def equip(this: VmwareLab) -> None:
         install(node, "ip", _SAYS.format(addresses))
         install(node, "ipvsadm", _SAYS.format(table))
         install(node, "true", "#!/bin/sh\n")
+        install(node, "cat", "#!/bin/sh\n")  # of /proc/net/ip_vs_conn: no connection is open
         for name in ("status", "result"):
             install(node, f"/run/cloud-init/{name}.json", "{}")
 
