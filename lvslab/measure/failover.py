@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -232,28 +233,26 @@ def once(
         prepare(cluster)
     watchers = _watchers(cluster, experiment)
 
-    with (
-        wire.listening(lab, cluster.namespace) as tap,
-        Prober(lab, cluster.namespace) as probe,
-        HostWatch(lambda: list(cluster.engine.processes().values())) as host,
-    ):
-        # One connection of 200 was reset when it was opened at such a moment (4 of 70 runs).
-        _wait_for_calm(lab, probe, tap, experiment)
+    with contextlib.ExitStack() as left:
         for watcher in watchers:
-            watcher.before()
-        time.sleep(phase)
-        try:
-            zero = _break(cluster, experiment)
-        except Unsupported:
+            left.callback(watcher.close)
+        with (
+            wire.listening(lab, cluster.namespace) as tap,
+            Prober(lab, cluster.namespace) as probe,
+            HostWatch(lambda: list(cluster.engine.processes().values())) as host,
+        ):
+            # One connection of 200 was reset when it was opened at such a moment (4 of 70 runs).
+            _wait_for_calm(lab, probe, tap, experiment)
             for watcher in watchers:
-                watcher.give_up()
-            raise
-        for watcher in watchers:
-            watcher.struck(zero)
-        _watch(lab, experiment, tap)
-        end = time.monotonic()
-    moved = _last_move(wire.timeline(lab, tap.adverts()), zero)
-    seen = [problem for watcher in watchers for problem in watcher.after(moved)]
+                watcher.before()
+            time.sleep(phase)
+            zero = _break(cluster, experiment)
+            for watcher in watchers:
+                watcher.struck(zero)
+            _watch(lab, experiment, tap)
+            end = time.monotonic()
+        moved = _last_move(wire.timeline(lab, tap.adverts()), zero)
+        seen = [problem for watcher in watchers for problem in watcher.after(moved)]
     run = _timed(lab, experiment, probe.requests, tap, zero, end, seen)
     run.taken = host.taken
     run.problems = judge(experiment, run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import subprocess
 import threading
@@ -27,9 +26,6 @@ class Watcher:
     def before(self) -> None:
         """The checkpoint is restored, and nothing is broken yet: get ready for the fault."""
 
-    def give_up(self) -> None:
-        """The engine refuses the fault: there is nothing to watch."""
-
     def struck(self, zero: float) -> None:
         """The fault has been made; `zero` is time 0 of the experiment (monotonic seconds)."""
 
@@ -39,6 +35,9 @@ class Watcher:
         `moved` is when an address changed hands last (monotonic seconds); 0 if none did.
         """
         return []
+
+    def close(self) -> None:
+        """The run has ended, or something stopped it: nothing of the watch goes on."""
 
 
 # --- who neighbours think owns an address
@@ -60,25 +59,30 @@ class Neighbours(Watcher):
     def __init__(self, cluster: Cluster, since: float = 1.0, after_moves: bool = False) -> None:
         super().__init__(cluster)
         self._since, self._after_moves = since, after_moves
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
 
     def struck(self, zero: float) -> None:
         """Start looking."""
         self._first = zero + self._since
         self._looks: list[tuple[float, list[str]]] = []
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
         self._thread.start()
 
     def after(self, moved: float) -> list[str]:
         """The entries that were wrong."""
-        self._ended.set()
-        self._thread.join()
+        self.close()
         first = max(self._first, moved + _TOLD_SECONDS) if self._after_moves else self._first
         looks = [wrong for at, wrong in self._looks if at >= first]
         found = Counter(what for wrong in looks for what in wrong)
         if not looks:
             return ["the addresses came back too late to ask the neighbours"]
         return [f"{what} ({count} of {len(looks)} looks)" for what, count in found.items()]
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._ended.set()
+        if self._thread.ident:
+            self._thread.join()
 
     def _look(self) -> None:
         nodes = [*self.cluster.lab.nodes_of(Kind.SERVER), ""]
@@ -191,35 +195,39 @@ class Established(Watcher):
     def __init__(self, cluster: Cluster, breaks: frozenset[str]) -> None:
         super().__init__(cluster)
         self._breaks = breaks
+        self._open: HalfRequests | None = None
 
     def before(self) -> None:
         """Open them, and wait until every director knows them all."""
         self._open = HalfRequests(self.cluster.lab, self.cluster.namespace, _ESTABLISHED)
-        self._expected = _ESTABLISHED - sum(self._held_by(server) for server in self._breaks)
+        ports = self._open.ports
+        held = sum(self._held_by(server, ports) for server in self._breaks)
+        self._expected = _ESTABLISHED - held
         directors = list(self.cluster.lab.nodes_of(Kind.DIRECTOR))
-        until(lambda: all(self.cluster.each(directors, self._known_by).values()), _SYNC_SECONDS)
 
-    def _known_by(self, director: str) -> bool:
-        lines = self.cluster.run(director, ["cat", _TABLE]).splitlines()[1:]
-        return self._open.ports <= {int(line.split()[2], 16) for line in lines}
+        def known_by(director: str) -> bool:
+            lines = self.cluster.run(director, ["cat", _TABLE]).splitlines()[1:]
+            return ports <= {int(line.split()[2], 16) for line in lines}
 
-    def give_up(self) -> None:
-        """Close them."""
-        self._open.close()
+        until(lambda: all(self.cluster.each(directors, known_by).values()), _SYNC_SECONDS)
 
-    def _held_by(self, server: str) -> int:
-        """How many of the connections a real server has."""
+    def _held_by(self, server: str, ports: set[int]) -> int:
+        """How many of the connections, known by the client's ports, a real server has."""
         lines = self.cluster.run(server, ["ss", "-Hnt", "state", "established"]).splitlines()
         peers = {int(line.split()[3].rpartition(":")[2]) for line in lines}
-        return len(peers & self._open.ports)
+        return len(peers & ports)
 
     def after(self, moved: float) -> list[str]:
         """Whether each got its answer, except those of real servers that were broken."""
-        with contextlib.closing(self._open):
-            answered = self._open.finish()
+        answered = self._open.finish() if self._open else 0
         if answered >= self._expected:
             return []
         return [f"{answered} of {self._expected} established connections are alive"]
+
+    def close(self) -> None:
+        """Close them."""
+        if self._open:
+            self._open.close()
 
 
 _SLOW_PER_SERVER = 200
@@ -232,6 +240,8 @@ class SlowClients(Watcher):
     connected, and they end with it.
     """
 
+    _slow: SlowRequests | None = None
+
     def struck(self, zero: float) -> None:
         """Start them."""
         servers = len(self.cluster.lab.nodes_of(Kind.SERVER))
@@ -241,5 +251,10 @@ class SlowClients(Watcher):
 
     def after(self, moved: float) -> list[str]:
         """Whether each of them was there for the time."""
-        missing = self._slow.end()
+        missing = self._slow.end() if self._slow else 0
         return [f"{missing} slow clients were not connected"] if missing else []
+
+    def close(self) -> None:
+        """End them."""
+        if self._slow:
+            self._slow.end()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -126,10 +128,11 @@ def test_slow_requests_that_nobody_takes_are_missing(served: BareLab) -> None:
 
 
 def watched(watcher: watchers.Watcher, seconds: float = 0.0, moved: float = 0.0) -> list[str]:
-    watcher.before()
-    watcher.struck(time.monotonic())
-    time.sleep(seconds)
-    return watcher.after(moved)
+    with contextlib.closing(watcher):
+        watcher.before()
+        watcher.struck(time.monotonic())
+        time.sleep(seconds)
+        return watcher.after(moved)
 
 
 def test_a_neighbour_that_sends_to_another_director_is_told(served: BareLab) -> None:
@@ -191,11 +194,12 @@ def test_established_connections_that_die_are_told_unless_their_server_was_broke
             return subprocess.check_output(words, text=True)
 
     served.guests.said["ss"] = connections_to_web1
-    all_well.before()
-    one_broken.before()
-    served.end_service("web1")
-    assert all_well.after(0) == ["10 of 20 established connections are alive"]
-    assert one_broken.after(0) == []
+    with contextlib.closing(all_well), contextlib.closing(one_broken):
+        all_well.before()
+        one_broken.before()
+        served.end_service("web1")
+        assert all_well.after(0) == ["10 of 20 established connections are alive"]
+        assert one_broken.after(0) == []
 
 
 def test_the_fault_waits_until_every_director_knows_the_connections(
@@ -207,6 +211,7 @@ def test_the_fault_waits_until_every_director_knows_the_connections(
     def table() -> str:
         nonlocal looks
         looks += 1
+        assert watcher._open is not None
         known = sorted(watcher._open.ports)[: 20 if looks > 3 else 19]
         lines = [f"TCP C0A86401 {port:04X} C0A86403 0050 C0A83201 0050 ESTABL" for port in known]
         return "\n".join(["Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State", *lines, ""])
@@ -360,3 +365,22 @@ def test_a_cluster_in_which_two_advertise_is_not_calm(
         monkeypatch.setattr(tap, "adverts", of_both)
         with pytest.raises(StageError, match="the cluster did not become calm"):
             waits_for_calm(tap)
+
+
+def test_of_a_run_that_stops_early_nothing_goes_on(served: BareLab) -> None:
+    cluster = served.cluster
+    checkpoint.save(cluster, "calm")
+    threads = threading.active_count()
+
+    def breaks(_: Cluster) -> None:
+        raise StageError("the node does not answer")
+
+    slow = replace(
+        outage(served, 0), fault=breaks, breaks=frozenset(), watchers=(kit.neighbours(0),)
+    )
+    with pytest.raises(StageError, match="does not answer"):
+        failover.once(cluster, slow, start="calm")
+    with cluster.namespace.inside():
+        words = ["ss", "-Hnt", "state", "established", "dst", "192.168.50.0/24"]
+        assert subprocess.check_output(words, text=True) == ""
+    assert threading.active_count() == threads
