@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -38,24 +37,41 @@ class End:
     ask: Asking
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """One attempt: its device, and what tells its namespaces from those of all others."""
+
+    device: str
+    number: int
+
+    def run(self, end: End, script: str, what: str) -> str:
+        """Run a script on an end, in which `$place` is the namespace of this attempt's device.
+
+        `$all` is how the places of all attempts begin that try this lab in the end's network.
+        """
+        names = f"all={self.device}-$(stat -Lc %i /proc/self/ns/net)- && "
+        names += f"place=${{all}}{self.number} && "
+        return end.ask(["sh", "-c", f"{names}{{ {script}; }}"], what=what)
+
+
 def deaf(fabric: Fabric, ends: Sequence[End]) -> list[tuple[End, End]]:
     """Pairs of ends of which the first hears nothing from the second.
 
     Raises LabError if an end cannot make such a device.
     """
-    device = fabric.probe
+    trial = _Trial(fabric.probe, time.monotonic_ns())
     by_label = {end.label: end for end in ends}
 
     def on_all(script: Callable[[End], str], what: str) -> None:
-        each(by_label, lambda label: _sh(by_label[label], device, script(by_label[label]), what))
+        each(by_label, lambda label: trial.run(by_label[label], script(by_label[label]), what))
 
     def make(end: End) -> str:
         number = ends.index(end) + 1
         lines = [
             'ip netns add "$place"',
-            f'ip link add {device} netns "$place" {fabric.probe_kind(end.address)}',
-            f'ip -n "$place" address add 198.18.0.{number}/24 dev {device}',
-            f'ip -n "$place" link set {device} up',
+            f'ip link add {trial.device} netns "$place" {fabric.probe_kind(end.address)}',
+            f'ip -n "$place" address add 198.18.0.{number}/24 dev {trial.device}',
+            f'ip -n "$place" link set {trial.device} up',
         ]
         others = [other.address for other in ends if other != end]
         lines += [f'bridge -n "$place" {line}' for line in fabric.probe_peers(others)]
@@ -66,7 +82,7 @@ def deaf(fabric: Fabric, ends: Sequence[End]) -> list[tuple[End, End]]:
     try:
         on_all(make, "making a device to try VXLAN")
         on_all(lambda _: send, "trying VXLAN")
-        heard = each(by_label, lambda label: _heard(by_label[label], device, len(ends) - 1))
+        heard = each(by_label, lambda label: _heard(trial, by_label[label], len(ends) - 1))
     finally:
         with contextlib.suppress(LabError):
             on_all(lambda _: _GONE, "removing what tried VXLAN")
@@ -87,12 +103,12 @@ def opened(pair: tuple[End, End]) -> str:
     )
 
 
-def _heard(end: End, device: str, count: int) -> set[str]:
+def _heard(trial: _Trial, end: End, count: int) -> set[str]:
     """From whom an end's device has learned something, once it is all, or after a while."""
     deadline = time.monotonic() + _SECONDS
     while True:
-        script = f'bridge -n "$place" -json fdb show dev {device}'
-        entries = json.loads(_sh(end, device, script, "asking who was heard") or "[]")
+        script = f'bridge -n "$place" -json fdb show dev {trial.device}'
+        entries = json.loads(trial.run(end, script, "asking who was heard") or "[]")
         heard = {entry["dst"] for entry in entries if "dst" in entry and not _is_ours(entry)}
         if len(heard) >= count or time.monotonic() > deadline:
             return heard
@@ -102,12 +118,3 @@ def _heard(end: End, device: str, count: int) -> set[str]:
 def _is_ours(entry: dict[str, str]) -> bool:
     """Whether an entry was made, and not learned."""
     return bool(known_peers([{"ifname": "", **entry}]))
-
-
-def _sh(end: End, device: str, script: str, what: str) -> str:
-    """Run a script on an end, in which `$place` is the namespace of this command's device.
-
-    `$all` is how the places of all commands begin that try this lab in the end's network.
-    """
-    names = f"all={device}-$(stat -Lc %i /proc/self/ns/net)- && place=${{all}}{os.getpid()} && "
-    return end.ask(["sh", "-c", f"{names}{{ {script}; }}"], what=what)
