@@ -19,7 +19,7 @@ from lvslab.core.together import Result, each
 from lvslab.core.waiting import until
 from lvslab.lab import hardware
 from lvslab.lab.agents import agent, guest_agent
-from lvslab.lab.engine import Engine, NodeState, Unsupported
+from lvslab.lab.engine import Engine, NodeState, NotRemoved, Unsupported
 from lvslab.lab.engines import ENGINES, Premises, client_place, engine_kind, engine_of
 from lvslab.lab.libvirt.libvirt_engine import LibvirtEngine
 from lvslab.lab.sources import Settings, source_of
@@ -141,13 +141,24 @@ class Cluster:
         self.each(missing, self.launch)
         return missing
 
-    def down(self) -> None:
-        """End all machines of the lab and remove its networks and files."""
-        self.engine.remove()
+    def down(self, forget: bool = False) -> str:
+        """End all machines of the lab and remove its networks and files.
+
+        Raises NotRemoved if a host does not answer, and keeps what is needed to try again. With
+        `forget` nothing is kept; returns what is left where, if anything is.
+        """
+        left = ""
+        try:
+            self.engine.remove()
+        except NotRemoved as error:
+            if not forget:
+                raise
+            left = error.message
         remove(self.state.folder)
         self.state.lock.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.state.folder.parent.rmdir()  # not while there is another lab
+        return left
 
     def _same_as_before(self, settings: Settings) -> None:
         known = Cluster.known(self.lab.name)

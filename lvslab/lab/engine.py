@@ -39,6 +39,10 @@ class Unsupported(StageError):
         super().__init__(f"{what} is not possible here: {why}", where=where, hint=hint)
 
 
+class NotRemoved(StageError):
+    """All was removed but what is on hosts that do not answer."""
+
+
 class Engine(Protocol):
     """Machines by their node's name, and their cards by the interface's name."""
 
@@ -52,7 +56,7 @@ class Engine(Protocol):
         """Whether anything of this lab runs."""
 
     def remove(self) -> None:
-        """End every machine and remove machines and networks."""
+        """End every machine and remove machines and networks. May raise NotRemoved at its end."""
 
     def stopped(self) -> list[str]:
         """The machines that are off, or whose host does not answer."""

@@ -215,10 +215,14 @@ def _accelerator(cache: Path) -> Literal["kvm", "tcg"]:
     """
     lab down
     lab down --name second
+    lab down --forget
     """,
 )
 @which_lab
-def down(lab_path: Path, name: str | None) -> None:
+@click.option(
+    "--forget", is_flag=True, help="Leave what is on libvirt hosts that do not answer, for good."
+)
+def down(lab_path: Path, name: str | None, forget: bool) -> None:
     """End the lab and remove all its processes, namespaces, taps and files."""
     from lvslab.lab.cluster import Cluster
 
@@ -228,5 +232,7 @@ def down(lab_path: Path, name: str | None) -> None:
         session().out(f"there is no lab {wanted}")
         return
     with cluster.changing():
-        cluster.down()
+        left = cluster.down(forget)
+    if left:
+        session().tell(left)
     session().out(f"the lab {wanted} has ended")

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 from lvslab.core.errors import InputError, LabError, StageError
 from lvslab.core.together import Result, each
 from lvslab.lab.agents.agent import SerialAgent
-from lvslab.lab.engine import NodeState
+from lvslab.lab.engine import NodeState, NotRemoved
 from lvslab.lab.hardware import Machine
 from lvslab.lab.libvirt import definitions, readiness, store
 from lvslab.lab.libvirt.definitions import Definition
@@ -77,7 +77,7 @@ class LibvirtEngine:
     def remove(self) -> None:
         """Leave nothing of this lab on any host, nor here.
 
-        Raises StageError that names the hosts that do not answer, after the others are clean.
+        Raises NotRemoved that names the hosts that do not answer, after the others are clean.
         """
 
         def clear(host: Host) -> None:
@@ -90,10 +90,10 @@ class LibvirtEngine:
         self._wires.remove_client()
         lost = [host.label for uri, host in self._hosts.items() if uri not in clean]
         if lost:
-            raise StageError(
+            raise NotRemoved(
                 f"{', '.join(lost)}: no answer, so what the lab has there is left",
                 where=self._lab.name,
-                hint="run lab down again when the host is back",
+                hint="run lab down again when the host is back; if it never is: lab down --forget",
             )
 
     # --- one machine

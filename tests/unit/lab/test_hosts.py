@@ -454,13 +454,37 @@ def test_down_says_which_host_it_could_not_clean(rig: Hosts, cluster: Cluster) -
         as_the_next_command(cluster).down()
     b = rig.address("b")
     assert caught.value.message == f"{b}: no answer, so what the lab has there is left"
-    assert caught.value.hint == "run lab down again when the host is back"
+    assert caught.value.hint == (
+        "run lab down again when the host is back; if it never is: lab down --forget"
+    )
     assert cluster.lab.name not in everything_on(rig.uris[0])
     rig.start("b")
     assert rig.wait("b")
     as_the_next_command(cluster).down()
     assert cluster.lab.name not in everything_on(rig.uris[1])
     assert not cluster.state.folder.exists()
+
+
+def test_down_forgets_a_host_that_never_comes_back(
+    rig: Hosts, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    b, name = rig.address("b"), cluster.lab.name
+    rig.kill("b")
+    forget_connections()
+    assert main(["lab", "down", "--name", name]) == 4
+    assert "lab down --forget" in capsys.readouterr().err
+    assert main(["lab", "down", "--name", name, "--forget"]) == 0
+    shown = capsys.readouterr()
+    assert f"{b}: no answer, so what the lab has there is left" in shown.err
+    assert shown.out == f"the lab {name} has ended\n"
+    assert not cluster.state.folder.exists()
+    assert main(["lab", "down", "--name", name]) == 0
+    assert capsys.readouterr().out == f"there is no lab {name}\n"
+    rig.start("b")
+    assert rig.wait("b")
+    forget_connections()
+    cluster.engine.remove()  # the next test finds nothing here
+    assert name not in everything_on(rig.uris[1])
 
 
 def test_another_workstation_takes_over(
