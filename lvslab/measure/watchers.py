@@ -123,7 +123,7 @@ def wrong_entries(lab: Lab, text: str) -> list[str]:
 # --- the directors' tables
 
 _TABLES, _EMPTY = "lvslab-tables", "empty: "
-_SEEN = f"/run/{_TABLES}"  # the journal may stand still while a disk is full
+_SEEN = f"/run/{_TABLES}"  # the journal may stop while a disk is full
 # Written on a director: the moments at which a virtual server had no real server.
 _LOOK_AT_TABLES = """\
 import sys, time
