@@ -45,7 +45,7 @@ def measure(cluster: Cluster, lab: Lab, runs: int) -> str:
     """One row: what a crash costs, and how many pauses moved an address."""
     chosen = experiments.everything(lab)
     crash, hiccup = chosen["crash"], chosen["hiccup"]
-    phases = [failover.phase_of(number) for number in range(runs)]
+    phases = [failover.phase_of(number) for number in range(1, runs + 1)]
     gaps = [failover.once(cluster, crash, CHANGED, phase).measured(crash) for phase in phases]
     paused = [failover.once(cluster, hiccup, CHANGED, phase) for phase in phases]
     moved = sum(any(run.moves.values()) for run in paused)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -57,6 +58,13 @@ def lab() -> Lab:
 def wide_lab() -> Lab:
     """Three directors, five real servers, the article's letter (no source addresses)."""
     return load_lab(GOLDEN / "wide" / "lab.yaml")
+
+
+def with_service(lab: Lab, **values: Any) -> Lab:
+    """The lab with other values of its first virtual server."""
+    name, first = next(iter(lab.virtual_servers.items()))
+    changed = type(first).model_validate(first.model_dump() | values)
+    return lab.model_copy(update={"virtual_servers": lab.virtual_servers | {name: changed}})
 
 
 @cache

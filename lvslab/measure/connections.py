@@ -102,6 +102,14 @@ _KEPT_BACK = 4
 """So many bytes of a question are enough to keep every service waiting for them."""
 
 
+def _connecting(address: str, port: int) -> socket.socket:
+    """A socket that is being connected, and does not block."""
+    wire = socket.socket(family_named(address).socket)
+    wire.setblocking(False)
+    wire.connect_ex((address, port))
+    return wire
+
+
 class HalfRequests:
     """`count` questions over all virtual servers that can be asked, without their last bytes.
 
@@ -111,35 +119,28 @@ class HalfRequests:
 
     def __init__(self, lab: Lab, namespace: Namespace, count: int) -> None:
         self._open: list[tuple[socket.socket, Speech, bytes]] = []
-        questions = []
         try:
             with namespace.inside():
                 for name, speech in islice(cycle(streams(lab).items()), count):
                     address, port = lab.endpoint(name)
                     question = speech.question(address, "")
-                    wire = socket.socket(family_named(address).socket)
-                    self._open.append((wire, speech, question[-_KEPT_BACK:]))
-                    questions.append(question[:-_KEPT_BACK])
-                    wire.setblocking(False)
-                    wire.connect_ex((address, port))
-            self._ask(questions)
+                    self._open.append((_connecting(address, port), speech, question))
+            self._ask()
         except OSError as error:
             self.close()
             raise StageError(str(error)) from None
 
-    def _ask(self, questions: list[bytes]) -> None:
+    def _ask(self) -> None:
         """Send each question but its last bytes, once its connection is there."""
         deadline = time.monotonic() + _CONNECT_SECONDS
-        for number, ((wire, _, _), question) in enumerate(
-            zip(self._open, questions, strict=True), 1
-        ):
+        for number, (wire, _, question) in enumerate(self._open, 1):
             _, there, _ = select.select([], [wire], [], max(deadline - time.monotonic(), 0))
             code = wire.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if there else errno.ETIMEDOUT
             if code:
                 said = os.strerror(code)
-                raise OSError(f"connection {number} of {len(questions)} was not opened: {said}")
+                raise OSError(f"connection {number} of {len(self._open)} was not opened: {said}")
             wire.setblocking(True)
-            wire.sendall(question)
+            wire.sendall(question[:-_KEPT_BACK])
 
     @property
     def ports(self) -> set[int]:
@@ -154,10 +155,10 @@ class HalfRequests:
     def finish(self, seconds: float = 20) -> int:
         """Send the last bytes of each; how many get an answer within `seconds` in all."""
         deadline = time.monotonic() + seconds
-        for wire, _, rest in self._open:
+        for wire, _, question in self._open:
             wire.settimeout(1)
             with contextlib.suppress(OSError):
-                wire.sendall(rest)
+                wire.sendall(question[-_KEPT_BACK:])
         return sum(_answered(wire, speech, deadline) for wire, speech, _ in self._open)
 
 
@@ -198,10 +199,7 @@ class SlowRequests:
             for number, target in enumerate(islice(cycle(web_servers(lab)), count)):
                 if number % (count // _MOMENTS + 1) == 0 and self._ended.wait(pause):
                     return
-                wire = stack.enter_context(socket.socket(family_named(target[0]).socket))
-                wire.setblocking(False)
-                wire.connect_ex(target)
-                wires.append(wire)
+                wires.append(stack.enter_context(_connecting(*target)))
             first = b"GET / HTTP/1.1\r\nX-Slow: "
             started = [False] * count
             alive, moment = [False] * count, 0

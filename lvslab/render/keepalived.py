@@ -196,13 +196,11 @@ def _pattern(content: str) -> str:
     return re.sub(r"[.()+*?]", r"[\g<0>]", content)
 
 
-def script(lab: Lab, virtual_server: str, address: Address) -> str:
+def _script(lab: Lab, virtual_server: str, address: Address) -> str:
     """The command line of a check by script, for one real server."""
-    filled = {"{address}": str(address), "{port}": str(lab.port_of(virtual_server))}
     line = " ".join(lab.virtual_servers[virtual_server].check.command)
-    for name, value in filled.items():
-        line = line.replace(name, value)
-    return line
+    port = str(lab.port_of(virtual_server))
+    return line.replace("{address}", str(address)).replace("{port}", port)
 
 
 def context(lab: Lab) -> dict[str, Any]:
@@ -218,7 +216,7 @@ def context(lab: Lab) -> dict[str, Any]:
         "advert_sources": {director: advert_sources(lab, director) for director in directors},
         "checkers": _CHECKERS,
         "pattern": _pattern,
-        "script": script,
+        "script": _script,
         "granularity": _granularity(lab),
         "virtual_addresses": {name: virtual_addresses(lab, name) for name in lab.vrrp_instances},
         "sorry_address": _sorry_addresses(lab),

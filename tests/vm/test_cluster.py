@@ -38,6 +38,7 @@ from lvslab.model.role import Kind, RoleSpec
 from lvslab.render.keepalived import keepalived_conf
 from lvslab.render.machine_files import role_files
 from lvslab.watch.collector import Collector
+from tests.conftest import with_service
 from tests.examples import LIMITS, START, saved
 from tests.programs import build_py
 from tests.watching import (
@@ -136,11 +137,7 @@ def test_a_check_by_script_or_content_takes_a_real_server_out(cluster: Cluster) 
     def becomes(*servers: str, **check: object) -> bool:
         """Whether lvs1 has these servers, and no other, once it checks like that."""
         if check:
-            web1 = lab.virtual_servers["web1"]
-            checked = type(web1).model_validate(web1.model_dump() | {"check": check})
-            changed = lab.model_copy(
-                update={"virtual_servers": lab.virtual_servers | {"web1": checked}}
-            )
+            changed = with_service(lab, check=check)
             cluster.run("lvs1", ["tee", CONF], stdin=keepalived_conf(changed))
             cluster.run("lvs1", ["systemctl", "reload", "keepalived"])
         target = "{}:{}".format(*lab.endpoint("web1"))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from lvslab.core.errors import LabError, StageError
 from lvslab.lab.libvirt import definitions, store
-from lvslab.lab.libvirt.domain import Placed
+from lvslab.lab.libvirt.domain import SEED, Placed
 from lvslab.lab.libvirt.libvirt_host import Host
 from lvslab.lab.libvirt.wiring import at
 from lvslab.lab.state import runtime_root
@@ -41,7 +41,7 @@ class Journey:
         identity = store.base_of(self.source, self.placed, self.node)
         base = store.pass_image(self.source, self.target, identity, self.lab)
         definitions.renew(self.target, {self.node: self.placed}, {self.node: base})
-        self._send("seed.iso", "key", "key.pub")
+        self._send(SEED, "key", "key.pub")
         try:
             self._migrate(address)
         except LabError as error:

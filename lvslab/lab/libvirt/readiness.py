@@ -68,8 +68,10 @@ def demand(wanted: Mapping[str, Needed], hosts: Mapping[str, Host]) -> None:
 def demand_reach(wanted: Sequence[Reach], hosts: Mapping[str, Host]) -> None:
     """Raise MissingError with each pair of ends between which VXLAN does not pass."""
 
+    by_name = {reach.lab.name: reach for reach in wanted}
+
     def deaf(name: str) -> list[str]:
-        (this,) = (reach for reach in wanted if reach.lab.name == name)
+        this = by_name[name]
         ends = [reachable.End("this machine", this.client, run)]
         ends += [
             reachable.End(hosts[uri].label, address, hosts[uri].run)
@@ -77,7 +79,7 @@ def demand_reach(wanted: Sequence[Reach], hosts: Mapping[str, Host]) -> None:
         ]
         return [reachable.opened(pair) for pair in reachable.deaf(Fabric(this.lab), ends)]
 
-    found = each([reach.lab.name for reach in wanted], deaf)
+    found = each(by_name, deaf)
     if lines := [line for lines in found.values() for line in lines]:
         raise _missing(found, lines)
 

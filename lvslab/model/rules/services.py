@@ -198,9 +198,10 @@ def a_check_asks_what_the_service_can_answer(lab: Lab) -> Iterator[Violation]:
 @rule
 def a_check_by_script_names_a_program(lab: Lab) -> Iterator[Violation]:
     """keepalived runs it without a shell, and looks for it nowhere else (keepalived.conf(5))."""
-    for name in _known(lab):
-        command = lab.virtual_servers[name].check.command
-        if lab.check_by(name) == "script" and not "".join(command[:1]).startswith("/"):
+    for name, server in _known(lab).items():
+        command = server.check.command
+        named = bool(command) and command[0].startswith("/")
+        if lab.check_by(name) == "script" and not named:
             what = f"{name}: a check by script needs a program's path"
             path: Place = ("virtual_servers", name, "check", "command")
             yield Violation(path, what, "write `command: [/usr/bin/curl, --fail, …]`")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import pytest
 
@@ -14,6 +13,7 @@ from lvslab.model.role import RoleSpec
 from lvslab.render import keepalived_conf, role_files
 from lvslab.render.machine_files import units
 from lvslab.render.node_facts import expectations
+from tests.conftest import with_service
 
 PACKETS = "/etc/lvslab/packets.nft"
 PORTS = "/etc/apache2/ports.conf"
@@ -42,17 +42,12 @@ def service(lab: Lab, name: str) -> list[str]:
     return [line.strip() for line in block.splitlines()]
 
 
-def with_(lab: Lab, **values: Any) -> Lab:
-    """The lab with other values of its first virtual server."""
-    name, first = next(iter(lab.virtual_servers.items()))
-    changed = type(first).model_validate(first.model_dump() | values)
-    return lab.model_copy(update={"virtual_servers": lab.virtual_servers | {name: changed}})
-
-
 def test_a_service_over_udp(dns: Lab) -> None:
     lines = service(dns, "names1u")
     assert "protocol UDP" in lines and "ops" not in lines
-    alone = with_(dns, protocol="UDP", one_packet=True, method="DR", network="VMnet12", table=None)
+    alone = with_service(
+        dns, protocol="UDP", one_packet=True, method="DR", network="VMnet12", table=None
+    )
     assert "ops" in service(alone, "names1")
     assert lines[lines.index("DNS_CHECK {") + 1 :][:2] == ["type A", "name names1u.dnslab"]
     assert "TCP_CHECK {" not in lines
@@ -66,14 +61,14 @@ def test_without_a_word_nothing_is_said(lab: Lab) -> None:
 
 
 def test_a_check_that_reads_the_page(lab: Lab) -> None:
-    lines = service(with_(lab, check={"by": "http", "content": "all (is) well?"}), "web1")
+    lines = service(with_service(lab, check={"by": "http", "content": "all (is) well?"}), "web1")
     assert 'regex "all [(]is[)] well[?]"' in lines
 
 
 def test_a_check_by_script_knows_the_real_server_and_is_not_root(lab: Lab) -> None:
     command = ["/usr/bin/curl", "--fail", "http://{address}:{port}/{address}"]
     check = {"by": "script", "command": command, "timeout_seconds": 3, "retry": 4}
-    lines = service(with_(lab, check=check, port=8080), "web1")
+    lines = service(with_service(lab, check=check, port=8080), "web1")
     first = lines[lines.index("MISC_CHECK {") + 1 :]
     assert first[: first.index("}")] == [
         'misc_path "/usr/bin/curl --fail http://192.168.100.10:8080/192.168.100.10"',
@@ -85,7 +80,7 @@ def test_a_check_by_script_knows_the_real_server_and_is_not_root(lab: Lab) -> No
 
 
 def test_persistence(lab: Lab) -> None:
-    lines = service(with_(lab, persistence={"seconds": 60, "prefix": 24}), "web1")
+    lines = service(with_service(lab, persistence={"seconds": 60, "prefix": 24}), "web1")
     assert "persistence_timeout 60" in lines
     assert "persistence_granularity 255.255.255.0" in lines
 
@@ -157,13 +152,15 @@ def test_every_port_is_asked_by_the_client(shop: Lab) -> None:
 
 
 def test_a_page_is_asked_for(lab: Lab) -> None:
-    lines = service(with_(lab, check={"by": "http", "path": "/health", "status": 204}), "web1")
+    lines = service(
+        with_service(lab, check={"by": "http", "path": "/health", "status": 204}), "web1"
+    )
     begin = lines.index("HTTP_GET {")
     assert lines[begin + 1 : begin + 5] == ["url {", "path /health", "status_code 204", "}"]
 
 
 def test_what_happens_without_servers(lab: Lab) -> None:
-    lines = service(with_(lab, quorum=2, inhibit=True, sorry_server="rs2"), "web1")
+    lines = service(with_service(lab, quorum=2, inhibit=True, sorry_server="rs2"), "web1")
     assert "quorum 2" in lines and "inhibit_on_failure" in lines
     assert "sorry_server 192.168.100.20 80" in lines
     assert [line for line in lines if line.startswith("real_server")] == [

@@ -20,7 +20,7 @@ from lvslab.model.role import Kind, RoleSpec
 from lvslab.model.rules.login import RESERVED_USERS
 from lvslab.render import RenderedFile
 from lvslab.render.machine_files import cluster_interfaces
-from tests.conftest import ROLES
+from tests.conftest import ROLES, with_service
 from tests.strategies import labs
 
 pytestmark = pytest.mark.slow
@@ -212,9 +212,7 @@ SCRIPT = {"by": "script", "command": ["/usr/bin/curl", "--fail", "http://[{addre
 def test_keepalived_takes_every_sign_that_a_check_may_have(
     lab: Lab, program_tree: Tree, check: dict[str, Any]
 ) -> None:
-    data = lab.model_dump(mode="json")
-    data["virtual_servers"]["web1"]["check"] = check
-    this = Lab.model_validate(data)
+    this = with_service(lab, check=check)
     conf = render.keepalived_conf(this)
     assert "regex" in conf or "MISC_CHECK" in conf
     _keepalived_takes(program_tree("director"), this, conf)
@@ -225,10 +223,8 @@ def test_a_check_by_script_names_a_program_that_the_image_has(
     lab: Lab, specs: Specs, program_tree: Tree, program: str, there: bool
 ) -> None:
     """keepalived says nothing, so the role's own assertions do, before the seed is written."""
-    data = lab.model_dump(mode="json")
     check = {"by": "script", "command": [f"/usr/bin/{program}", "{address}"]}
-    data["virtual_servers"]["web1"]["check"] = check
-    this = Lab.model_validate(data)
+    this = with_service(lab, check=check)
     script = RenderedFile(render.assert_script(this, specs["director"]))
     files = render.role_files(this, specs["director"]) | {"/run/assert.py": script}
     interfaces = list(cluster_interfaces(this, "director"))
