@@ -26,6 +26,7 @@ from tests.bare import Guests, make_artifacts
 from tests.deploying import Ended
 from tests.hosts import Hosts, hosts
 
+NAME = f"toys{os.getpid()}"  # other tests of this file may run beside in their own process
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here"),
     pytest.mark.slow,
@@ -78,7 +79,7 @@ class Desk:
         return self.run("up", *self.named, "--artifacts", str(self.folder / "a"), *words)
 
     def cluster(self, student: str) -> Cluster:
-        found = Cluster.known(f"toys-{student}")
+        found = Cluster.known(f"{NAME}-{student}")
         assert found is not None
         return found
 
@@ -133,7 +134,7 @@ def desk_of_all(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("c")
     (folder / "a").mkdir()
     make_artifacts(lab, folder / "a")
-    text = (ROOT / "lab.yaml").read_text().replace("name: lvslab", "name: toys")
+    text = (ROOT / "lab.yaml").read_text().replace("name: lvslab", f"name: {NAME}")
     (folder / "lab.yaml").write_text(text)
     (folder / "class.csv").write_text("id,name\nalice,A\nBob,B\n")
     (folder / "labcheck").write_text(_CLIENT)
@@ -161,6 +162,15 @@ def desk_of_all(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def desk(desk_of_all: Desk, capsys: pytest.CaptureFixture[str]) -> Desk:
     desk_of_all.capsys = capsys
     return desk_of_all
+
+
+@pytest.fixture
+def running(desk: Desk) -> Desk:
+    """The class is up: a test before has started it, if it ran in this process."""
+    if not desk.ledger_file.exists():
+        ended = desk.up()
+        assert ended.status == 0, ended.text
+    return desk
 
 
 def test_a_dry_run_changes_nothing(desk: Desk) -> None:
@@ -208,17 +218,19 @@ def test_one_student_first_then_the_class_then_nothing_new(desk: Desk) -> None:
     assert before == {name: domains(desk, name) for name in desk.rig.names}
 
 
+@pytest.mark.usefixtures("running")
 def test_a_class_that_is_well_and_one_lab_that_is_not(desk: Desk) -> None:
     assert (ended := desk.run("check", "--wait", "1")).status == 0, ended.text
     assert "all 2 labs are well" in ended.out
-    desk.guests["toys-bob"].ill.add("rs2")
+    desk.guests[f"{NAME}-bob"].ill.add("rs2")
     ended = desk.run("check", "--wait", "0", "--json")
     assert ended.status == 1
     said = {lab["student"]: lab["problem"] for lab in ended.objects("lab")}
     assert said["alice"] == "" and "rs2: 1 it is alive: it is not" in said["bob"]
-    desk.guests["toys-bob"].ill.clear()
+    desk.guests[f"{NAME}-bob"].ill.clear()
 
 
+@pytest.mark.usefixtures("running")
 def test_no_student_hears_another(desk: Desk) -> None:
     """A broadcast of alice's client reaches her own lab's bridge, over VXLAN, and nobody else."""
     alice, bob = Fabric(desk.cluster("alice").lab), Fabric(desk.cluster("bob").lab)
@@ -250,6 +262,7 @@ def let_bob_hear(desk: Desk, alice: Fabric, bob: Fabric) -> None:
         subprocess.run(line.split(), check=True)
 
 
+@pytest.mark.usefixtures("running")
 def test_down_of_one_and_of_all_leaves_nothing(desk: Desk) -> None:
     hers = where(desk, "alice")
     ended = desk.run("down", "--dry-run", "--json")
@@ -261,7 +274,7 @@ def test_down_of_one_and_of_all_leaves_nothing(desk: Desk) -> None:
     ended = desk.run("down", *desk.named)
     assert ended.status == 0, ended.text
     assert all(links(desk, name) == domains(desk, name) == [] for name in desk.rig.names)
-    assert Cluster.known("toys-alice") is None
+    assert Cluster.known(f"{NAME}-alice") is None
 
 
 def commands_of(desk: Desk, students: int) -> Counter[str]:
