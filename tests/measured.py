@@ -1,4 +1,4 @@
-"""A pytest plugin: what slow tests and those of many inputs reach is not measured.
+"""A pytest plugin: what tests of many inputs reach is not measured.
 
 To measure doubles a test's processor time. The package's floor (`fail_under`) is kept by the
 other tests alone, which is harder; what these tests check does not change.
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import coverage
 import pytest
 
-UNMEASURED = ("slow", "hypothesis", "many")
+UNMEASURED = ("hypothesis", "many")
 """Marks of tests that are not measured; Hypothesis itself marks its tests."""
 _TELLS_CHILDREN = "COVERAGE_PROCESS_"
 """How the names of coverage's variables begin by which a new Python measures itself, too."""

@@ -51,7 +51,7 @@ def variants(*values: object, fast: int = 1) -> list[object]:
     rows = [value if isinstance(value, tuple) else (value,) for value in values]
     return [
         *(pytest.param(*row) for row in rows[:fast]),
-        *(pytest.param(*row, marks=pytest.mark.slow) for row in rows[fast:]),
+        *(pytest.param(*row, marks=(pytest.mark.slow, pytest.mark.many)) for row in rows[fast:]),
     ]
 
 

@@ -58,8 +58,7 @@ def test(context: click.Context, fast: bool, long: bool, arguments: tuple[str, .
     """Run the test suite. What follows `--` goes to pytest; tests that it names always run.
 
     First the tests without a virtual machine, on all processors; then the others, one by one. If
-    the first are all run, the quick ones among them must reach enough of the package's lines and
-    branches.
+    the first are all run, they must reach enough of the package's lines and branches.
     """
     demand_checkout("the tests are not a part of the package")
     session().ensure("test")

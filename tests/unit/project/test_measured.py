@@ -1,4 +1,4 @@
-"""What is measured of a run: not what slow tests and those of many inputs reach."""
+"""What is measured of a run: not what tests of many inputs reach."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from coverage import CoverageData
 
 from tests.conftest import ROOT
 
-FUNCTIONS = ("quick", "slow", "random", "many", "child", "child_of_slow", "after")
+FUNCTIONS = ("quick", "random", "many", "child", "child_of_many", "after")
 SUITE = """
 import subprocess, sys
 import pytest, small
@@ -22,20 +22,17 @@ def child(name): subprocess.run([sys.executable, "-c", f"import small; small.{na
 
 def test_quick(): small.quick()
 
-@pytest.mark.slow
-def test_slow(): small.slow(); child("child_of_slow")
-
 @given(st.integers())
 def test_random(number): small.random()
 
 @pytest.mark.many
-def test_many(): small.many()
+def test_many(): small.many(); child("child_of_many")
 
 def test_after(): small.after(); child("child")
 """
 PROJECT = """
 [tool.pytest.ini_options]
-markers = ["slow: none", "many: none"]
+markers = ["many: none"]
 [tool.coverage.run]
 branch = true
 source_pkgs = ["small"]
@@ -44,7 +41,7 @@ patch = ["subprocess"]
 
 
 @pytest.mark.slow
-def test_slow_tests_and_those_of_many_inputs_are_not_measured(tmp_path: Path) -> None:
+def test_tests_of_many_inputs_are_not_measured(tmp_path: Path) -> None:
     assert reached(tmp_path, "-p", "tests.measured") == {"quick", "child", "after"}
     assert reached(tmp_path) == set(FUNCTIONS), "the control: without the plugin all are"
 

@@ -19,6 +19,7 @@ import pytest
 
 from lvslab.watch import hub
 from tests.conftest import ROOT
+from tests.measured import paused
 
 pytestmark = pytest.mark.slow  # it takes a quarter of a minute
 
@@ -47,9 +48,12 @@ with served() as page, Telling(page, Story(load_lab(Path("lab.yaml")))):
 def server(*words: str) -> Iterator[tuple[int, int]]:
     """Process id and port of a server that sees adverts, requests, tables and ARP."""
     command = [sys.executable, "-c", SERVER, *words]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with (
+        paused(),  # to measure what the server reaches would cost as much again
+        subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        ) as process,
+    ):
         assert process.stdin and process.stdout
         yield process.pid, int(process.stdout.readline())
         process.stdin.close()
