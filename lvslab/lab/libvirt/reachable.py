@@ -25,7 +25,11 @@ _PAUSE = 0.3
 _FORGOTTEN_SECONDS = 60
 _NOBODY = "198.18.0.250"
 # What removes the places of all probes of a lab in this network, also those of a killed command.
-_GONE = 'for old in $(ip netns list | grep -o "^${all}[0-9]*"); do ip netns del "$old"; done'
+# A device goes first: the kernel ends a namespace, and with it a VXLAN number, only some time later.
+_GONE = (
+    'for old in $(ip netns list | grep -o "^${all}[0-9]*"); do '
+    'ip -n "$old" link del "$device" 2>/dev/null; ip netns del "$old"; done'
+)
 
 
 @dataclass(frozen=True)
@@ -47,9 +51,10 @@ class _Trial:
     def run(self, end: End, script: str, what: str) -> str:
         """Run a script on an end, in which `$place` is the namespace of this attempt's device.
 
-        `$all` is how the places of all attempts begin that try this lab in the end's network.
+        `$all` is how the places of all attempts begin that try this lab in the end's network, and
+        `$device` is how the device is called there.
         """
-        names = f"all={self.device}-$(stat -Lc %i /proc/self/ns/net)- && "
+        names = f"device={self.device} && all=$device-$(stat -Lc %i /proc/self/ns/net)- && "
         names += f"place=${{all}}{self.number} && "
         return end.ask(["sh", "-c", f"{names}{{ {script}; }}"], what=what)
 
@@ -69,9 +74,9 @@ def deaf(fabric: Fabric, ends: Sequence[End]) -> list[tuple[End, End]]:
         number = ends.index(end) + 1
         lines = [
             'ip netns add "$place"',
-            f'ip link add {trial.device} netns "$place" {fabric.probe_kind(end.address)}',
-            f'ip -n "$place" address add 198.18.0.{number}/24 dev {trial.device}',
-            f'ip -n "$place" link set {trial.device} up',
+            f'ip link add "$device" netns "$place" {fabric.probe_kind(end.address)}',
+            f'ip -n "$place" address add 198.18.0.{number}/24 dev "$device"',
+            f'ip -n "$place" link set "$device" up',
         ]
         others = [other.address for other in ends if other != end]
         lines += [f'bridge -n "$place" {line}' for line in fabric.probe_peers(others)]
@@ -107,7 +112,7 @@ def _heard(trial: _Trial, end: End, count: int) -> set[str]:
     """From whom an end's device has learned something, once it is all, or after a while."""
     deadline = time.monotonic() + _SECONDS
     while True:
-        script = f'bridge -n "$place" -json fdb show dev {trial.device}'
+        script = 'bridge -n "$place" -json fdb show dev "$device"'
         entries = json.loads(trial.run(end, script, "asking who was heard") or "[]")
         heard = {entry["dst"] for entry in entries if "dst" in entry and not _is_ours(entry)}
         if len(heard) >= count or time.monotonic() > deadline:

@@ -34,6 +34,17 @@ def test_another_network_of_this_machine_may_try_the_same_lab(lab: Lab) -> None:
     assert tried == [[]]
 
 
+def test_one_attempt_follows_another_at_once(lab: Lab) -> None:
+    """A VXLAN number is free again when an attempt has ended, and not when the kernel likes."""
+    place = Namespace(f"lvp{os.getpid()}-again")
+    try:
+        place.create()
+        for _ in range(10):
+            assert deaf(Fabric(lab), [end(place, lambda: None)]) == []
+    finally:
+        place.remove()
+
+
 def end(place: Namespace, meanwhile: Callable[[], object]) -> End:
     """An end in a namespace; something happens before it sends."""
 
