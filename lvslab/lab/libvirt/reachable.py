@@ -25,7 +25,7 @@ _PAUSE = 0.3
 _FORGOTTEN_SECONDS = 60
 _NOBODY = "198.18.0.250"
 # What removes the places of all probes of a lab in this network, also those of a killed command.
-# A device goes first: the kernel ends a namespace, and with it a VXLAN number, only some time later.
+# A device goes first: the kernel ends a namespace, and frees its VXLAN number, some time later.
 _GONE = (
     'for old in $(ip netns list | grep -o "^${all}[0-9]*"); do '
     'ip -n "$old" link del "$device" 2>/dev/null; ip netns del "$old"; done'
@@ -76,7 +76,7 @@ def deaf(fabric: Fabric, ends: Sequence[End]) -> list[tuple[End, End]]:
             'ip netns add "$place"',
             f'ip link add "$device" netns "$place" {fabric.probe_kind(end.address)}',
             f'ip -n "$place" address add 198.18.0.{number}/24 dev "$device"',
-            f'ip -n "$place" link set "$device" up',
+            'ip -n "$place" link set "$device" up',
         ]
         others = [other.address for other in ends if other != end]
         lines += [f'bridge -n "$place" {line}' for line in fabric.probe_peers(others)]
