@@ -66,18 +66,21 @@ class Page:
     def ask(
         self, path: str, method: str = "GET", body: str = "", **headers: str
     ) -> tuple[http.client.HTTPResponse, bytes]:
-        """One request; `Host` and `Origin` are the page's unless given; empty: it is not sent."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        """One request; `Host` and `Origin` are the page's unless given; empty: it is not sent.
+
+        It is sent in one piece: a server that refuses what it has read so far closes the
+        connection, and what comes after that would reset it before the answer is read.
+        """
         own = {"Host": f"127.0.0.1:{self.port}", "Origin": f"http://127.0.0.1:{self.port}"}
         named = {name.replace("_", "-"): value for name, value in headers.items() if value}
         left_out = {name for name, value in headers.items() if not value}
         kept = {name: value for name, value in own.items() if name not in left_out}
-        with contextlib.closing(connection):
-            connection.putrequest(method, path, skip_host=True)
-            for header, value in {**kept, **named, "Content-Length": str(len(body))}.items():
-                connection.putheader(header, value)
-            connection.endheaders(body.encode())
-            answer = connection.getresponse()
+        sent = {**kept, **named, "Content-Length": str(len(body))}
+        lines = [f"{method} {path} HTTP/1.1", *(f"{header}: {sent[header]}" for header in sent)]
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as wire:
+            wire.sendall("\r\n".join([*lines, "", body]).encode())
+            answer = http.client.HTTPResponse(wire, method=method)
+            answer.begin()
             return answer, answer.read()
 
 

@@ -45,7 +45,7 @@ _FAST = ("-m", "not vm and not slow", "--ignore=tests/vm", "--hypothesis-profile
 @click.option(
     "--fast",
     is_flag=True,
-    help="Run only the quick tests: no virtual machine, no tree of packages, fewer random inputs.",
+    help="Run only the quick tests: no machine, no tree of packages, fewer random inputs.",
 )
 @click.option(
     "--long",
@@ -65,7 +65,7 @@ def test(context: click.Context, fast: bool, long: bool, arguments: tuple[str, .
     first = _FAST if fast else ("-m", "not vm")
     whole = not fast and all(word.startswith(_CHOOSES_NOTHING) for word in arguments)
     measure = _MEASURE if whole else ()
-    ended = [_pytest(*first, *_SPREAD, *measure, *arguments)]
+    ended = [_pytest(*first, *_SPREAD, *measure, *arguments, more=0 if fast else 1)]
     if whole and ended[0] in _GOES_ON:
         ended.append(_reached_enough())
     if not fast and ended[0] in _GOES_ON:
@@ -85,26 +85,26 @@ def _reached_enough() -> int:
     return 1
 
 
-def _pytest(*words: str) -> int:
-    return _module("pytest", "--durations=15", *words)
+def _pytest(*words: str, more: int = 0) -> int:
+    return _module("pytest", "--durations=15", *words, more=more)
 
 
-def _module(*words: str) -> int:
+def _module(*words: str, more: int = 0) -> int:
     argv = [sys.executable, "-m", *words]
-    return subprocess.run(argv, cwd=DATA, env=_environment(), check=False).returncode
+    return subprocess.run(argv, cwd=DATA, env=_environment(more), check=False).returncode
 
 
-def _environment() -> dict[str, str]:
+def _environment(more: int) -> dict[str, str]:
     """The environment of the tests' processes, of which there are hundreds.
 
     Each of them would compile the package again where Python leaves no bytecode beside the
-    sources; so it is kept in the cache then. Many tests wait for something, so there is one
-    process more than processors.
+    sources; so it is kept in the cache then. Slow tests often wait for something, so `more`
+    of them run side by side than there are processors.
     """
     found = dict(os.environ)
     if found.pop("PYTHONDONTWRITEBYTECODE", ""):
         found.setdefault("PYTHONPYCACHEPREFIX", str(_bytecode()))
-    found.setdefault("PYTEST_XDIST_AUTO_NUM_WORKERS", str(len(os.sched_getaffinity(0)) + 1))
+    found.setdefault("PYTEST_XDIST_AUTO_NUM_WORKERS", str(len(os.sched_getaffinity(0)) + more))
     return found
 
 

@@ -19,6 +19,8 @@ from lvslab.core.events import Event, LogLine, silent
 from lvslab.core.waiting import until
 from lvslab.render.texts import Seed
 
+pytestmark = pytest.mark.slow
+
 # What the real Packer says, as far as it is read.
 PACKER = """#!/bin/sh
 case "$1" in

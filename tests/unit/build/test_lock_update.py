@@ -130,6 +130,7 @@ def resolve(archive: Archive, lab: Lab, specs: Roles, work: Path, *, ignore: boo
     return locks.resolve(lab, specs, found, work, ignore_valid_until=ignore)
 
 
+@pytest.mark.slow
 def test_what_is_signed_by_the_trusted_key_is_locked(
     archive: Archive, lab: Lab, specs: Roles, work: Path
 ) -> None:
@@ -186,6 +187,7 @@ def test_an_index_that_was_changed_is_refused(
     assert "Some index files failed to download" in error.message
 
 
+@pytest.mark.slow
 def test_an_expired_release_is_refused_unless_that_is_ignored(
     archive: Archive, lab: Lab, specs: Roles, work: Path
 ) -> None:
@@ -222,6 +224,7 @@ def update(archive: Archive, *words: str) -> int:
     return main(["lock", "--update", "--mirror", f"file://{archive.folder}", *words])
 
 
+@pytest.mark.slow
 def test_changes_are_shown_before_they_are_written(
     archive: Archive,
     lock: Path,
@@ -254,6 +257,7 @@ def test_changes_are_shown_before_they_are_written(
     assert capsys.readouterr().out.endswith("nothing has changed\n")
 
 
+@pytest.mark.slow
 def test_what_is_asked_for_otherwise_is_written_although_no_package_changes(
     archive: Archive, lock: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -272,6 +276,7 @@ def test_what_is_asked_for_otherwise_is_written_although_no_package_changes(
     assert lock.read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_what_is_refused_leaves_the_lock_as_it_was(
     archive: Archive, lock: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -284,6 +289,7 @@ def test_what_is_refused_leaves_the_lock_as_it_was(
     assert lock.read_bytes() == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", variants("<<<<<<< ours\n", None, "", '{"packages": []}\n'))
 def test_a_lock_that_cannot_be_read_is_made_again(
     archive: Archive, lock: Path, capsys: pytest.CaptureFixture[str], text: str | None

@@ -69,7 +69,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def mirror() -> Iterator[Mirror]:
     with Mirror() as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
         yield server
         server.shutdown()
@@ -182,6 +182,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("begins", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 11000\r\n\r\nhalf"])
 def test_an_interrupt_does_not_wait_for_a_mirror_that_hangs(tmp_path: Path, begins: bytes) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -356,6 +356,7 @@ def test_what_is_counted_is_shown_for_people(event: StageProgress, words: str) -
     assert progress.counted(event) == words
 
 
+@pytest.mark.slow
 def test_live_display_on_a_terminal() -> None:
     shown = on_terminal("trial", "work")
     assert "3/10 steps  packages [now]  init" in shown
@@ -367,6 +368,7 @@ def test_live_display_on_a_terminal() -> None:
     assert "a line of the guest" not in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "environment"),
     [(("trial", "work", "--no-color"), {}), (("trial", "work"), {"NO_COLOR": "1"})],

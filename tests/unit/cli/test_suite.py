@@ -77,7 +77,7 @@ def test_only_a_whole_run_is_held_to_the_floor(
     run: list[tuple[str, ...]] = []
     monkeypatch.setattr(programs, "ensure", lambda *_: None)
 
-    def note(*argv: str) -> int:
+    def note(*argv: str, more: int = 0) -> int:
         run.append(argv)
         return 0
 

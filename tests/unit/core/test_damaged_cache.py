@@ -31,6 +31,8 @@ from tests.unit.build.test_pool import Mirror, mirror, package, pool
 from tests.unit.core.test_contents import swap
 from tests.unit.core.test_stages import writes
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["mirror"]
 WORDS = ("images", "--role", "director", "--per-node")
 

@@ -113,6 +113,7 @@ def test_time_and_serial_number_come_from_lock_and_content(tree: Path) -> None:
     assert len(numbers) == 3
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_hash_seed_or_time_zone(tree: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from tests.unit.export import test_sbom as t;"

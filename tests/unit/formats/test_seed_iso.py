@@ -75,6 +75,7 @@ write_iso(seed, Path(sys.argv[1]), epoch=1700000000)
 """
 
 
+@pytest.mark.slow
 def test_the_same_texts_give_the_same_bytes_at_any_time_and_place(tmp_path: Path) -> None:
     sums = set()
     for number, zone in enumerate(("UTC", "Asia/Kolkata", "America/St_Johns", "Pacific/Apia")):

@@ -28,7 +28,10 @@ from lvslab.model.load import load_lab
 from tests.bare import SAYS, Adverts, BareLab, bare_lab
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here"),
+]
 
 Captured = pytest.CaptureFixture[str]
 NODES = ["lvs1", "lvs2", "rs1", "rs2"]

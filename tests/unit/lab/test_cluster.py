@@ -147,6 +147,7 @@ rootless.leave()
 """
 
 
+@pytest.mark.slow
 def test_an_ordinary_user_has_a_lab_too_and_its_keeper_ends_with_it(tmp_path: Path) -> None:
     """In a user namespace where even root is somebody ordinary; QEMU gets its tap there."""
     state = tmp_path / "s"
@@ -331,6 +332,7 @@ def test_the_agent_runs_a_program(port: agent.SerialAgent) -> None:
     assert agent.ask(port, ["/nowhere"], timeout=10).status == 127
 
 
+@pytest.mark.slow
 def test_the_agent_says_which_files_are_new(port: agent.SerialAgent, tmp_path: Path) -> None:
     first, second = str(tmp_path / "first"), str(tmp_path / "second")
     Path(first).touch()
@@ -388,6 +390,7 @@ def test_a_node_that_does_not_answer_is_reported(tmp_path: Path) -> None:
     assert caught.value.hint == "look at its console: lab console lvs1"
 
 
+@pytest.mark.slow
 def test_an_interrupt_does_not_wait_for_a_node(
     port: agent.SerialAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -697,6 +700,7 @@ def listens(address: str, port: int) -> bool:
         return wire.connect_ex((address, port)) == 0
 
 
+@pytest.mark.slow
 @root_only
 def test_the_probe_sees_a_service_come_and_go(lab: Lab, namespace: Namespace) -> None:
     """A web server on the VIP inside the namespace, ended in the middle."""

@@ -28,7 +28,7 @@ from tests.hosts import hosts
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here")
 
-ENGINES = ["local", pytest.param("libvirt", marks=pytest.mark.slow), "vmware"]
+ENGINES = [*(pytest.param(name, marks=pytest.mark.slow) for name in ("local", "libvirt")), "vmware"]
 REFUSED = {"vmware": {"renew", "carry", "hear", "console", "ssh_options"}}
 """What an engine refuses: see the contract."""
 

@@ -115,6 +115,7 @@ def vmware(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vmwar
             namespace.remove()
 
 
+@pytest.mark.slow
 @root_only
 def test_status_shows_what_the_guests_say(
     vmware: VmwareLab, capsys: pytest.CaptureFixture[str]
@@ -130,6 +131,7 @@ def test_status_shows_what_the_guests_say(
     assert "heard" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @root_only
 def test_a_bad_checklist_is_seen(vmware: VmwareLab, capsys: pytest.CaptureFixture[str]) -> None:
     vmware.finds("rs1", ILL)
@@ -141,6 +143,7 @@ def test_a_bad_checklist_is_seen(vmware: VmwareLab, capsys: pytest.CaptureFixtur
     assert vmware.verb("check", "--wait", "0") == 0
 
 
+@pytest.mark.slow
 @root_only
 def test_every_fault_that_vmrun_can_make_is_made_seen_and_healed(
     vmware: VmwareLab, capsys: pytest.CaptureFixture[str]
@@ -166,6 +169,7 @@ def test_every_fault_that_vmrun_can_make_is_made_seen_and_healed(
     assert "nothing was broken" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @root_only
 @pytest.mark.parametrize(
     ("words", "says"),
@@ -188,6 +192,7 @@ def test_what_vmrun_cannot_do_is_refused_with_the_reason(
     assert "nothing was broken" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @root_only
 def test_a_checkpoint_is_a_snapshot_of_each_machine(vmware: VmwareLab) -> None:
     assert vmware.verb("save", "before") == 0
@@ -201,6 +206,7 @@ def test_a_checkpoint_is_a_snapshot_of_each_machine(vmware: VmwareLab) -> None:
     assert vmware.verb("restore", "never") == 2
 
 
+@pytest.mark.slow
 @root_only
 def test_the_client_is_this_host(vmware: VmwareLab, tmp_path: Path) -> None:
     """The verb replaces its process, so it has one of its own."""
@@ -209,6 +215,7 @@ def test_the_client_is_this_host(vmware: VmwareLab, tmp_path: Path) -> None:
     assert done.returncode == 0 and "192.168.50.100/24" in done.stdout
 
 
+@pytest.mark.slow
 @root_only
 def test_a_second_start_starts_what_is_off_and_nothing_else(vmware: VmwareLab) -> None:
     boots = vmware.machine("lvs1").boots
@@ -259,6 +266,7 @@ def test_failover_is_measured_from_this_host_and_leaves_out_what_is_refused(
     assert "did not become calm" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @root_only
 def test_a_wrong_password_is_said_and_never_shown(
     vmware: VmwareLab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -273,6 +281,7 @@ def test_a_wrong_password_is_said_and_never_shown(
     assert f"set {PASSWORD}" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @root_only
 def test_down_leaves_the_folders_and_the_users_own_snapshots(vmware: VmwareLab) -> None:
     with vmware.host.machine(vmware.vmx("lvs1")) as machine:
@@ -313,6 +322,7 @@ def selftest(this: VmwareLab, report: Path, *more: str) -> int:
     return this.verb("selftest", *where, *more)
 
 
+@pytest.mark.slow
 def test_the_selftest_does_each_thing_once_and_leaves_nothing(
     alone: VmwareLab, tmp_path: Path
 ) -> None:
@@ -332,6 +342,7 @@ def test_the_selftest_does_each_thing_once_and_leaves_nothing(
     assert not machine.on and not machine.snapshots and not machine.out
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_the_same_calls_and_makes_none(
     alone: VmwareLab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -349,6 +360,7 @@ def test_a_dry_run_shows_the_same_calls_and_makes_none(
     assert alone.host.calls() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "step"),
     variants(
@@ -378,6 +390,7 @@ def test_a_step_that_does_not_happen_is_a_failure(
     assert not alone.machine("lvs1").on
 
 
+@pytest.mark.slow
 def test_without_the_tools_the_other_steps_are_not_tried(
     alone: VmwareLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -389,6 +402,7 @@ def test_without_the_tools_the_other_steps_are_not_tried(
     assert not alone.machine("lvs1").on
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_on_is_left_alone(
     alone: VmwareLab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -419,6 +433,7 @@ def leaks(text: str) -> list[str]:
     return [word for word in private if word in text]
 
 
+@pytest.mark.slow
 def test_the_report_has_nothing_of_a_person(
     alone: VmwareLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -576,6 +591,7 @@ def test_options_for_another_engine_are_refused(
     assert says in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @root_only
 def test_a_host_without_the_networks_is_told_before_anything_starts(
     alone: VmwareLab, capsys: pytest.CaptureFixture[str]

@@ -162,6 +162,7 @@ def test_a_copy_that_fails_is_a_warning_and_leaves_nothing(
     assert list(folder.parent.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_only_the_last_few_are_kept(
     cluster: Cluster, kept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

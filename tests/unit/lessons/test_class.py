@@ -234,6 +234,7 @@ def test_a_name_that_a_spreadsheet_would_compute() -> None:
     assert "s1,'=1+1,x,passed" in text
 
 
+@pytest.mark.slow
 def test_the_verbs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "net.csv").write_text("id,name\nx1,Zoë\n")
     folder = ["--folder", str(tmp_path / "out")]

@@ -180,6 +180,7 @@ def test_a_lesson_of_an_example_needs_that_example(running: BareLab, capsys: Cap
     assert start(running, "arp-flux") == 2
 
 
+@pytest.mark.slow
 def test_a_lesson_is_of_the_lab_that_runs(running: BareLab, capsys: Captured) -> None:
     """One whose addresses and times are others than those of the default lab."""
     own = running.cluster.lab.model_dump(mode="json")

@@ -24,6 +24,8 @@ from lvslab.reproduce import Build, compare
 from lvslab.verify import Outcome, verify
 from tests.small import Small
 
+pytestmark = pytest.mark.slow
+
 WORDS = ("images", "--role", "director", "--jobs", "1")
 NEW = "no estimate yet: first build of these stages on this host"
 

@@ -146,6 +146,7 @@ def shown(capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_verb_makes_them_and_says_so(
     small: Small,
     tmp_path: Path,

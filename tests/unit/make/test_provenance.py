@@ -24,6 +24,8 @@ from lvslab.make.trees import LOCK
 from tests.small import Small
 from tests.unit.project.test_quality import imports
 
+pytestmark = pytest.mark.slow
+
 INPUTS = Inputs(
     lab={"name": "lab"},
     roles={"director": {}},

@@ -23,6 +23,8 @@ from lvslab.reproduce import Build, again, compare
 from tests.small import Small
 from tests.unit.make.test_stage_inputs import Recorder
 
+pytestmark = pytest.mark.slow
+
 LIMIT = 150_000  # bytes, for the default lab
 
 

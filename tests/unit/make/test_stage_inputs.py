@@ -176,6 +176,7 @@ def test_every_library_that_shapes_a_stage_is_known(seen: dict[str, Seen]) -> No
     assert tops - sys.stdlib_module_names - {"lvslab"} <= core_code.LIBRARIES.keys()
 
 
+@pytest.mark.slow
 def test_imports_are_found_as_python_finds_them() -> None:
     for path in (ROOT / "lvslab").rglob("*.py"):
         wanted = {name for _, name in imports(path, "lvslab")}

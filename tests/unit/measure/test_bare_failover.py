@@ -30,7 +30,10 @@ from lvslab.model.load import load_lab
 from tests.bare import Adverts, BareLab, bare_lab, owner_mac
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here"),
+]
 
 Captured = pytest.CaptureFixture[str]
 
@@ -285,7 +288,6 @@ def takeover(this: BareLab) -> Experiment:
     )  # fmt: skip
 
 
-@pytest.mark.slow
 def test_experiments_are_made_shown_drawn_and_judged(
     served: BareLab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Captured
 ) -> None:

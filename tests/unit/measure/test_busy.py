@@ -27,6 +27,7 @@ def spinning() -> Iterator[int]:
             process.kill()
 
 
+@pytest.mark.slow
 def test_what_a_stranger_uses_is_taken(spinning: int) -> None:
     with HostWatch(list) as host:
         time.sleep(1.5)

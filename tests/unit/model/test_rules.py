@@ -149,6 +149,7 @@ def backwards(lab: Lab) -> Lab:
     return lab.model_copy(update=turned)
 
 
+@pytest.mark.slow
 def test_the_order_of_entries_hides_no_mistake() -> None:
     """A rule that stopped at the first entry that is right would see nothing behind it."""
     whole = rules.RULES + rules.RULES_OF_A_WHOLE_LAB

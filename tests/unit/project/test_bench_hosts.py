@@ -135,6 +135,7 @@ chroot.run(root, ["sh", "-c", "echo entered; sleep 600"], log=root.parent / "log
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make the chroots")
 def test_a_bench_that_is_killed_leaves_neither_mounts_nor_processes(
     bench: Path, tmp_path: Path

@@ -309,6 +309,7 @@ def undeclared(folder: Path, lock: str, without: Iterable[str] = ()) -> set[str]
     return {module for module in third_party if not known(module)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "lock"),
     [("lvslab", "requirements.lock"), ("tests", "requirements-test.lock")],

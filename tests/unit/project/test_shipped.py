@@ -138,6 +138,7 @@ def test_shellcheck_on_every_script(texts: dict[str, str], tmp_path: Path) -> No
     assert shellcheck(*files) == ""
 
 
+@pytest.mark.slow
 def test_shellcheck_finds_a_fault_in_what_is_rendered(
     texts: dict[str, str], tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def test_a_whole_module_that_is_skipped_counts(tmp_path: Path) -> None:
     assert "   1  another file is missing  (NOT ALLOWED)\n" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_failure_stays_one(tmp_path: Path) -> None:
     done = run(tmp_path, allowed(tmp_path), suite="def test_six(: pass\n")
     assert done.returncode == 2
@@ -92,6 +93,7 @@ def reasons(source: str) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_the_list_has_no_reason_that_no_test_gives() -> None:
     given = set()
     for path in (ROOT / "tests").rglob("*.py"):

@@ -178,6 +178,7 @@ def test_servers_without_room_are_counted(lab: Lab) -> None:
     assert f"and {100 - shown}" in words
 
 
+@pytest.mark.slow
 @examples(30)
 @given(labs())
 def test_nothing_leaves_the_frame(lab: Lab) -> None:

@@ -222,6 +222,7 @@ def test_a_disk_that_differs_is_shown_by_what_is_there(
     assert shown in lines
 
 
+@pytest.mark.slow
 def test_an_inode_that_differs_is_shown_by_its_path(twins: tuple[Path, Path]) -> None:
     first, second = (stage(folder, "disk director") for folder in twins)
     root = layout(DISK_MIB)[-1].start * SECTOR

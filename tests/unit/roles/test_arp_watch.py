@@ -167,6 +167,7 @@ def test_a_network_of_ipv6_is_alive_by_another_s_answer(watch: ModuleType) -> No
     assert not hears(says_it_has(other, "fd00:100::99"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here")
 @pytest.mark.parametrize(("address", "alive"), [("fd00:50::10", True), ("fd00:50::11", False)])
 def test_a_neighbour_is_asked_in_a_real_network(address: str, alive: bool, tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def test_a_message_holds_both_families_and_is_never_too_long(sync: ModuleType) -
     assert all(int.from_bytes(message[2:4], "big") == len(message) <= 1472 for message in found)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here")
 @pytest.mark.parametrize("group", ["224.0.0.81", "ff02::81"])
 def test_two_directors_hear_each_other_in_either_family(group: str) -> None:

@@ -202,6 +202,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here")
 def test_a_neighbour_tells_of_its_card_s_address_and_not_of_a_service_s() -> None:
     """Linux itself: direct routing over IPv6 needs no counterpart of arp_ignore."""

@@ -799,6 +799,7 @@ def test_random_damage_never_ends_in_a_traceback(good: Appliance, tmp_path: Path
             assert Outcome.FAIL in found and Outcome.DEFECT not in found, f"round {round_}"
 
 
+@pytest.mark.slow
 def test_a_tar_of_very_many_members_is_refused_at_once(tmp_path: Path) -> None:
     """Each name is compared with all others: that must not be a way to keep verify at work."""
     header = bytearray(tarfile.TarInfo("00000.vmdk").tobuf(tarfile.USTAR_FORMAT))

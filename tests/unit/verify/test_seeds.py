@@ -426,6 +426,7 @@ NOT_TAKEN: dict[str, tuple[dict[str, Any], set[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("values", "expected"), NOT_TAKEN.values(), ids=NOT_TAKEN)
 def test_what_cloud_init_does_not_take_is_refused(
     tmp_path: Path, values: dict[str, Any], expected: set[str], pinned: Pinned

@@ -29,7 +29,10 @@ from tests.bare import Adverts, BareLab, bare_lab
 from tests.conftest import ROOT
 from tests.watching import Page, events
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here"),
+]
 
 Captured = pytest.CaptureFixture[str]
 TABLE = """\

@@ -31,7 +31,7 @@ from tests.watching import (
     served,
 )
 
-pytestmark = CHROMIUM
+pytestmark = [pytest.mark.slow, CHROMIUM]
 
 
 @pytest.fixture(scope="module")
