@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from lvslab.core.errors import CheckFailed, InputError
@@ -29,6 +29,11 @@ _HEAR: Mapping[str, tuple[str, ...]] = {
     "/etc/keepalived/": ("systemctl", "try-reload-or-restart", "keepalived.service"),
 }
 _UNITS = "/etc/systemd/system/"
+# systemd reads all its files and runs all generators when it is reloaded: 3 to 5 s in emulation,
+# so that is done once, if it must be. A unit with a script of System V, too, has a program in Perl
+# run for the script (systemctl(1), "enable").
+_SYSTEMCTL = ("env", "SYSTEMCTL_SKIP_SYSV=1", "systemctl")
+_NOW = ("--now", "--no-reload")
 
 
 def lesson_in(cluster: Cluster, name: str) -> Lesson:
@@ -56,12 +61,15 @@ def start(cluster: Cluster, lesson: Lesson, listener: Listener = silent) -> Atte
     Raises InputError if the lesson does not fit the lab.
     """
     variant = Variant.of(lesson)
-    changes = {
-        node: difference(variant.healthy[node], variant.broken[node]) for node in lesson.lab.nodes
-    }
+    healthy, broken = variant.healthy, variant.broken
     attempt.forget(cluster)
     checkpoint.restore(cluster, _whole(cluster, listener))
-    cluster.each(list(changes), lambda node: _change(cluster, lesson, node, changes[node]))
+
+    def change(node: str) -> None:
+        changes = difference(healthy[node], broken[node])
+        _change(cluster, lesson, node, changes, known=healthy[node].files.keys())
+
+    cluster.each(list(lesson.lab.nodes), change)
     for fault in lesson.file.broken.faults:
         _break(cluster, fault)
     write_atomic(attempt.client_file(cluster), lesson_text(lesson, CLIENT))
@@ -100,34 +108,42 @@ def _whole(cluster: Cluster, listener: Listener) -> str:
     return warm.CHECKPOINT
 
 
-def _change(cluster: Cluster, lesson: Lesson, node: str, changes: Mapping[str, Any]) -> None:
-    """Give a running node other texts, as a seed does at boot."""
+def _change(
+    cluster: Cluster, lesson: Lesson, node: str, changes: Mapping[str, Any], known: Collection[str]
+) -> None:
+    """Give a running node other texts, as a seed does at boot; it has those that are `known`."""
     if off := changes["disable"]:
-        cluster.run(node, ["systemctl", "disable", "--now", *off], timeout=_SECONDS)
+        cluster.run(node, [*_SYSTEMCTL, "disable", *_NOW, *off], timeout=_SECONDS)
     for path, file in changes["files"].items():
         _write(cluster, node, path, file["content"], file["mode"])
     if changes["remove"]:
         cluster.run(node, ["rm", "-f", *changes["remove"]])
-    for command in _commands(lesson, node, changes):
+    for command in _commands(lesson, node, changes, known):
         cluster.run(node, command, timeout=_SECONDS)
 
 
-def _commands(lesson: Lesson, node: str, changes: Mapping[str, Any]) -> Iterator[list[str]]:
-    """What lets running programs hear of changed texts, in order."""
+def _commands(
+    lesson: Lesson, node: str, changes: Mapping[str, Any], known: Collection[str]
+) -> Iterator[list[str]]:
+    """What lets running programs hear of changed texts, in order.
+
+    A unit whose own file is new need not be announced: systemd looks for it when it is started.
+    """
     paths = [*changes["files"], *changes["remove"]]
-    if any(path.startswith(_UNITS) for path in paths):
+    units = [path.removeprefix(_UNITS) for path in paths if path.startswith(_UNITS)]
+    old = [unit for unit in units if "/" in unit or _UNITS + unit in known]
+    if old:
         yield ["systemctl", "daemon-reload"]
     for folder, command in _HEAR.items():
         if any(path.startswith(folder) for path in paths):
             yield list(command)
-    again = [path.removeprefix(_UNITS) for path in changes["files"] if path.startswith(_UNITS)]
-    again = [unit for unit in again if "/" not in unit]
+    again = [unit for unit in old if "/" not in unit and _UNITS + unit in changes["files"]]
     for switch in lesson.file.broken.units:
         again += switch.restart if node in switch.nodes else ()
     if again:
         yield ["systemctl", "try-restart", *again]
     if changes["enable"]:
-        yield ["systemctl", "enable", "--now", *changes["enable"]]
+        yield [*_SYSTEMCTL, "enable", *_NOW, *changes["enable"]]
     for state in lesson.file.broken.running:
         if node in state.nodes:
             yield list(state.run)

@@ -57,6 +57,9 @@ LINES = 40
 
 _BAD_SHOWN = 12
 _MISSED = 2.5  # adverts; a backup waits for more than three before it takes over
+# The kernel brings its counters up to date every 2 s (ip_vs_est.c, "2-second" estimation): over a
+# few seconds, what was counted in them may be half or twice as much. A look each 4 s, over two.
+_RATE_SECONDS = 9.0
 _LATE = 0.15  # how much later than it was sent an advert may be seen here
 
 
@@ -71,8 +74,8 @@ class Scene:
     """By instance and director: when its last advert came."""
     last: Mapping[str, tuple[str, float]] = field(default_factory=dict)
     """By instance: whose advert was the last, and when it came."""
-    counted: Mapping[str, TableSeen] = field(default_factory=dict)
-    """By director: its counters at the last look."""
+    counted: Mapping[str, tuple[TableSeen, ...]] = field(default_factory=dict)
+    """By director: its counters at the last looks, the oldest first."""
     rates: Mapping[str, Mapping[tuple[str, str], float]] = field(default_factory=dict)
     """By director: connections a second of each service and real server."""
     lines: int = 0
@@ -250,9 +253,14 @@ def _faults_seen(scene: Scene, lab: Lab, sight: FaultsSeen) -> Scene:
 
 
 def _table_seen(scene: Scene, lab: Lab, sight: TableSeen) -> Scene:
-    before = scene.counted.get(sight.director)
-    scene = replace(scene, counted={**scene.counted, sight.director: sight})
-    if before is None or sight.at <= before.at:
+    known = scene.counted.get(sight.director, ())
+    recent = [old for old in known if 0 < sight.at - old.at < _RATE_SECONDS]
+    if recent and any(sight.connections.get(p, n) < n for p, n in recent[-1].connections.items()):
+        before, kept = recent[-1], [sight]  # the director counts from 0 again
+    else:
+        before, kept = (recent or [sight])[0], [*recent, sight]
+    scene = replace(scene, counted={**scene.counted, sight.director: tuple(kept)})
+    if before is sight:
         return scene
     seconds = sight.at - before.at
     rates = {

@@ -166,7 +166,7 @@ class Damage(Sense):
 class InTables(Sense):
     """The directors' counters of connections."""
 
-    every = 3.0
+    every = 4.0  # as the kernel itself counts: a multiple of 2 s
 
     def look(self) -> Iterable[Sight]:
         """The counters of every director that can answer."""

@@ -87,6 +87,21 @@ def test_a_start_goes_back_and_breaks_what_the_lesson_names(
     assert not any(words[1] == "networkctl" for words in running.guests.done)
 
 
+def test_systemd_is_reloaded_only_for_units_that_it_knows(running: BareLab) -> None:
+    running.guests.said.update({"systemctl": "", "env": ""})
+    assert start(running, "firewall-112") == 0
+    did = [words[1:] for words in running.guests.done if words[0] == "lvs2"]
+    enabled = ("env", "SYSTEMCTL_SKIP_SYSV=1", "systemctl", "enable", "--now", "--no-reload")
+    assert (*enabled, "lvslab-guard.service") in did
+    assert not any(words[0] == "systemctl" for words in did)
+    running.guests.done.clear()
+    assert start(running, "no-sync-group") == 0
+    did = [words[1:] for words in running.guests.done if words[0] == "lvs1"]
+    assert did.index(("systemctl", "daemon-reload")) > did.index(
+        ("rm", "-f", "/etc/systemd/system/lvslab-track.service")
+    )
+
+
 def test_the_whole_course_of_a_lesson(running: BareLab, capsys: Captured, tmp_path: Path) -> None:
     running.guests.said["/usr/local/bin/labcheck"] = json.dumps([BAD, GOOD])
     assert start(running, "forwarding-off") == 0

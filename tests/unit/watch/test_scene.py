@@ -14,6 +14,7 @@ from lvslab.lab.faults import Fault
 from lvslab.model.lab import Lab
 from lvslab.model.load import load_lab
 from lvslab.watch import counters
+from lvslab.watch import scene as scene_module
 from lvslab.watch.scene import LINES, SECONDS, Scene, after, changes
 from lvslab.watch.sights import (
     Advertised,
@@ -164,6 +165,35 @@ def test_rates_are_of_all_directors_and_never_negative(lab: Lab) -> None:
     assert scene.shown["server/rs2"] == {"all": 0.0, "services": {"web1": 0.0}}
     gone = after(scene, TableSeen(104.0, "lvs1", {("web1", "rs1"): 16}))
     assert gone.shown["server/rs2"] is None, "it is in no table"
+
+
+@pytest.mark.parametrize(("seconds", "steady"), [(scene_module._RATE_SECONDS, True), (5.0, False)])
+def test_a_steady_rate_is_steady_though_the_kernel_counts_every_two_seconds(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, seconds: float, steady: bool
+) -> None:
+    monkeypatch.setattr(scene_module, "_RATE_SECONDS", seconds)
+
+    def look(at: float) -> TableSeen:
+        return TableSeen(at, "lvs1", {("web1", "rs1"): 4 * (int(at) // 2 * 2)})
+
+    shown = []
+    scene = seen(lab, look(100.0), look(105.0))
+    for moment in (108.0, 113.0, 116.0, 121.0):  # each second look is late
+        scene = after(scene, look(moment))
+        shown.append(scene.shown["server/rs1"]["all"])
+    assert all(abs(rate - 4) <= 1 for rate in shown) is steady, shown
+
+
+def test_a_director_that_counts_from_0_again_is_counted_from_there(lab: Lab) -> None:
+    scene = seen(
+        lab,
+        TableSeen(100.0, "lvs1", {("web1", "rs1"): 900}),
+        TableSeen(104.0, "lvs1", {("web1", "rs1"): 8}),
+    )
+    assert scene.shown["server/rs1"]["all"] == 0.0
+    assert after(scene, TableSeen(108.0, "lvs1", {("web1", "rs1"): 24})).shown["server/rs1"] == {
+        "all": 4.0, "services": {"web1": 4.0}
+    }  # fmt: skip
 
 
 def test_the_checklist_and_its_turn_are_shown(lab: Lab) -> None:
