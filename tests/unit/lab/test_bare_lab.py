@@ -303,6 +303,31 @@ def test_restore_brings_back_every_node_and_heals_what_no_checkpoint_holds(
 # --- into the lab
 
 
+def test_a_restore_in_which_a_node_does_not_go_on_is_made_again(
+    running: BareLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guests, cluster = running.guests, running.cluster
+    checkpoints.save(cluster, "y")
+    real = checkpoints._goes_on
+    tries: list[bool] = []
+
+    def goes_on(cluster: Cluster, node: str) -> bool:
+        """A node that is dead lives again the next time."""
+        tries.append(real(cluster, node))
+        if node in guests.dead:
+            guests.dead.clear()
+        return tries[-1]
+
+    monkeypatch.setattr(checkpoints, "_goes_on", goes_on)
+    monkeypatch.setattr(checkpoints, "_ANSWER_SECONDS", 0.1)
+    checkpoints.restore(cluster, "y")
+    assert tries == [True] * len(cluster.lab.nodes), "the control: all went on"
+    tries.clear()
+    guests.dead.add("rs1")
+    checkpoints.restore(cluster, "y")
+    assert tries.count(False) == 1 and len(tries) == 2 * len(cluster.lab.nodes)
+
+
 def test_the_client_is_inside_the_namespace_and_its_status_is_the_verb_s(
     running: BareLab,
 ) -> None:
