@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -16,6 +17,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")
 # direction flag among them a kernel panics soon. It was seen in the first second after a restore,
 # in about one node of 300; what was saved is well.
 _TRIES = 3
+_SETTLE_SECONDS = 1.0
 _ANSWER_SECONDS = 10.0
 
 
@@ -55,12 +57,12 @@ def save(cluster: Cluster, name: str, saved: Callable[[str], None] = lambda node
     cluster.state.save("checkpoints", {**others, name: now})
 
 
-def restore(cluster: Cluster, name: str) -> None:
+def restore(cluster: Cluster, name: str, settle: float = _SETTLE_SECONDS) -> None:
     """Bring the cluster back to the checkpoint `name`: faults healed, nodes as they were.
 
     Every node is started again in the checkpoint, then all continue together; once more if a node
-    that is emulated on this host does not answer then. Raises InputError if there is no such
-    checkpoint.
+    that is emulated on this host does not answer `settle` seconds later. Raises InputError if there
+    is no such checkpoint.
     """
     if name not in names(cluster):
         raise InputError(
@@ -73,6 +75,7 @@ def restore(cluster: Cluster, name: str) -> None:
         faults.forget(cluster)
         cluster.each(nodes, cluster.resume)
         here = list(cluster.engine.processes())
+        time.sleep(settle if here else 0)
         if all(cluster.each(here, lambda node: _goes_on(cluster, node)).values()):
             break
 
