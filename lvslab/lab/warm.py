@@ -88,7 +88,7 @@ def restore(cluster: Cluster, folder: Path) -> str:
     cluster.each(nodes, lambda node: _copy_in(cluster, node, folder))
     when = made.isoformat(timespec="seconds")
     cluster.state.save("checkpoints", {CHECKPOINT: when})
-    checkpoint.restore(cluster, CHECKPOINT, settle=0)  # the checklist follows
+    checkpoint.restore(cluster, CHECKPOINT)
     cluster.each(nodes, lambda node: _set_clock(cluster, node))
     os.utime(folder)  # the newest is the one last used
     return when
