@@ -13,7 +13,7 @@ from lvslab.lab.cluster import Cluster
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")
 # In QEMU 7.2 a memory fault in the middle of an arithmetic instruction can leave its operand in the
-# processor's flags (mended later, with a test: tests/tcg/i386/test-flags.c there). With the
+# processor's flags (fixed later, with a test: tests/tcg/i386/test-flags.c there). With the
 # direction flag among them a kernel panics soon. It was seen in the first second after a restore,
 # 3 times in some 110 in which the nodes were asked at once, never in 180 in which they were left
 # alone for a second; what was saved is well.
