@@ -48,21 +48,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Among processes the long tests are begun first: at the end all would wait for one of them.
-
-    First of all are those for which whole trees of packages are made.
-    """
-
-    def turn(item: pytest.Item) -> tuple[bool, bool]:
-        trees = "program_tree" in getattr(item, "fixturenames", ())
-        return item.get_closest_marker("slow") is None, not trees
-
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        items.sort(key=turn)
-
-
 @pytest.fixture(scope="session")
 def lab() -> Lab:
     """The article's lab."""
