@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from lvslab.core.errors import InputError, StageError
+from lvslab.core.errors import InputError
 from lvslab.lab import faults
 from lvslab.lab.cluster import Cluster
 
@@ -19,7 +19,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")
 # alone for a second; what was saved is well.
 _TRIES = 3
 _SETTLE_SECONDS = 1.0
-_ANSWER_SECONDS = 10.0
+_ANSWER_SECONDS = 15.0
 
 
 def names(cluster: Cluster) -> dict[str, str]:
@@ -77,16 +77,8 @@ def restore(cluster: Cluster, name: str) -> None:
         cluster.each(nodes, cluster.resume)
         here = list(cluster.engine.processes())
         time.sleep(_SETTLE_SECONDS if here else 0)
-        if all(cluster.each(here, lambda node: _goes_on(cluster, node)).values()):
+        if all(cluster.each(here, lambda node: cluster.answers(node, _ANSWER_SECONDS)).values()):
             break
-
-
-def _goes_on(cluster: Cluster, node: str) -> bool:
-    """Whether a node answers after all."""
-    try:
-        return bool(cluster.existing(node, ["/"], [], wait=_ANSWER_SECONDS))
-    except StageError:
-        return False
 
 
 def _stand_still_in(cluster: Cluster, node: str, name: str) -> None:

@@ -308,18 +308,18 @@ def test_a_restore_in_which_a_node_does_not_go_on_is_made_again(
 ) -> None:
     guests, cluster = running.guests, running.cluster
     checkpoints.save(cluster, "y")
-    real = checkpoints._goes_on
+    real = Cluster.answers
     tries: list[bool] = []
 
-    def goes_on(cluster: Cluster, node: str) -> bool:
+    def answers(cluster: Cluster, node: str, timeout: float) -> bool:
         """A node that is dead lives again the next time."""
-        tries.append(real(cluster, node))
+        tries.append(real(cluster, node, timeout))
         if node in guests.dead:
             guests.dead.clear()
         return tries[-1]
 
-    monkeypatch.setattr(checkpoints, "_goes_on", goes_on)
-    monkeypatch.setattr(checkpoints, "_ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(Cluster, "answers", answers)
+    monkeypatch.setattr(checkpoints, "_ANSWER_SECONDS", 5.0)
     checkpoints.restore(cluster, "y")
     assert tries == [True] * len(cluster.lab.nodes), "the control: all went on"
     tries.clear()
