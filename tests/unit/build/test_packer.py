@@ -52,6 +52,7 @@ def template(folder: Path, **changes: object) -> BakeTemplate:
     return BakeTemplate(**(values | changes))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_packer_accepts_the_template(pipeline: Pipeline, tmp_path: Path) -> None:
     path = tmp_path / "bake.json"
     path.write_text(bake_template(template(tmp_path)))
@@ -69,6 +70,7 @@ def test_the_guest_s_clock_is_the_lock_s_or_later(tmp_path: Path, days: int, clo
     assert words["-rtc"] == f"base={clock}T08:00:00,clock=vm"
 
 
+@pytest.mark.slow
 def test_packer_works_in_a_folder_too_deep_for_its_sockets(
     pipeline: Pipeline, tmp_path: Path
 ) -> None:

@@ -76,6 +76,7 @@ def play(folder: Path, script: str) -> None:
     program.chmod(0o755)
 
 
+@pytest.mark.slow
 @needs_root
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
 def test_a_stopped_tree_leaves_no_mount_and_empties_nothing(

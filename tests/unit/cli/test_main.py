@@ -218,6 +218,7 @@ def test_sigterm() -> None:
     assert err.splitlines()[-1] == "ended by SIGTERM; what was finished is kept"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_ends_the_programs_of_all_threads(number: int, status: int) -> None:
     start = time.monotonic()

@@ -36,6 +36,7 @@ def ends(pid: int, seconds: float = 10) -> bool:
     return until(ended, seconds)
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_no_program_running(tmp_path: Path) -> None:
     number = tmp_path / "pid"
     script = f"echo $$ >{number}.part; mv {number}.part {number}; exec sleep 60"

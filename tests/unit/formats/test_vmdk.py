@@ -293,6 +293,7 @@ vmdk.write_stream_optimized(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_killed_it_leaves_the_old_file_and_the_next_run_is_right(tmp_path: Path) -> None:
     raw = disk(tmp_path / "raw", 24 * MIB, {0: noise(24 * MIB)})
     target = tmp_path / "disk.vmdk"

@@ -21,7 +21,10 @@ from lvslab.model.load import load_lab
 from tests.bare import ILL, WELL, BareLab, bare_lab
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here"),
+]
 
 Captured = pytest.CaptureFixture[str]
 GOOD = {

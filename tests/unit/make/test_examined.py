@@ -84,6 +84,7 @@ def test_the_rules_and_what_they_read_with_count() -> None:
     assert wanted <= set(reached(examined.RULES))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", [False, True])
 def test_images_ends_with_status_4_for_what_verify_refuses(
     lab: Lab,

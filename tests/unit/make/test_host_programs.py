@@ -38,6 +38,7 @@ def test_a_program_is_asked_again_when_it_is_another(asked: Path, tmp_path: Path
     assert len(asked.read_text().split()) == len(wanted) + 1
 
 
+@pytest.mark.slow
 def test_an_old_answer_and_a_lost_one_do_not_count(
     asked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -169,6 +169,7 @@ def test_the_build_of_one_role_keeps_what_the_other_has(
     assert "ova/real-server.ova: OK" in checked.stdout
 
 
+@pytest.mark.slow
 def test_a_machine_that_was_run_in_place_is_not_replaced(
     lab: Lab, specs: dict[str, RoleSpec], quick: Path, tmp_path: Path
 ) -> None:

@@ -34,6 +34,7 @@ def test_what_a_stranger_uses_is_taken(spinning: int) -> None:
     assert host.taken > 0.3
 
 
+@pytest.mark.slow
 def test_what_the_lab_uses_is_not(spinning: int) -> None:
     before = used([spinning])
 

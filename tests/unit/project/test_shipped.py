@@ -106,6 +106,7 @@ def test_mypy_on_what_the_images_run(texts: dict[str, str], tmp_path: Path) -> N
     assert mypy(*files) == ""
 
 
+@pytest.mark.slow
 def test_ruff_and_mypy_find_a_fault_in_what_is_rendered(
     texts: dict[str, str], tmp_path: Path
 ) -> None:

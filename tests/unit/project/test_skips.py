@@ -51,12 +51,14 @@ def allowed(folder: Path, *reasons: str) -> str:
     return f"--allowed-skips={folder / 'allowed'}"
 
 
+@pytest.mark.slow
 def test_skips_are_counted_by_reason(tmp_path: Path) -> None:
     done = run(tmp_path)
     assert done.returncode == 0, done.stdout
     assert "   2  a file is missing\n   1  no KVM here\n   3  in all\n" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_reason_that_is_not_on_the_list_fails(tmp_path: Path) -> None:
     done = run(tmp_path, allowed(tmp_path, "no KVM here"))
     assert done.returncode == 1

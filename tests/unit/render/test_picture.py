@@ -203,6 +203,7 @@ def test_the_picture_in_docs_is_of_lab_yaml() -> None:
     assert (ROOT / "docs/lab.svg").read_text() == wanted, "python3 build.py diagram"
 
 
+@pytest.mark.slow
 def test_the_verb_draws_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["diagram", "--out", str(tmp_path)]) == 0
     assert capsys.readouterr().out == f"{tmp_path}/lab.svg\n{tmp_path}/lab.png\n"

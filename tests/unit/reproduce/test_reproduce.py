@@ -509,6 +509,7 @@ def test_what_was_asked_for_is_asked_for_again(
     assert (work / "checkout/packages.lock").read_bytes() == LOCK.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_checkout_s_copy_is_the_same_source(tmp_path: Path) -> None:
     again._copy_checkout(DATA, tmp_path / "copy")
     assert provenance.source(tmp_path / "copy").sha256 == provenance.source(DATA).sha256

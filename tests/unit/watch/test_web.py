@@ -154,6 +154,7 @@ def test_a_token_in_the_address_is_none(page: Page) -> None:
     assert page.ask(f"/press?token={TOKEN}", "POST", "heal")[0].status == 403
 
 
+@pytest.mark.slow
 def test_a_wrong_token_costs_time_and_others_wait_behind_it(
     page: Page, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +197,7 @@ def test_tokens_differ_and_are_easy_to_type() -> None:
 # --- what pages are sent
 
 
+@pytest.mark.slow
 def test_a_late_page_shows_the_same(page: Page, lab: Lab) -> None:
     page.tell(LabCame(time.monotonic(), lab, 0.0))
     with events(page.port) as early:
@@ -248,6 +250,7 @@ def test_a_page_that_does_not_read_gets_the_whole_state_later(
     assert b'"clock":6.0' in got[-1]
 
 
+@pytest.mark.slow
 def test_pages_end_with_the_server() -> None:
     with served() as this:
         connection = http.client.HTTPConnection("127.0.0.1", this.port, timeout=20)
