@@ -1,4 +1,4 @@
-"""An example, up in the lab from images that were made before, and saved."""
+"""A lab, up from images that were made before, and saved."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lvslab.core.files import sha256_file
-from lvslab.core.places import EXAMPLES, default_cache
+from lvslab.core.places import default_cache
 from lvslab.core.waiting import until
 from lvslab.lab import bringup, checklist, checkpoint, warm
 from lvslab.lab.cluster import Cluster
@@ -24,19 +24,19 @@ _ITEM_SECONDS = 30
 
 
 @contextmanager
-def up(name: str, built: Path, out: Path) -> Iterator[Cluster]:
-    """An example under the name NAME-test; its artifacts go to `out`.
+def up(file: Path, built: Path, out: Path) -> Iterator[Cluster]:
+    """The lab of a lab.yaml under the name NAME-test; its artifacts go to `out`.
 
     `built` has those of the default lab, whose images are the same and are not made again.
     """
-    lab = EXAMPLES / name / "lab.yaml"
-    done = build_py("images", "--lab", str(lab), "--out", str(out))
+    lab = load_lab(file)
+    done = build_py("images", "--lab", str(file), "--out", str(out))
     assert done.returncode == 0, done.stdout + done.stderr
-    for role in ROLES:
+    for role in {node.role for node in lab.nodes.values()} & set(ROLES):
         assert f"✓ bake {role} (unchanged)" in done.stderr
         ova = f"ova/{role}.ova"
         assert sha256_file(out / ova) == sha256_file(built / ova)
-    cluster = Cluster(load_lab(lab).model_copy(update={"name": f"{name}-test"}))
+    cluster = Cluster(lab.model_copy(update={"name": f"{lab.name}-test"}))
     try:
         bringup.up(cluster, out, default_cache(), Settings(), limits=LIMITS)
         saved(cluster)

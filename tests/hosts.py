@@ -84,9 +84,7 @@ class Hosts:
 
     def start(self, name: str) -> None:
         """Power on: the host's daemons start; its files are those that it had."""
-        init = self.folder / "init"
-        init.write_text(_INIT)
-        words = [str(init), str(self.folder / name), name]
+        words = [str(self.folder / "init"), str(self.folder / name), name]
         unshare = ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--mount-proc"]
         log = (self.folder / f"{name}.log").open("wb")
         with self.place(name).inside(), log:
@@ -100,8 +98,9 @@ class Hosts:
         return "ready" in (self.folder / f"{name}.log").read_text(errors="replace")
 
     def wait(self, name: str) -> bool:
-        """Whether a host is ready within a minute."""
-        return until(lambda: self.ready(name), 60)
+        """Whether a host is ready within a minute; False at once if it has ended."""
+        until(lambda: self.ready(name) or self.processes[name].poll() is not None, 60)
+        return self.ready(name)
 
     def kill(self, name: str) -> None:
         """Power lost: everything of a host ends at once, its links too. Its files stay."""
@@ -134,6 +133,7 @@ class Hosts:
             with self.place(name).inside():
                 _run("ip", "address", "add", f"{address}/24", "dev", "eth0")
                 _run("ip", "link", "set", "eth0", "up")
+        (self.folder / "init").write_text(_INIT)  # once: a host that starts reads it meanwhile
         _key(self.folder / "key")
         subprocess.run(
             ["apt-get", "-qq", "-o", "APT::Sandbox::User=root", "download", *_PACKAGES],

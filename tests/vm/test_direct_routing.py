@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lvslab.core.places import EXAMPLES
 from lvslab.lab import checklist, checkpoint, wire
 from lvslab.lab.cluster import Cluster
 from lvslab.measure import experiments, failover
@@ -21,7 +22,9 @@ pytestmark = pytest.mark.vm
 @pytest.fixture(scope="module")
 def booted(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The lab, up from images that were made before, and saved."""
-    with up("direct-routing", built, tmp_path_factory.mktemp("direct")) as cluster:
+    with up(
+        EXAMPLES / "direct-routing/lab.yaml", built, tmp_path_factory.mktemp("direct")
+    ) as cluster:
         yield cluster
 
 

@@ -1,6 +1,7 @@
-"""IPv4 and IPv6 beside each other in the lab: the example, web over TCP and DNS over UDP in both.
+"""IPv4 and IPv6 beside each other in the lab, over TCP and over UDP in both.
 
-Its controls take away a part of IPv6, or leave something of it behind.
+The example has web servers and DNS servers, six machines. With DNS alone there are four. The
+controls take away a part of IPv6, or leave something of it behind.
 """
 
 from __future__ import annotations
@@ -9,21 +10,52 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from lvslab.core.places import EXAMPLES
 from lvslab.lab import checklist, checkpoint, wire
 from lvslab.lab.cluster import Cluster
 from lvslab.lab.status import look
 from lvslab.measure import experiments, failover
 from tests.examples import START, problems, up
 
-pytestmark = [pytest.mark.vm, pytest.mark.long]
+pytestmark = pytest.mark.vm
+EXAMPLE = EXAMPLES / "dual-stack/lab.yaml"
 VIP, NETWORK, TABLE = "fd00:50::1", "fd00:100::/64", "LVS1v6"
+WEB = {
+    "whole": {"http://192.168.50.1:80/": "rs1, rs2", "http://[fd00:50::1]:80/": "rs1, rs2"},
+    "dns": {
+        "dns 192.168.50.1:53 over TCP": "ns1, ns2",
+        "dns [fd00:50::1]:53 over TCP": "ns1, ns2",
+    },
+}
+"""What the client asks on the first VIP: the web in the example, DNS over TCP without it."""
+
+NAMES = {"dns 192.168.50.2:53 over UDP": "ns1, ns2", "dns [fd00:50::2]:53 over UDP": "ns1, ns2"}
+
+
+def without_the_web(folder: Path) -> Path:
+    """The example with DNS on both VIPs: over TCP where the web was."""
+    lab = yaml.safe_load(EXAMPLE.read_text())
+    del lab["nodes"]["rs1"], lab["nodes"]["rs2"]
+    for name in ("web", "web6"):
+        lab["virtual_servers"][name]["service"] = "dns"
+    file = folder / "lab.yaml"
+    file.write_text(yaml.safe_dump(lab, sort_keys=False))
+    return file
+
+
+@pytest.fixture(scope="module", params=["dns", pytest.param("whole", marks=pytest.mark.long)])
+def which(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def booted(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def booted(built: Path, which: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The lab, up from images of which the default lab's were made before, and saved."""
-    with up("dual-stack", built, tmp_path_factory.mktemp("dual")) as cluster:
+    folder = tmp_path_factory.mktemp(which)
+    file = EXAMPLE if which == "whole" else without_the_web(folder)
+    with up(file, built, folder / "out") as cluster:
         yield cluster
 
 
@@ -34,17 +66,12 @@ def cluster(booted: Cluster) -> Cluster:
     return booted
 
 
-def test_the_checklist_passes_in_both_families(cluster: Cluster) -> None:
+def test_the_checklist_passes_in_both_families(cluster: Cluster, which: str) -> None:
     found = checklist.wait(cluster, 60)
     assert checklist.well(found), [each for each in found if not each.ok]
     (client,) = [each for each in found if each.node == "client" and each.item == 7]
-    for place in (
-        "http://192.168.50.1:80/ answered by rs1, rs2",
-        "http://[fd00:50::1]:80/ answered by rs1, rs2",
-        "dns 192.168.50.2:53 over UDP answered by ns1, ns2",
-        "dns [fd00:50::2]:53 over UDP answered by ns1, ns2",
-    ):
-        assert place in client.says
+    for place, servers in {**WEB[which], **NAMES}.items():
+        assert f"{place} answered by {servers}" in client.says
 
 
 def test_each_instance_is_advertised_by_its_owner_in_its_own_family(cluster: Cluster) -> None:
@@ -68,16 +95,18 @@ def test_a_fault_costs_what_is_promised(booted: Cluster, name: str) -> None:
     assert found.ok, found.problems
 
 
-def test_a_missing_ipv6_rule_is_red_and_ipv4_goes_on(cluster: Cluster) -> None:
-    cluster.run("rs1", ["ip", "-6", "rule", "del", "from", NETWORK, "lookup", TABLE])
+def test_a_missing_ipv6_rule_is_red_and_ipv4_goes_on(cluster: Cluster, which: str) -> None:
+    server = next(iter(cluster.lab.real_servers("web6")))
+    cluster.run(server, ["ip", "-6", "rule", "del", "from", NETWORK, "lookup", TABLE])
     assert problems(cluster, 3) == [f"no rule `from {NETWORK} lookup {TABLE}`"]
     (says,) = problems(cluster, 7, "client")
-    assert f"http://[{VIP}]:80/" in says and "192.168.50.1" not in says
+    in_ipv4, in_ipv6 = WEB[which]
+    assert in_ipv6 in says and in_ipv4 not in says
 
 
 def test_a_stale_rule_is_red(cluster: Cluster) -> None:
     stale = ["ip", "-6", "rule", "add", "from", "fd00:9::/64", "lookup", TABLE]
-    cluster.run("rs1", [*stale, "priority", "1500"])
+    cluster.run("ns1", [*stale, "priority", "1500"])
     assert problems(cluster, 3) == [f"table {TABLE} has more than one rule"]
 
 
