@@ -50,7 +50,7 @@ _FAST = ("-m", "not vm and not slow", "--ignore=tests/vm", "--hypothesis-profile
 @click.option(
     "--long",
     is_flag=True,
-    help="Also run what CI has no time for: a lab of six machines, ten minutes more.",
+    help="Also run what CI has no time for: slow controls, six machines, fifteen minutes more.",
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context

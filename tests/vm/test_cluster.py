@@ -427,6 +427,7 @@ def test_without_source_addresses_the_check_is_red(cluster: Cluster) -> None:
     assert fails(cluster, 6, settle=8)
 
 
+@pytest.mark.long
 def test_without_a_source_for_adverts_the_articles_letter_is_red(
     cluster: Cluster, specs: dict[str, RoleSpec]
 ) -> None:
@@ -436,6 +437,7 @@ def test_without_a_source_for_adverts_the_articles_letter_is_red(
     assert fails(letter, 1, settle=8)
 
 
+@pytest.mark.long
 def test_without_sync_groups_a_pulled_cable_is_red(cluster: Cluster) -> None:
     reconfigure(cluster, without(r"^vrrp_sync_group .*?^\}"))
     settle(cluster)
@@ -479,6 +481,7 @@ def heal_one_after_the_other(cluster: Cluster) -> None:
     faults.heal(cluster, "lvs1")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("told", [True, False])
 def test_after_a_split_brain_neighbours_must_be_informed(cluster: Cluster, told: bool) -> None:
     if not told:
@@ -499,6 +502,7 @@ def test_a_group_that_is_left_is_red(cluster: Cluster) -> None:
     assert red(cluster, "reload", "web1 lost")
 
 
+@pytest.mark.long
 def test_with_lldp_a_restart_of_networkd_is_red(cluster: Cluster) -> None:
     folder = "/etc/systemd/network/10-cloud-init-eth1.network.d"
     cluster.run("rs1", ["sed", "-i", "s/^LLDP=no/LLDP=yes/", f"{folder}/50-lvslab.conf"])
@@ -507,6 +511,7 @@ def test_with_lldp_a_restart_of_networkd_is_red(cluster: Cluster) -> None:
     assert red(cluster, "networkd-server", "web1 lost")
 
 
+@pytest.mark.long
 def test_with_links_brought_up_again_a_restart_of_networkd_is_red(cluster: Cluster) -> None:
     cluster.run("rs1", ["rm", "/usr/local/lib/lvslab/leave-up"])
     cluster.run("rs1", ["sh", "-c", "rm -f /run/systemd/network/*/60-up.conf"])
@@ -559,6 +564,7 @@ def test_a_late_refusal_comes_from_the_address_that_was_asked(
     assert who_refuses(cluster) == (asked if corrected else own)
 
 
+@pytest.mark.long
 def test_without_a_time_to_settle_a_loose_cable_is_red(cluster: Cluster) -> None:
     unit = "/etc/systemd/system/lvslab-track.service"
     for node in directors(cluster):
@@ -571,6 +577,7 @@ def test_without_a_time_to_settle_a_loose_cable_is_red(cluster: Cluster) -> None
     assert red(cluster, slow, "VI_1 moved")
 
 
+@pytest.mark.long
 def test_without_a_restart_a_killed_keepalived_is_red(cluster: Cluster) -> None:
     drop_in = "/etc/systemd/system/keepalived.service.d/10-lvslab.conf"
     on_directors(cluster, "sed", "-i", "s/^Restart=always/Restart=no/", drop_in)
@@ -579,6 +586,7 @@ def test_without_a_restart_a_killed_keepalived_is_red(cluster: Cluster) -> None:
     assert red(cluster, "kill-main", "VI_1 is advertised by lvs2, not lvs1")
 
 
+@pytest.mark.long
 def test_with_few_threads_slow_clients_are_red(cluster: Cluster) -> None:
     for server in cluster.lab.nodes_of(Kind.SERVER):
         fewer = [

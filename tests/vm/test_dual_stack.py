@@ -25,8 +25,8 @@ VIP, NETWORK, TABLE = "fd00:50::1", "fd00:100::/64", "LVS1v6"
 WEB = {
     "whole": {"http://192.168.50.1:80/": "rs1, rs2", "http://[fd00:50::1]:80/": "rs1, rs2"},
     "dns": {
-        "dns 192.168.50.1:53 over TCP": "ns1, ns2",
-        "dns [fd00:50::1]:53 over TCP": "ns1, ns2",
+        "dns 192.168.50.1:53": "ns1, ns2",
+        "dns [fd00:50::1]:53": "ns1, ns2",
     },
 }
 """What the client asks on the first VIP: the web in the example, DNS over TCP without it."""
