@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
+import socket
 import subprocess
 import threading
 import time
@@ -177,8 +178,13 @@ class Host:
             self._background([*words, "-M", "-S", str(control)])
 
     def forwards(self, name: str) -> bool:
-        """Whether `forward` of that name still holds: ssh removes its socket when it ends."""
-        return self._forwarder(name).exists()
+        """Whether `forward` of that name still holds.
+
+        An ssh that was killed, or a workstation that lost its power, leaves a socket without one
+        who listens.
+        """
+        with socket.socket(socket.AF_UNIX) as asks:
+            return asks.connect_ex(str(self._forwarder(name))) == 0
 
     def disconnect(self, name: str) -> None:
         """End what `forward` opened under a name."""

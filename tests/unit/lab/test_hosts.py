@@ -343,17 +343,31 @@ def children(pid: int) -> list[int]:
 def test_a_connection_whose_ssh_was_killed_is_opened_again(rig: Hosts) -> None:
     host = Host.of(rig.uris[0])
     host.connect()
-    (before,) = masters(host)
+    (before,) = masters(host, host._control)
     os.kill(before, signal.SIGKILL)
-    assert until(lambda: not masters(host), 10) and host._control.exists()
+    assert until(lambda: not masters(host, host._control), 10) and host._control.exists()
     libvirt_host._CONNECTED.clear()  # as the next command, which remembers nothing
     assert host.run(["hostname"], what="asking its name") == "a\n"
-    assert masters(host), "the connection is shared again"
+    assert masters(host, host._control), "the connection is shared again"
 
 
-def masters(host: Host) -> list[int]:
-    """The process that listens for commands to a host, if there is one."""
-    words = ["ssh", "-S", str(host._control), "-O", "check", host.destination]
+def test_ways_to_nodes_whose_ssh_was_killed_are_opened_again(
+    running: LibvirtEngine, rig: Hosts, state: LabState
+) -> None:
+    """As after a power cut of the workstation, which leaves the sockets, too."""
+    host = Host.of(rig.uris[0])
+    way = host._forwarder(state.name)
+    running.agent("lvs1")
+    (before,) = masters(host, way)
+    os.kill(before, signal.SIGKILL)
+    assert until(lambda: not masters(host, way), 10) and way.exists()
+    running.agent("lvs1")
+    assert masters(host, way) not in ([], [before])
+
+
+def masters(host: Host, control: Path) -> list[int]:
+    """The process that listens at a socket of a host's connection, if there is one."""
+    words = ["ssh", "-S", str(control), "-O", "check", host.destination]
     said = subprocess.run(words, capture_output=True, text=True, check=False).stderr
     return [int(number) for number in re.findall(r"pid=(\d+)", said)]
 

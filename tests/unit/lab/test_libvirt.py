@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -53,6 +54,19 @@ def test_what_is_no_libvirt_host_is_refused(uri: str) -> None:
         Host.of(uri)
     assert caught.value.message == f"{uri} is not the address of a libvirt host"
     assert caught.value.hint == "give qemu+ssh://root@HOST/system, if needed with ?keyfile=FILE"
+
+
+def test_a_socket_that_a_killed_ssh_left_leads_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LVSLAB_STATE", str(tmp_path))
+    host = Host.of(A)
+    assert not host.forwards("x")
+    with socket.socket(socket.AF_UNIX) as ssh:
+        ssh.bind(str(tmp_path / "ssh-root-a-x"))
+        ssh.listen()
+        assert host.forwards("x")
+    assert (tmp_path / "ssh-root-a-x").exists() and not host.forwards("x")
 
 
 def test_a_hosts_file_names_hosts_and_their_underlay(tmp_path: Path) -> None:
