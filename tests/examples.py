@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lvslab.core.files import sha256_file
+from lvslab.core.files import remove, sha256_file
 from lvslab.core.places import default_cache
 from lvslab.core.waiting import until
 from lvslab.lab import bringup, checklist, checkpoint, warm
@@ -44,6 +44,7 @@ def up(file: Path, built: Path, out: Path) -> Iterator[Cluster]:
     finally:
         with cluster.changing():
             cluster.down()
+        remove(out)  # or the whole run would need a gigabyte more for each lab
 
 
 def saved(cluster: Cluster) -> None:
