@@ -525,6 +525,24 @@ def test_with_the_kernels_limit_of_icmp_not_all_are_refused_at_once(cluster: Clu
     assert red(cluster, "servers-stop", "longest wait until refused")
 
 
+@pytest.mark.long
+def test_if_directors_do_not_hear_it_a_server_that_is_back_is_red(cluster: Cluster) -> None:
+    """Once Apache has started again, its answers to the directors' own addresses get lost."""
+    lab = cluster.lab
+    lose = "".join(
+        f"ExecStartPre=ip route replace blackhole {address} table {name}\\n"
+        for name, table in lab.tables.items()
+        for director in directors(cluster)
+        for address in lab.nodes[director].addresses_at(lab.directors_interface_on(table.network))
+    )
+    folder = "/run/systemd/system/apache2.service.d"
+    text = f"mkdir -p {folder} && printf '[Service]\\n{lose}' >{folder}/20-lose.conf"
+    cluster.run("rs1", ["sh", "-c", text])
+    cluster.run("rs1", ["systemctl", "daemon-reload"], timeout=60)
+    settle(cluster)
+    assert red(cluster, "servers-return", "the last lost request after")
+
+
 # A refusal (RST, RFC 9293, section 3.1) that no connection of IPVS waits for any more.
 REFUSE = """\
 import socket, struct, sys
