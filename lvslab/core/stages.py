@@ -37,6 +37,7 @@ from lvslab.core.events import (
     silent,
 )
 from lvslab.core.files import SCRATCH, remove, sync
+from lvslab.core.places import PROGRAM
 from lvslab.core.procs import stop_if_asked
 
 Make = Callable[[Path, Callable[..., None]], None]
@@ -282,8 +283,9 @@ class Stages:
         free, temporary = (shutil.disk_usage(p).free >> 20 for p in (self.cache, gettempdir()))
         return (
             f"{free} MiB are free where the cache is ({self.cache}), {temporary} MiB where "
-            f"temporary files are ({gettempdir()}); free some disk space, or set LVSLAB_CACHE or "
-            "TMPDIR to a folder with more; finished stages are kept"
+            f"temporary files are ({gettempdir()}); free some disk space ({PROGRAM} clean shows "
+            "what earlier builds left), or set LVSLAB_CACHE or TMPDIR to a folder with more; "
+            "finished stages are kept"
         )
 
     def remembered(self, key: object, compute: Callable[[], R]) -> R:

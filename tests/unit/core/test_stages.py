@@ -120,7 +120,7 @@ def test_a_full_disk_is_explained(tmp_path: Path) -> None:
     with pytest.raises(StageError) as caught:
         Stages(tmp_path).run("disk", {}, fills)
     assert "No space left on device" in caught.value.message
-    assert "finished stages are kept" in caught.value.hint
+    assert "clean shows what earlier builds left" in caught.value.hint
 
 
 def test_a_disk_that_a_program_finds_full_is_explained(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_disk_that_a_program_finds_full_is_explained(tmp_path: Path) -> None:
 
     with pytest.raises(StageError, match="copying: dd ended with status 1") as caught:
         Stages(tmp_path).run("disk", {}, fills)
-    assert "finished stages are kept" in caught.value.hint
+    assert "clean shows what earlier builds left" in caught.value.hint
 
 
 def test_two_threads_may_write_one_file(tmp_path: Path) -> None:
