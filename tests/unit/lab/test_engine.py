@@ -28,7 +28,10 @@ from tests.hosts import hosts
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root here")
 
-ENGINES = [*(pytest.param(name, marks=pytest.mark.slow) for name in ("local", "libvirt")), "vmware"]
+OWN_WIRES = [pytest.param(name, marks=pytest.mark.slow) for name in ("local", "libvirt")]
+"""Engines that make disks and wires; VMware has its own."""
+
+ENGINES = [*OWN_WIRES, "vmware"]
 REFUSED = {"vmware": {"renew", "carry", "hear", "console", "ssh_options"}}
 """What an engine refuses: see the contract."""
 
@@ -223,11 +226,8 @@ def test_what_an_engine_refuses_it_refuses_always_and_says_why(
             again("lvs1", "eth1", True)
 
 
-def test_a_fresh_disk_has_nothing_saved(
-    rig: Rig, engine: Engine, machine: hardware.Machine
-) -> None:
-    if rig.refuses("renew"):
-        pytest.skip("this engine makes no disks")
+@pytest.mark.parametrize("rig", OWN_WIRES, indirect=True)
+def test_a_fresh_disk_has_nothing_saved(engine: Engine, machine: hardware.Machine) -> None:
     launch(engine, machine)
     engine.pause("lvs1")
     engine.save("lvs1", "x")
@@ -247,9 +247,8 @@ def test_every_card_on_a_lab_network_has_a_wire(engine: Engine, lab: Lab) -> Non
     assert engine.ports() == dict.fromkeys(wired, Port(carries=True, hears=True))
 
 
-def test_a_wire_that_is_cut_or_deaf_is_seen_and_whole_again(rig: Rig, engine: Engine) -> None:
-    if rig.refuses("carry"):
-        pytest.skip("this engine drops no frames")
+@pytest.mark.parametrize("rig", OWN_WIRES, indirect=True)
+def test_a_wire_that_is_cut_or_deaf_is_seen_and_whole_again(engine: Engine) -> None:
     whole, at = Port(carries=True, hears=True), ("rs1", "eth1")
     engine.carry(*at, False)
     assert engine.ports()[at] == Port(carries=False, hears=True)
