@@ -220,6 +220,7 @@ def echoing(cluster: Cluster) -> None:
     time.sleep(6)  # the directors' checks find the new server
 
 
+@pytest.mark.long
 def test_established_connections_outlive_their_directors_return(cluster: Cluster) -> None:
     """Silent ones, too: no packet of them passes while the director boots."""
     echoing(cluster)
