@@ -159,7 +159,8 @@ class Damage(Sense):
         """Every fault."""
         at, broken = time.monotonic(), tuple(faults.broken(self.cluster))
         if broken != self.attention.broken:
-            self.attention.broken, self.attention.changed = broken, at
+            # Now, not `at`: a checklist that began in between may not have met the change.
+            self.attention.broken, self.attention.changed = broken, time.monotonic()
         yield FaultsSeen(at, broken)
 
 
