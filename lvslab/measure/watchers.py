@@ -201,8 +201,6 @@ class Established(Watcher):
         """Open them, and wait until every director knows them all."""
         self._open = HalfRequests(self.cluster.lab, self.cluster.namespace, _ESTABLISHED)
         ports = self._open.ports
-        held = sum(self._held_by(server, ports) for server in self._breaks)
-        self._expected = _ESTABLISHED - held
         directors = list(self.cluster.lab.nodes_of(Kind.DIRECTOR))
 
         def known_by(director: str) -> bool:
@@ -210,6 +208,9 @@ class Established(Watcher):
             return ports <= {int(line.split()[2], 16) for line in lines}
 
         until(lambda: all(self.cluster.each(directors, known_by).values()), _SYNC_SECONDS)
+        # Only now: a server says that it has a connection once the question has come.
+        held = sum(self._held_by(server, ports) for server in self._breaks)
+        self._expected = _ESTABLISHED - held
 
     def _held_by(self, server: str, ports: set[int]) -> int:
         """How many of the connections, known by the client's ports, a real server has."""
