@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from lvslab.core.places import EXAMPLES
-from lvslab.lab import checklist, checkpoint, wire
+from lvslab.lab import checklist, wire
 from lvslab.lab.cluster import Cluster
 from lvslab.lab.status import look
 from lvslab.measure import experiments, failover
-from tests.examples import START, problems, up
+from tests.examples import START, begun_again, problems, up
 
 pytestmark = pytest.mark.vm
 EXAMPLE = EXAMPLES / "dual-stack/lab.yaml"
@@ -61,9 +61,7 @@ def booted(built: Path, which: str, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def cluster(booted: Cluster) -> Cluster:
-    checkpoint.restore(booted, START)
-    checklist.wait(booted, 60)
-    return booted
+    return begun_again(booted)
 
 
 def test_the_checklist_passes_in_both_families(cluster: Cluster, which: str) -> None:

@@ -20,7 +20,6 @@ STARTS = {
     "vm/test_dual_stack.py": 1,
     "vm/test_images.py": 4,
     "vm/test_installed.py": 1,
-    "vm/test_ipv6_direct.py": 1,
     "vm/test_lessons.py": 1,
     "vm/test_reproducible.py": 2,
     "vm/test_two_hosts.py": 1,
