@@ -11,7 +11,7 @@ from tempfile import gettempdir
 import click
 
 from lvslab.cli.common import demand_checkout, session, verb
-from lvslab.core.files import remove
+from lvslab.core.files import remove_in_use
 from lvslab.core.places import DATA
 
 # pytest's exit status (its documentation, "Exit codes") to ours: 1 is a failed test, 2 one that
@@ -71,8 +71,9 @@ def test(context: click.Context, fast: bool, long: bool, arguments: tuple[str, .
     if not fast and ended[0] in _GOES_ON:
         machines = "vm and not long" if whole and not long else "vm"
         ended.append(_pytest("-m", machines, *arguments))
-    # What tests made elsewhere and ran is gone, and its bytecode is of no more use.
-    remove(_bytecode() / Path(gettempdir()).resolve().relative_to("/"))
+    # What tests made elsewhere and ran is gone, and its bytecode is of no more use; a second run
+    # at once may be writing some.
+    remove_in_use(_bytecode() / Path(gettempdir()).resolve().relative_to("/"))
     worst = max((status for status in ended if status != _NO_TESTS), default=_NO_TESTS)
     context.exit(_STATUS.get(worst, 4))
 

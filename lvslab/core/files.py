@@ -62,6 +62,16 @@ def remove(path: Path) -> None:
             shutil.rmtree(path)
 
 
+def remove_in_use(folder: Path) -> None:
+    """Remove a folder that others may be filling: what they write from then on stays.
+
+    It gets another name in one step first, which nobody else knows. Raises as `remove` does.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with scratch(folder.parent) as work, contextlib.suppress(FileNotFoundError):
+        folder.rename(work / folder.name)
+
+
 def mounts_below(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> list[str]:
     """The mount points at and below a folder, each before those in it (proc(5), mountinfo)."""
     top = os.path.realpath(path)
