@@ -94,6 +94,8 @@ def build_bridges(lab: Lab, namespace: Namespace) -> None:
                 ]
             lines.append(f"link set {bridge} up")
         for network, bridge in bridge_names(lab).items():
+            # of its own, or it were that of a port, and another with each new port
+            lines.append(f"link set {bridge} address {lab.host_mac(network)}")
             for address in lab.hosts_on(network):
                 # nodad (IPv6): it answers at once
                 at_once = " nodad" if family_of(address) is IPV6 else ""

@@ -28,7 +28,7 @@ FOLDER = "checkpoints"
 CHECKPOINT = "up"
 """The name of the checkpoint that a lab has from the moment that it is up."""
 
-_FORM = 1
+_FORM = 2  # another one when nodes in a checkpoint know what no longer is, such as a MAC address
 _KEPT = 3  # each takes about a GB
 _ROOM = 2 << 30  # bytes that stay free
 

@@ -599,3 +599,11 @@ class Lab(LabFile):
         """
         last = (self.number, self.node_numbers[node], int(interface.removeprefix("eth")))
         return "00:50:56:" + ":".join(f"{byte:02x}" for byte in last)
+
+    def host_mac(self, network: str) -> str:
+        """The MAC address of the host's own card on a network, in lower case with colons.
+
+        As Workstation gives it: 00:50:56:C0:00:01 on VMnet1. Other than a random one it is the
+        same after a new start, when the nodes go on from a checkpoint in which they know it.
+        """
+        return f"00:50:56:c0:00:{int(network.removeprefix('VMnet')):02x}"

@@ -19,7 +19,7 @@ from lvslab.cli import main
 from lvslab.core.errors import CheckFailed, InputError, StageError
 from lvslab.core.events import Event, StageFailed, StageProgress, silent
 from lvslab.core.waiting import until
-from lvslab.lab import bringup, checklist, faults, warm
+from lvslab.lab import bringup, checklist, faults, network, warm
 from lvslab.lab import checkpoint as checkpoints
 from lvslab.lab.cluster import Cluster
 from lvslab.lab.qemu.local import LocalEngine
@@ -44,6 +44,13 @@ def up(this: BareLab, *words: str) -> int:
 
 def do(this: BareLab, verb: str, *words: str) -> int:
     return main.main(["lab", verb, "--name", this.name, *words])
+
+
+def client_cards(cluster: Cluster) -> dict[str, str]:
+    """The client's cards, which are the bridges, each with its MAC address."""
+    with cluster.namespace.inside():
+        there = {link["ifname"]: link["address"] for link in network.links()}
+    return {bridge: there[bridge] for bridge in network.bridge_names(cluster.lab).values()}
 
 
 @pytest.fixture(scope="module")
@@ -403,6 +410,7 @@ def test_down_leaves_nothing_and_a_new_lab_goes_on_from_the_first_start(
     running: BareLab, capsys: Captured
 ) -> None:
     cluster = running.cluster
+    cards = client_cards(cluster)
     assert do(running, "down") == 0
     assert not cluster.state.folder.exists() and not cluster.namespace.exists()
     assert Cluster.known(running.name) is None
@@ -413,3 +421,6 @@ def test_down_leaves_nothing_and_a_new_lab_goes_on_from_the_first_start(
     assert sorted(clocks) == NODES
     (kept,) = (running.cache / warm.FOLDER).iterdir()
     assert cluster.state.key.read_bytes() == (kept / "key").read_bytes()
+    # a node that goes on answers the card that it knew (half a minute over IPv6, else to nobody)
+    assert client_cards(cluster) == cards
+    assert cards["vmnet1"] == "00:50:56:c0:00:01"

@@ -48,7 +48,7 @@ def is_the_same_when_written_and_read(lab: Lab) -> None:
 
 def has_macs_of_vmware_s_static_range_and_none_twice(lab: Lab) -> None:
     macs = [lab.mac(name, nic) for name, node in lab.nodes.items() for nic in node.interfaces]
-    assert len(set(macs)) == len(macs)
+    assert len({*macs, *map(lab.host_mac, lab.networks)}) == len(macs) + len(lab.networks)
     for mac in macs:
         assert mac.startswith("00:50:56:")
         assert 0 <= int(mac[9:11], 16) <= 0x3F
