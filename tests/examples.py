@@ -21,6 +21,7 @@ START = warm.CHECKPOINT
 """What `lab up` keeps for the next one is where experiments begin, too."""
 
 _ITEM_SECONDS = 30
+_CALM_SECONDS = 60
 
 
 @contextmanager
@@ -54,9 +55,12 @@ def saved(cluster: Cluster) -> None:
 
 
 def begun_again(cluster: Cluster) -> Cluster:
-    """The lab as START has it, and the checklist asked until it passes, or for a minute."""
+    """The lab as START has it. A checklist that does not pass within a minute is an error."""
     checkpoint.restore(cluster, START)
-    checklist.wait(cluster, 60)
+    found = checklist.wait(cluster, _CALM_SECONDS)
+    if not checklist.well(found):
+        screens = {node: cluster.console_tail(node) for node in cluster.lab.nodes}
+        raise AssertionError([each for each in found if not each.ok], screens)
     return cluster
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import http.server
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -73,8 +72,7 @@ def work() -> Iterator[Path]:
         yield folder
 
 
-COMPARE_SECONDS = 30
-Twice = tuple[tuple[Condition, ...], Comparison, float]
+Twice = tuple[tuple[Condition, ...], Comparison]
 
 
 @pytest.fixture(scope="module")
@@ -85,22 +83,19 @@ def twice(built: Path, work: Path, moved_on: str) -> Twice:
     conditions = choose(second, options.jobs)
     second.mkdir()
     made = again.rebuild(first, DATA, second, options, conditions, silent)
-    start = time.monotonic()
-    comparison = compare(first, made)
-    return conditions.shown, comparison, time.monotonic() - start
+    return conditions.shown, compare(first, made)
 
 
 def test_every_stage_and_every_artifact_is_the_same(twice: Twice) -> None:
-    _, comparison, seconds = twice
+    _, comparison = twice
     shown = [(row.stage, row.file, *row.lines) for row in comparison.differences]
     assert shown == []
     assert comparison.notes == ()
     assert comparison.size > 1_000_000_000
-    assert seconds <= COMPARE_SECONDS
 
 
 def test_the_conditions_were_others(twice: Twice) -> None:
-    conditions, *_ = twice
+    conditions, _ = twice
     same = {row.name: row.why_not for row in conditions if row.why_not}
     # What a host may not be able to vary; anything else must have been another.
     assert same.keys() <= {"user", "host name"}, same
