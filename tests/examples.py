@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from lvslab.core.errors import StageError
 from lvslab.core.files import remove, sha256_file
 from lvslab.core.places import default_cache
 from lvslab.core.waiting import until
@@ -59,9 +60,20 @@ def begun_again(cluster: Cluster) -> Cluster:
     checkpoint.restore(cluster, START)
     found = checklist.wait(cluster, _CALM_SECONDS)
     if not checklist.well(found):
-        screens = {node: cluster.console_tail(node) for node in cluster.lab.nodes}
-        raise AssertionError([each for each in found if not each.ok], screens)
+        wrong = [f"{each.node}: {each.says}" for each in found if not each.ok]
+        told = [_tells(cluster, node) for node in cluster.lab.nodes]
+        raise AssertionError("\n".join(["not calm after a restore:", *wrong, *told]))
     return cluster
+
+
+def _tells(cluster: Cluster, node: str) -> str:
+    """What a node knows of itself: its last messages, what is tracked, its addresses."""
+    ask = "journalctl -b -n 60 -o short-precise; grep . /run/lvslab/*; ip -br address; uptime"
+    try:
+        said = cluster.ask(node, ["sh", "-c", ask]).out
+    except StageError as error:
+        said = f"{error.message}; its console: {cluster.console_tail(node)}"
+    return f"--- {node} is {cluster.node_state(node)}: {said}"
 
 
 def problems(cluster: Cluster, item: int, node: str = "") -> list[str]:
