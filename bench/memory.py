@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The default lab with less memory for each node: does it boot, pass its checklist, bear faults?
 
-    bench/memory.py [--artifacts DIR] [--mib N ...] [FAULT ...]
+    bench/memory.py [--artifacts DIR] [--mib N]... [FAULT ...]
 
 For each size: how long a cold start took until the checklist passed, the faults that were over a
 limit, and for each node before and after them what is left inside (MemAvailable,
@@ -94,9 +94,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("faults", nargs="*", metavar="FAULT")
     parser.add_argument("--artifacts", type=Path, default=ROOT / "artifacts")
-    parser.add_argument("--mib", nargs="+", type=int, default=SIZES)
+    parser.add_argument("--mib", action="append", type=int)
     options = parser.parse_args()
-    failed = [mib for mib in options.mib if measure(mib, options.artifacts, options.faults)]
+    failed = [
+        mib for mib in options.mib or SIZES if measure(mib, options.artifacts, options.faults)
+    ]
     print(f"failed: {failed}" if failed else "every step passed")
     return int(bool(failed))
 
