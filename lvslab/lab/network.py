@@ -94,7 +94,7 @@ def build_bridges(lab: Lab, namespace: Namespace) -> None:
                 ]
             lines.append(f"link set {bridge} up")
         for network, bridge in bridge_names(lab).items():
-            # of its own, or it were that of a port, and another with each new port
+            # without one of its own it has that of a port, which changes with the ports
             lines.append(f"link set {bridge} address {lab.host_mac(network)}")
             for address in lab.hosts_on(network):
                 # nodad (IPv6): it answers at once
